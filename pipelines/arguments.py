@@ -1,0 +1,104 @@
+"""From what to generate to the arguments of a pipeline's call, by the pipeline's signature and never by its name."""
+
+from __future__ import annotations
+
+import difflib
+import inspect
+from typing import Any
+
+import torch
+
+from toca.pipelines.config import GenerationConfig
+
+
+def call_arguments(pipe: Any, config: GenerationConfig, batch: range) -> dict[str, Any]:
+    """The keyword arguments of the pipeline's call, found from its signature.
+
+    Raises:
+        ValueError: if `config` sets something that the pipeline does not take.
+    """
+    accepted = inspect.signature(pipe.__call__).parameters
+    arguments: dict[str, Any] = {
+        "num_inference_steps": config.num_inference_steps,
+        "generator": [torch.Generator("cpu").manual_seed(config.seed + index) for index in batch],
+    }
+    arguments |= _condition(pipe, accepted, config, len(batch))
+    arguments |= _sizes(pipe, accepted, config)
+    if config.guidance_scale is not None:
+        _require(pipe, accepted, "guidance_scale")
+        arguments["guidance_scale"] = config.guidance_scale
+    # The size asked for is the size made: binning would change it, or refuse a size it has no bin for, and is the
+    # identity on the sizes it does have.
+    if "use_resolution_binning" in accepted:
+        arguments["use_resolution_binning"] = False
+    # Cleaning depends on which optional packages are installed; the same prompt must give the same image.
+    if "clean_caption" in accepted:
+        arguments["clean_caption"] = False
+    return arguments
+
+
+def _condition(pipe: Any, accepted: Any, config: GenerationConfig, count: int) -> dict[str, Any]:
+    if "class_labels" in accepted:
+        return {"class_labels": [class_id(pipe, config.class_label or config.prompt)] * count}
+    if config.class_label is not None:
+        raise ValueError(f"{type(pipe).__name__} takes a prompt, not a class label.")
+    if not config.prompt:
+        raise ValueError(f"{type(pipe).__name__} needs a prompt.")
+    return {"prompt": [config.prompt] * count}
+
+
+def class_id(pipe: Any, label: str) -> int:
+    """The number of a class given by number or by name.
+
+    Raises:
+        ValueError: if there is no such class; the message names similar ones.
+    """
+    count = pipe.transformer.config.num_embeds_ada_norm
+    if label.isdecimal() and int(label) < count:
+        return int(label)
+    names = getattr(pipe, "labels", {})
+    if label in names:
+        return pipe.get_label_ids([label])[0]
+    near = difflib.get_close_matches(label, names, n=5)
+    hint = f"; names that come near: {', '.join(near)}" if near else ""
+    given = f"has no class {label!r}" if label else "needs a class label"
+    raise ValueError(f"{type(pipe).__name__} {given}: give a number from 0 to {count - 1} or a class name{hint}.")
+
+
+def _sizes(pipe: Any, accepted: Any, config: GenerationConfig) -> dict[str, int]:
+    sizes = {name: size for name in ("height", "width") if (size := getattr(config, name)) is not None}
+    for name, size in sizes.items():
+        _require(pipe, accepted, name)
+        _check_multiple(pipe, name, size)
+    if config.num_frames is not None:
+        # Latte's pipeline calls it video_length, all later ones num_frames.
+        name = "video_length" if "video_length" in accepted else "num_frames"
+        _require(pipe, accepted, name)
+        sizes[name] = config.num_frames
+    return sizes
+
+
+def makes_video(pipe: Any) -> bool:
+    """Whether the pipeline makes videos."""
+    return not {"num_frames", "video_length"}.isdisjoint(inspect.signature(pipe.__call__).parameters)
+
+
+def _require(pipe: Any, accepted: Any, name: str) -> None:
+    if name not in accepted:
+        option = "num-frames" if name in ("num_frames", "video_length") else name.replace("_", "-")
+        raise ValueError(f"{type(pipe).__name__} does not take --{option}.")
+
+
+def _check_multiple(pipe: Any, name: str, size: int) -> None:
+    unit = size_unit(pipe)
+    if size % unit:
+        raise ValueError(f"The {name} must be a multiple of {unit} for this model, got {size}.")
+
+
+def size_unit(pipe: Any) -> int:
+    """The number of pixels that height and width must be multiples of: those of one token's side."""
+    patch = getattr(pipe.transformer.config, "patch_size", 1)
+    side = getattr(pipe, "vae_scale_factor", 1) * (patch if isinstance(patch, int) else patch[-1])
+    # FLUX packs 2 x 2 latents outside its transformer, and tells so only through its image processor.
+    processor = getattr(pipe, "image_processor", None)
+    return max(side, processor.config.vae_scale_factor if processor else 1)

@@ -1,0 +1,69 @@
+"""The command line: `toca generate`, `toca methods`, `toca models`, `toca plan`, `toca env`."""
+
+from __future__ import annotations
+
+import sys
+import warnings
+from typing import Any
+
+import diffusers
+import torch
+import transformers
+import typer
+from typer.core import TyperGroup
+
+from toca.pipelines.commands.console import errors
+from toca.pipelines.commands.env import env
+from toca.pipelines.commands.generate import generate
+from toca.pipelines.commands.methods import methods
+from toca.pipelines.commands.models import models
+from toca.pipelines.commands.plan import plan
+
+# What a user can put right. Anything else is a bug and keeps its traceback.
+USER_ERRORS = (ValueError, OSError, ImportError, torch.OutOfMemoryError)
+
+
+class OneSentenceGroup(TyperGroup):
+    """Commands whose mistakes end in one sentence on stderr and a non-zero exit code."""
+
+    def main(self, *args: Any, **kwargs: Any) -> Any:
+        kwargs["standalone_mode"] = False
+        try:
+            code = super().main(*args, **kwargs)
+        except (typer.Abort, KeyboardInterrupt):
+            fail("Stopped.", 130)
+        except Exception as error:
+            # Typer's own errors (wrong arguments) come from a copy of click that it keeps to itself.
+            if hasattr(error, "format_message"):
+                fail(error.format_message(), error.exit_code)
+            if not isinstance(error, USER_ERRORS):
+                raise
+            fail(str(error), 1)
+        sys.exit(code if isinstance(code, int) else 0)
+
+
+def fail(message: str, code: int) -> None:
+    """Print an error on one line and exit."""
+    errors.print("Error:", " ".join(message.split()), style="bold red")
+    sys.exit(code)
+
+
+app = typer.Typer(
+    cls=OneSentenceGroup,
+    help="Diffusion transformers, faster: features are cached between denoising steps.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+for command in (generate, methods, models, plan, env):
+    app.command()(command)
+
+
+def main() -> None:
+    """The console script."""
+    # Notices for developers, and bars for files already on disk, are noise to whoever wants a picture.
+    warnings.filterwarnings("ignore", category=FutureWarning)
+    for library in (diffusers.utils.logging, transformers.utils.logging):
+        library.set_verbosity_error()
+        library.disable_progress_bar()
+    app()

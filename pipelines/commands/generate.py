@@ -1,0 +1,147 @@
+"""`toca generate`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from toca.pipelines.arguments import makes_video
+from toca.pipelines.commands import options
+from toca.pipelines.commands.console import errors, output
+from toca.pipelines.compare import Comparison, mean_psnr
+from toca.pipelines.generate import GenerationResult, Sample, progress_bar
+from toca.pipelines.generate import generate as run
+from toca.pipelines.loading import resolve_source
+from toca.pipelines.metadata import Recipe, read_recipe
+from toca.pipelines.method_options import method_name
+from toca.pipelines.outputs import OutputPaths, choose_paths, save_comparison, save_sample
+from toca.pipelines.prompts import advice, known_prompts
+from toca.pipelines.request import Job, Request, prepare
+from toca.pipelines.timing import measure_seconds
+from toca.pipelines.video import check_video_support
+
+FileOption = Annotated[
+    Path | None, typer.Option("--from", metavar="FILE.png", help="Make that picture again; other options override.")
+]
+OutputOption = Annotated[
+    str | None, typer.Option("--output", metavar="FILE|FOLDER", help="Where to save; `outputs` by default.")
+]
+
+
+def generate(
+    prompt: Annotated[str | None, typer.Argument(help="What to make.", show_default=False)] = None,
+    class_label: Annotated[str | None, typer.Option(help="Number or name of a class, for models of classes.")] = None,
+    model: options.ModelOption = None,
+    method: options.MethodOption = None,
+    plan: Annotated[str | None, typer.Option(metavar="FILE", help="A plan saved by `toca plan`.")] = None,
+    settings: options.SetOption = None,
+    steps: options.StepsOption = None,
+    guidance_scale: options.GuidanceOption = None,
+    height: options.HeightOption = None,
+    width: options.WidthOption = None,
+    num_frames: options.FramesOption = None,
+    seed: Annotated[int | None, typer.Option(min=0, help="Image i starts from the noise of seed + i.")] = None,
+    batch_size: Annotated[int | None, typer.Option(min=1, help="Images at a time.")] = None,
+    num_images: Annotated[int | None, typer.Option(min=1, help="How many images.")] = None,
+    dtype: Annotated[str | None, typer.Option(help="float32, float16 or bfloat16.")] = None,
+    device: Annotated[str | None, typer.Option(help="For example cpu or cuda:0.")] = None,
+    output_path: OutputOption = None,
+    compare: Annotated[bool, typer.Option("--compare", help="Also run the full model; show both.")] = False,
+    from_file: FileOption = None,
+) -> None:
+    """Generate images or a video from a prompt."""
+    request = Request(
+        prompt, class_label, model, method, plan, settings or [], steps, guidance_scale, height, width, num_frames,
+        seed, batch_size, num_images, dtype, device,
+    )  # fmt: skip
+    recipe = None if from_file is None else read_recipe(from_file)
+    with errors.status("Loading the model"):
+        job = prepare(request, recipe)
+    if compare and job.method is None:
+        raise ValueError("--compare needs a method beside the full model: name one with --method.")
+    _advise(job)
+    _check_video(job)
+    paths = choose_paths(output_path, job.config.class_label or job.config.prompt, _indices(job))
+    result = _run(job, job.method)
+    _finish(job, paths, result, _run(job, None) if compare else None)
+
+
+def _indices(job: Job) -> list[int]:
+    return list(job.keep or range(job.config.first_index, job.config.first_index + job.config.num_images))
+
+
+def _advise(job: Job) -> None:
+    """Say which words of the prompt the model does not know."""
+    note = advice(job.config.prompt, known_prompts(resolve_source(job.model)))
+    if note:
+        errors.print(f"Note: {note}", style="yellow")
+
+
+def _check_video(job: Job) -> None:
+    """Find out before the generation, not after it, that videos cannot be written."""
+    if makes_video(job.pipe):
+        check_video_support()
+
+
+def _run(job: Job, method: Any | None) -> GenerationResult:
+    with progress_bar(job.pipe, "full model" if method is None else method_name(method)):
+        return run(job.pipe, job.config, method)
+
+
+def _finish(job: Job, paths: OutputPaths, result: GenerationResult, baseline: GenerationResult | None) -> None:
+    """Measure (nothing is written while the clock runs), save, and say what came out."""
+    facts = None if baseline is None else _measure(job, result, baseline)
+    saved = [_save(job, paths.sample(sample.index), sample, job.method, result) for sample in _kept(job, result)]
+    if baseline is not None and facts is not None:
+        for sample in _kept(job, baseline):
+            _save(job, paths.baseline(sample.index), sample, None, baseline)
+        recipe = _recipe(job, result.samples[0], job.method)
+        saved.append(save_comparison(paths.comparison, _kept(job, baseline), _kept(job, result), facts, recipe)[0])
+    _report(result, facts)
+    for path in saved:
+        output.print(f"Saved {path}")
+
+
+def _kept(job: Job, result: GenerationResult) -> list[Sample]:
+    return [sample for sample in result.samples if sample.index in _indices(job)]
+
+
+def _recipe(job: Job, sample: Sample, method: Any | None) -> Recipe:
+    return Recipe.of(sample, job.config, model=job.model, method=method, dtype=job.dtype, device=job.device)
+
+
+def _save(job: Job, path: Path, sample: Sample, method: Any | None, result: GenerationResult) -> Path:
+    return save_sample(path, sample, _recipe(job, sample, method), result.summary)[0]
+
+
+def _measure(job: Job, result: GenerationResult, baseline: GenerationResult) -> Comparison:
+    frames, references = (
+        [frame for sample in _kept(job, run_result) for frame in sample.frames] for run_result in (result, baseline)
+    )
+    with errors.status("Measuring the speed-up"):
+        full, cached = measure_seconds(job.pipe, job.config, [None, job.method])
+    return Comparison(
+        title=job.config.prompt or f"class {job.config.class_label}",
+        method=method_name(job.method),
+        steps=result.summary.steps,
+        seconds=(full, cached),
+        flops_speedup=result.summary.flops_speedup,
+        psnr=mean_psnr(frames, references),
+    )
+
+
+def _report(result: GenerationResult, facts: Comparison | None) -> None:
+    if result.summary is None:
+        return
+    output.print(f"Steps   {result.summary.steps}")
+    output.print(
+        f"FLOPs   {result.summary.flops_speedup:.2f}x fewer, "
+        f"{result.summary.tokens_recomputed:.0%} of the tokens recomputed, "
+        f"{result.summary.cache_bytes / 2**20:.1f} MiB of cache"
+    )
+    if facts is not None:
+        full, cached = facts.seconds
+        output.print(f"Time    {full:.3f} s full, {cached:.3f} s cached: {facts.wall_speedup:.2f}x as fast")
+        output.print(f"PSNR    {facts.psnr_text} against the full model")

@@ -1,0 +1,20 @@
+"""The options that more than one command has."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+ModelOption = Annotated[str | None, typer.Option("--model", metavar="NAME|FOLDER|HUB_ID", help="See `toca models`.")]
+MethodOption = Annotated[
+    str | None, typer.Option("--method", metavar="NAME", help="A preset, a method or a plan file; see `toca methods`.")
+]
+SetOption = Annotated[
+    list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change a field of the method; repeatable.")
+]
+StepsOption = Annotated[int | None, typer.Option("--steps", min=1, help="Denoising steps.")]
+GuidanceOption = Annotated[float | None, typer.Option("--guidance-scale", help="Classifier-free guidance.")]
+HeightOption = Annotated[int | None, typer.Option("--height", min=1, help="Pixels.")]
+WidthOption = Annotated[int | None, typer.Option("--width", min=1, help="Pixels.")]
+FramesOption = Annotated[int | None, typer.Option("--num-frames", min=1, help="Frames of a video.")]

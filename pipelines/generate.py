@@ -1,0 +1,97 @@
+"""Images and videos from a loaded pipeline."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from PIL import Image
+
+import toca
+from toca.pipelines.arguments import call_arguments, makes_video
+from toca.pipelines.config import GenerationConfig
+
+Frames = list[Image.Image]
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One generated image or video.
+
+    Args:
+        index (`int`): its number; its noise comes from `seed + index`.
+        batch (`range`): the numbers of all images computed together with it.
+        frames (`list[PIL.Image.Image]`): the frames of a video, or one image.
+        is_video (`bool`): whether the pipeline makes videos.
+    """
+
+    index: int
+    batch: range
+    frames: Frames
+    is_video: bool = False
+
+    @property
+    def image(self) -> Image.Image:
+        return self.frames[0]
+
+
+@dataclass(frozen=True)
+class GenerationResult:
+    """All samples of one call.
+
+    Args:
+        samples (`list[Sample]`): in the order of their indices.
+        summary (`toca.Summary` or `None`): of the last batch; `None` if no method was on.
+    """
+
+    samples: list[Sample]
+    summary: Any | None
+
+
+@torch.no_grad()
+def generate(pipe: Any, config: GenerationConfig, method: Any | None = None) -> GenerationResult:
+    """Generate `config.num_images` images or videos.
+
+    Args:
+        pipe: a diffusers pipeline.
+        config (`GenerationConfig`): what to make.
+        method: a method object, preset name or `toca.Plan`; `None` runs the pipeline as it is.
+
+    Raises:
+        ValueError: if the pipeline cannot do what `config` asks, or does not support the method.
+    """
+    samples: list[Sample] = []
+    with cached_for(pipe, method, config.num_inference_steps):
+        for batch in config.batches():
+            samples += run_batch(pipe, config, batch)
+        return GenerationResult(samples, None if method is None else toca.summary(pipe))
+
+
+def cached_for(pipe: Any, method: Any | None, steps: int) -> contextlib.AbstractContextManager:
+    """The method on the pipeline; no change for `None`. Raises `ValueError` for a plan of another number of steps."""
+    if isinstance(method, toca.Plan) and method.num_inference_steps != steps:
+        raise ValueError(f"The plan is for {method.num_inference_steps} steps, not for {steps}.")
+    return contextlib.nullcontext() if method is None else toca.cached(pipe, method)
+
+
+def run_batch(pipe: Any, config: GenerationConfig, batch: range) -> list[Sample]:
+    """Run the pipeline once, for the samples of one batch."""
+    output = pipe(**call_arguments(pipe, config, batch))
+    if makes_video(pipe):
+        return [Sample(index, batch, list(frames), True) for index, frames in zip(batch, output.frames, strict=True)]
+    return [Sample(index, batch, [image]) for index, image in zip(batch, output.images, strict=True)]
+
+
+@contextlib.contextmanager
+def progress_bar(pipe: Any, description: str | None) -> Iterator[None]:
+    """Show the pipeline's own progress bar on a terminal, or none if `description` is `None`; put its setting back."""
+    before = dict(getattr(pipe, "_progress_bar_config", {}))
+    # tqdm reads disable=None as "only on a terminal".
+    pipe.set_progress_bar_config(desc=description, disable=True if description is None else None, leave=False)
+    try:
+        yield
+    finally:
+        pipe.set_progress_bar_config(**before)

@@ -1,0 +1,163 @@
+"""Pipelines by name, by folder or by hub id."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import diffusers
+import torch
+from diffusers import DiffusionPipeline
+from packaging.version import Version
+
+from toca.pipelines.registry import EMBEDDED, find_model, models
+
+DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
+_HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
+_LEGACY_TRANSFORMERS = {"ada_norm_zero": "DiTTransformer2DModel", "ada_norm_single": "PixArtTransformer2DModel"}
+# Renamed in diffusers 0.42; the old name warns there, the new one is ignored before.
+_DTYPE_ARGUMENT = "dtype" if Version(diffusers.__version__) >= Version("0.42") else "torch_dtype"
+
+
+def pick_device(device: str | None = None) -> torch.device:
+    """The device asked for, or the best one here. Raises `ValueError` for one that this machine lacks."""
+    if device is None:
+        return torch.device(_best_device())
+    try:
+        chosen = torch.device(device)
+        torch.empty(0, device=chosen)
+    except (RuntimeError, AssertionError) as error:
+        raise ValueError(f"The device {device!r} is not available here; `toca env` lists the devices.") from error
+    return chosen
+
+
+def _best_device() -> str:
+    if torch.cuda.is_available():
+        return "cuda"
+    return "mps" if torch.backends.mps.is_available() else "cpu"
+
+
+def pick_dtype(dtype: str | None, model: str, device: torch.device) -> torch.dtype:
+    """The precision asked for; else float32 on a CPU and, on an accelerator, the one the model is published in."""
+    if dtype is not None:
+        if dtype not in DTYPES:
+            raise ValueError(f"The dtype {dtype!r} is not one of {', '.join(DTYPES)}.")
+        return DTYPES[dtype]
+    if device.type == "cpu":
+        return torch.float32
+    entry = find_model(model)
+    return DTYPES[entry.dtype if entry else "bfloat16"]
+
+
+def resolve_source(model: str) -> str:
+    """The folder or hub id that `model` means.
+
+    Raises:
+        ValueError: if `model` is neither a known name, nor a folder, nor shaped like a hub id.
+        FileNotFoundError: if it is a path where there is no pipeline.
+    """
+    entry = find_model(model)
+    source = entry.source if entry else model
+    folder = Path(source).expanduser()
+    if folder.exists() or folder == EMBEDDED:
+        _check_folder(folder)
+        return str(folder)
+    if folder.is_absolute() or source.startswith((".", "~")) or source.count("/") > 1:
+        raise FileNotFoundError(f"There is no folder {source}.")
+    if not _HUB_ID.fullmatch(source):
+        known = ", ".join(models())
+        raise ValueError(f"Unknown model {model!r}: name one of {known}, a folder, or a hub id (owner/name).")
+    return source
+
+
+def _check_folder(folder: Path) -> None:
+    if not folder.exists():
+        raise FileNotFoundError(f"The embedded model is missing from this installation: there is no folder {folder}.")
+    if not (folder / "model_index.json").is_file():
+        raise FileNotFoundError(f"{folder} is not a diffusers pipeline folder: it has no model_index.json.")
+
+
+def load_pipeline(
+    model: str, *, dtype: torch.dtype = torch.float32, device: torch.device | str = "cpu"
+) -> DiffusionPipeline:
+    """Load a stock diffusers pipeline.
+
+    Args:
+        model (`str`): a name of `registry.models()`, a folder saved with `save_pretrained`, or a hub id.
+        dtype (`torch.dtype`): the precision of all weights.
+        device (`torch.device` or `str`): where the pipeline goes.
+
+    Raises:
+        ValueError: if the model is unknown, or the folder is not a pipeline that diffusers can build.
+        FileNotFoundError: if the folder is missing or is not a pipeline.
+        ConnectionError: if the hub cannot be reached and the model is not on this machine.
+    """
+    source = resolve_source(model)
+    arguments: dict[str, Any] = {_DTYPE_ARGUMENT: dtype}
+    try:
+        pipe = DiffusionPipeline.from_pretrained(source, **arguments)
+    except (OSError, ValueError, KeyError, AttributeError, TypeError, RuntimeError) as error:
+        raise _explain(source, error) from error
+    return pipe.to(device)
+
+
+def _explain(source: str, error: Exception) -> Exception:
+    """diffusers fails in many ways on a broken folder or without a network; say which of the two it is."""
+    if Path(source).exists():
+        return ValueError(f"{source} could not be loaded as a diffusers pipeline: {first_sentence(error)}")
+    return ConnectionError(
+        f"{source} is neither a folder here nor could it be fetched from the hub: {first_sentence(error)}"
+    )
+
+
+def first_sentence(error: BaseException) -> str:
+    """An error's text on one line, without what follows the first sentence."""
+    text = " ".join(str(error).split()) or type(error).__name__
+    return re.split(r"(?<=[.!?])\s", text, maxsplit=1)[0]
+
+
+def load_skeleton(model: str) -> tuple[type, torch.nn.Module, dict[str, Any]]:
+    """The pipeline's class, its transformer without weights (on the meta device), and the VAE's configuration.
+
+    Fetches only JSON files from the hub. Raises as `load_pipeline`, and `ValueError` if there is no transformer.
+    """
+    folder = _configs(resolve_source(model))
+    pipeline_class = _diffusers_class(_read_json(folder / "model_index.json"))
+    if not (folder / "transformer" / "config.json").is_file():
+        raise ValueError(f"{model} ({pipeline_class.__name__}) has no transformer, so there is nothing to cache.")
+    config = _read_json(folder / "transformer" / "config.json")
+    with torch.device("meta"):
+        transformer = _diffusers_class(config).from_config(config)
+    vae_config = folder / "vae" / "config.json"
+    vae = _read_json(vae_config) if vae_config.is_file() else {}
+    return pipeline_class, transformer, vae
+
+
+def _diffusers_class(config: dict[str, Any]) -> Any:
+    """The class that a configuration names. Hub folders older than diffusers 0.30 call DiT and PixArt by one name."""
+    name = config.get("_class_name", "")
+    if name == "Transformer2DModel":
+        name = _LEGACY_TRANSFORMERS.get(config.get("norm_type"), name)
+    if not hasattr(diffusers, name):
+        raise ValueError(f"The class {name!r} is not in diffusers {diffusers.__version__}.")
+    return getattr(diffusers, name)
+
+
+def _configs(source: str) -> Path:
+    if Path(source).exists():
+        return Path(source)
+    from huggingface_hub import snapshot_download
+
+    try:
+        return Path(snapshot_download(source, allow_patterns=["model_index.json", "*/config.json"]))
+    except (OSError, ValueError) as error:
+        raise _explain(source, error) from error
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ValueError(f"{path} could not be read: {first_sentence(error)}") from error

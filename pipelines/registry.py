@@ -1,0 +1,77 @@
+"""The models that have a name, and what suits them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+EMBEDDED = Path(__file__).parent / "emoji"
+DEFAULT_MODEL = "emoji"
+
+
+@dataclass(frozen=True)
+class ModelEntry:
+    """A named model with the settings its authors, or its training, suggest.
+
+    Args:
+        name (`str`): what `--model` says.
+        source (`str`): a folder or a hub id.
+        about (`str`): one line for people.
+        method (`str`): the preset made for this kind of model.
+        steps (`int`): denoising steps.
+        guidance_scale (`float`): classifier-free guidance.
+        height, width (`int` or `None`): pixels; `None` leaves the size to the pipeline.
+        num_frames (`int` or `None`): frames of a video; `None` for images.
+        dtype (`str`): the precision of the weights on an accelerator; on a CPU it is always float32.
+    """
+
+    name: str
+    source: str
+    about: str
+    method: str
+    steps: int
+    guidance_scale: float
+    height: int | None = None
+    width: int | None = None
+    num_frames: int | None = None
+    dtype: str = "float16"
+
+
+_ENTRIES = (
+    ModelEntry("emoji", str(EMBEDDED), "embedded: emoji from a prompt, 64x64", "toca/pixart", 20, 4.0,
+               dtype="float32"),
+    ModelEntry("dit-xl-2-256", "facebook/DiT-XL-2-256", "ImageNet classes, 256x256", "toca/dit-ddim50", 50, 4.0),
+    ModelEntry("pixart-alpha-256", "PixArt-alpha/PixArt-XL-2-256x256", "image from a prompt, 256x256",
+               "toca/pixart", 20, 4.5, 256, 256),
+    ModelEntry("pixart-alpha-512", "PixArt-alpha/PixArt-XL-2-512x512", "image from a prompt, 512x512",
+               "toca/pixart", 20, 4.5, 512, 512),
+    ModelEntry("flux-dev", "black-forest-labs/FLUX.1-dev", "image from a prompt, 1024x1024", "toca/flux", 50, 3.5,
+               1024, 1024, dtype="bfloat16"),
+    ModelEntry("flux-schnell", "black-forest-labs/FLUX.1-schnell", "image from a prompt in four steps",
+               "toca/flux", 4, 0.0, 1024, 1024, dtype="bfloat16"),
+    ModelEntry("latte-1", "maxin-cn/Latte-1", "video from a prompt, 16 frames of 512x512", "toca/opensora", 50, 7.5,
+               512, 512, 16),
+)  # fmt: skip
+
+# What suits a folder or a hub id without a name, by the class of its transformer.
+_METHOD_OF_FAMILY = {
+    "DiTTransformer2DModel": "toca/dit-ddim50",
+    "FluxTransformer2DModel": "toca/flux",
+    "LatteTransformer3DModel": "toca/opensora",
+    "PixArtTransformer2DModel": "toca/pixart",
+}
+
+
+def models() -> dict[str, ModelEntry]:
+    """Every named model."""
+    return {entry.name: entry for entry in _ENTRIES}
+
+
+def find_model(model: str) -> ModelEntry | None:
+    """The entry whose name or source is `model`, or `None`."""
+    return next((entry for entry in _ENTRIES if model in (entry.name, entry.source)), None)
+
+
+def default_method(transformer: object) -> str:
+    """The preset, or the short name of the method, that suits a transformer."""
+    return _METHOD_OF_FAMILY.get(type(transformer).__name__, "toca")

@@ -1,0 +1,164 @@
+"""From what a user asked for, with everything else left out, to a job that can run."""
+
+from __future__ import annotations
+
+import inspect
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import toca
+from toca.pipelines.config import GenerationConfig
+from toca.pipelines.loading import load_pipeline, pick_device, pick_dtype
+from toca.pipelines.metadata import Recipe
+from toca.pipelines.method_options import find_method, load_plan, override
+from toca.pipelines.registry import DEFAULT_MODEL, default_method, find_model
+
+
+@dataclass(frozen=True)
+class Request:
+    """The options of `toca generate`; `None` is an option that was not given."""
+
+    prompt: str | None = None
+    class_label: str | None = None
+    model: str | None = None
+    method: str | None = None
+    plan: str | None = None
+    settings: list[str] = field(default_factory=list)
+    steps: int | None = None
+    guidance_scale: float | None = None
+    height: int | None = None
+    width: int | None = None
+    num_frames: int | None = None
+    seed: int | None = None
+    batch_size: int | None = None
+    num_images: int | None = None
+    dtype: str | None = None
+    device: str | None = None
+
+
+@dataclass(frozen=True)
+class Job:
+    """A loaded pipeline and what to do with it.
+
+    Args:
+        model (`str`): as the user named it.
+        pipe: the diffusers pipeline, on its device.
+        config (`GenerationConfig`): what to generate.
+        method: a method object or plan; `None` for the full model.
+        keep (`tuple[int, ...]` or `None`): indices of the samples to save; `None` for all.
+        dtype, device (`str`): as recorded in metadata.
+    """
+
+    model: str
+    pipe: Any
+    config: GenerationConfig
+    method: Any | None
+    keep: tuple[int, ...] | None
+    dtype: str
+    device: str
+
+
+def prepare(request: Request, recipe: Recipe | None = None) -> Job:
+    """Load the pipeline and settle every setting: the request's, else the recipe's, else the model's own.
+
+    Args:
+        request (`Request`): what was asked for.
+        recipe (`Recipe` or `None`): of a picture that is to be made again.
+
+    Raises:
+        ValueError, OSError: for anything that cannot be done; one sentence each.
+    """
+    if recipe is None and not (request.prompt or request.class_label):
+        raise ValueError("Give a prompt, a --class-label, or --from with the PNG of an earlier run.")
+    method = _chosen_method(request, recipe)
+    model = request.model or (recipe.model if recipe else DEFAULT_MODEL)
+    device = pick_device(request.device or _recorded_device(recipe))
+    dtype = pick_dtype(request.dtype or (recipe.dtype if recipe else None), model, device)
+    pipe = load_pipeline(model, dtype=dtype, device=device)
+    if method is _PRESET_OF_MODEL:
+        method = preset_for(model, pipe.transformer, request.settings)
+    config = _from_recipe(request, recipe.config) if recipe else _from_model(request, model, pipe, method)
+    keep = (recipe.index,) if recipe and _same_batch(request) else None
+    if recipe and keep is None:
+        config = replace(config, first_index=0 if request.seed is not None else recipe.index)
+    return Job(model, pipe, config, method, keep, str(dtype).removeprefix("torch."), device.type)
+
+
+_PRESET_OF_MODEL = object()
+
+
+def _chosen_method(request: Request, recipe: Recipe | None) -> Any:
+    """The method that the request or the recipe names, before anything is loaded."""
+    if request.plan is not None and request.method is not None:
+        raise ValueError("Give --method or --plan, not both.")
+    if request.plan is not None:
+        return override(load_plan(request.plan), request.settings)
+    if request.method is not None:
+        return override(find_method(request.method), request.settings)
+    if recipe is None:
+        return _PRESET_OF_MODEL
+    if recipe.method is None and request.settings:
+        raise ValueError("That picture was made without a method: --set needs --method beside it.")
+    return recipe.method if recipe.method is None else override(recipe.method, request.settings)
+
+
+def preset_for(model: str, transformer: Any, settings: list[str]) -> Any:
+    """The method that suits a model, with some of its fields set."""
+    entry = find_model(model)
+    return override(find_method(entry.method if entry else default_method(transformer)), settings)
+
+
+def _recorded_device(recipe: Recipe | None) -> str | None:
+    """The device type a picture was made on, if this machine has it too."""
+    if recipe is None:
+        return None
+    try:
+        return pick_device(recipe.device).type
+    except ValueError:
+        return None
+
+
+def _same_batch(request: Request) -> bool:
+    return request.seed is None and request.num_images is None and request.batch_size is None
+
+
+def _from_model(request: Request, model: str, pipe: Any, method: Any) -> GenerationConfig:
+    entry = find_model(model)
+    planned = method.num_inference_steps if isinstance(method, toca.Plan) else None
+    own = GenerationConfig(
+        num_inference_steps=planned or (entry.steps if entry else default_steps(pipe)),
+        guidance_scale=entry.guidance_scale if entry else None,
+        height=entry.height if entry else None,
+        width=entry.width if entry else None,
+        num_frames=entry.num_frames if entry else None,
+    )
+    return _with_request(own, request)
+
+
+def default_steps(pipeline: Any) -> int:
+    """The number of steps that a pipeline, or its class, takes when it is not told."""
+    return inspect.signature(pipeline.__call__).parameters["num_inference_steps"].default
+
+
+def _from_recipe(request: Request, config: GenerationConfig) -> GenerationConfig:
+    if not _same_batch(request):
+        config = replace(config, num_images=1, batch_size=1)
+    if request.prompt is not None:
+        config = replace(config, class_label=None)
+    return _with_request(config, request)
+
+
+def _with_request(config: GenerationConfig, request: Request) -> GenerationConfig:
+    options = {
+        "prompt": request.prompt,
+        "class_label": request.class_label,
+        "num_inference_steps": request.steps,
+        "guidance_scale": request.guidance_scale,
+        "height": request.height,
+        "width": request.width,
+        "num_frames": request.num_frames,
+        "seed": request.seed,
+        "num_images": request.num_images,
+        "batch_size": request.batch_size,
+    }
+    return replace(config, **{name: value for name, value in options.items() if value is not None})

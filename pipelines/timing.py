@@ -1,0 +1,52 @@
+"""Wall-clock time of a generation with and without a method."""
+
+from __future__ import annotations
+
+import time
+from statistics import median
+from typing import Any
+
+import torch
+
+from toca.pipelines.config import GenerationConfig
+from toca.pipelines.generate import cached_for, progress_bar, run_batch
+
+MIN_TURNS = 3
+MAX_TURNS = 10
+ENOUGH_SECONDS = 10.0
+
+
+@torch.no_grad()
+def measure_seconds(pipe: Any, config: GenerationConfig, methods: list[Any | None]) -> list[float]:
+    """Median wall-clock seconds of the first batch, end to end, for each method.
+
+    The methods take turns, after one warm-up of each, so that a slow moment of the machine hits all of them alike.
+    There are at least `MIN_TURNS`, and more, up to `MAX_TURNS`, until `ENOUGH_SECONDS` have gone by. Nothing is saved
+    while the clock runs.
+    """
+    batch = next(config.batches())
+    seconds: list[list[float]] = [[] for _ in methods]
+    with progress_bar(pipe, None):
+        for method in methods:
+            _time_once(pipe, config, batch, method)
+        started = time.perf_counter()
+        for turn in range(1, MAX_TURNS + 1):
+            for method, taken in zip(methods, seconds, strict=True):
+                taken.append(_time_once(pipe, config, batch, method))
+            if turn >= MIN_TURNS and time.perf_counter() - started > ENOUGH_SECONDS:
+                break
+    return [median(taken) for taken in seconds]
+
+
+def _time_once(pipe: Any, config: GenerationConfig, batch: range, method: Any | None) -> float:
+    with cached_for(pipe, method, config.num_inference_steps):
+        _synchronize(pipe)
+        start = time.perf_counter()
+        run_batch(pipe, config, batch)
+        _synchronize(pipe)
+        return time.perf_counter() - start
+
+
+def _synchronize(pipe: Any) -> None:
+    if pipe.device.type == "cuda":
+        torch.cuda.synchronize(pipe.device)

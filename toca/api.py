@@ -1,0 +1,169 @@
+"""Switching a cache on and off, and reading what it did."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from typing import Any, TypeVar
+
+from torch import nn
+
+from .engine import Engine
+from .install import check_measurable, engine_of, install, remove
+from .methods import Method, preset
+from .models import FAMILIES, family_of
+from .plan import Plan
+from .report import Summary, summarize
+
+Target = TypeVar("Target")
+
+
+def enable_cache(
+    target: Target,
+    method: Method | Plan | str,
+    *,
+    num_inference_steps: int | None = None,
+    batched_cfg: bool | None = None,
+) -> Target:
+    """Accelerate a pipeline or a transformer.
+
+    Args:
+        target (`DiffusionPipeline` or `nn.Module`): A stock diffusers pipeline, or its transformer. A pipeline with
+            two transformers gets both.
+        method (`Method`, `Plan` or `str`): A method, the name of a preset (see `toca.presets`), or a plan.
+        num_inference_steps (`int`, *optional*): Number of calls in a generation, for a bare transformer (required
+            there unless `method` is a plan). A pipeline's scheduler knows it.
+        batched_cfg (`bool`, *optional*): Whether the two halves of a batch are the classifier-free-guidance branches
+            of the same samples. Found out from a pipeline; a bare transformer means `False` unless told.
+
+    Returns:
+        `target`, with the cache on. Outputs are cached and reused only where gradients are disabled.
+
+    Raises:
+        ValueError: If the model is not of a supported family, a cache is already on, a bare transformer comes without
+            a step count, or the plan does not fit the model. Nothing is changed then.
+
+    Example:
+        ```python
+        toca.enable_cache(pipe, "toca/pixart")
+        image = pipe("an owl standing on a telephone wire").images[0]
+        print(toca.summary(pipe))
+        ```
+    """
+    method = preset(method) if isinstance(method, str) else method
+    if not isinstance(method, (Method, Plan)):
+        raise TypeError(f"`method` must be a method, a plan or the name of a preset, got {type(method).__name__}.")
+    if num_inference_steps is not None and num_inference_steps < 1:
+        raise ValueError(f"`num_inference_steps` must be at least 1, got {num_inference_steps}.")
+    pipeline = None if isinstance(target, nn.Module) else target
+    done: list[nn.Module] = []
+    try:
+        for transformer in _transformers(target):
+            _enable_one(transformer, method, pipeline, num_inference_steps, batched_cfg)
+            done.append(transformer)
+    except BaseException:
+        for transformer in done:
+            remove(transformer)
+        raise
+    return target
+
+
+def _enable_one(transformer, method, pipeline, num_inference_steps, batched_cfg) -> None:
+    if engine_of(transformer) is not None:
+        raise ValueError("A toca cache is already on; call toca.disable_cache(target) first.")
+    if getattr(transformer, "is_cache_enabled", False):
+        raise ValueError("A cache of diffusers is already on; call `transformer.disable_cache()` first.")
+    spec = family_of(transformer)
+    if pipeline is None and num_inference_steps is None:
+        num_inference_steps = getattr(method, "num_inference_steps", None)
+        if num_inference_steps is None:
+            raise ValueError("A bare transformer does not tell its number of steps: pass `num_inference_steps`.")
+    counted = num_inference_steps if getattr(pipeline, "scheduler", None) is None else None
+    engine = Engine(transformer, spec, method, pipeline, counted, batched_cfg)
+    plan = engine.plan_for(num_inference_steps or getattr(method, "num_inference_steps", None) or PROBE_STEPS)
+    if plan.layout.sites != engine.layout.sites:
+        raise ValueError(
+            f"The plan is for a {plan.layout.family} model with {len(plan.layout.sites)} sites; this is another "
+            f"{spec.name} model with {len(engine.layout.sites)} sites. Make a plan for this transformer."
+        )
+    check_measurable(transformer, engine, plan)
+    install(transformer, engine)
+
+
+PROBE_STEPS = 50
+"""Before a pipeline runs its number of steps is unknown; a plan of this length shows what a method needs."""
+
+
+def disable_cache(target: Target) -> Target:
+    """Take the cache off; the target is bitwise what it was. Does nothing where no cache is on.
+
+    Returns:
+        `target`
+    """
+    for transformer in _transformers(target):
+        if engine_of(transformer) is not None:
+            remove(transformer)
+    return target
+
+
+@contextlib.contextmanager
+def cached(
+    target: Target,
+    method: Method | Plan | str,
+    *,
+    num_inference_steps: int | None = None,
+    batched_cfg: bool | None = None,
+) -> Iterator[Target]:
+    """`enable_cache` for the length of a `with` block; the cache comes off however the block ends."""
+    enable_cache(target, method, num_inference_steps=num_inference_steps, batched_cfg=batched_cfg)
+    try:
+        yield target
+    finally:
+        disable_cache(target)
+
+
+def reset(target: Any) -> None:
+    """Forget what is cached; the next call starts a generation.
+
+    Raises:
+        ValueError: If no cache is on.
+    """
+    for engine in _engines(target):
+        engine.reset()
+
+
+def summary(target: Any) -> Summary:
+    """What the last generation did, or what the running one has done so far.
+
+    Raises:
+        ValueError: If no cache is on.
+    """
+    engines = _engines(target)
+    method = engines[0].method
+    name = method.method if isinstance(method, Plan) else method.name
+    return summarize(name, [(engine.record, list(engine.branches.values())) for engine in engines])
+
+
+def _engines(target: Any) -> list[Engine]:
+    engines = [engine_of(transformer) for transformer in _transformers(target)]
+    if any(engine is None for engine in engines):
+        raise ValueError("No toca cache is on; call toca.enable_cache(target, method) first.")
+    return engines
+
+
+def _transformers(target: Any) -> list[nn.Module]:
+    """The supported transformers of a target.
+
+    Raises:
+        ValueError: If there is none; it names what is supported.
+    """
+    if isinstance(target, nn.Module):
+        candidates = [getattr(target, "_orig_mod", target)]
+    else:
+        components = getattr(target, "components", {})
+        candidates = [getattr(c, "_orig_mod", c) for c in components.values() if isinstance(c, nn.Module)]
+    found = [module for module in candidates if family_of(module) is not None]
+    if not found:
+        names = ", ".join(spec.transformer for spec in FAMILIES.values())
+        raise ValueError(f"{type(target).__name__} has no transformer that toca can cache; supported are {names}.")
+    return found

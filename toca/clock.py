@@ -1,0 +1,113 @@
+"""Which step a transformer call belongs to, and to which branch.
+
+Three clocks, because pipelines differ in what they tell: a bare transformer's calls are counted; a pipeline's
+scheduler knows the step. A branch is what the pipeline names in `cache_context`, or the position of an unnamed call
+among the calls of its step.
+"""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Hashable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+
+@dataclass(frozen=True)
+class Tick:
+    """One call's place: its branch, its step, the number of steps, and whether a generation starts with it."""
+
+    branch: Hashable
+    step: int
+    num_inference_steps: int
+    new_generation: bool
+
+
+class CallCounter:
+    """For a transformer without a pipeline: each call of a branch is a step.
+
+    Args:
+        num_inference_steps (`int`): Calls of a branch in one generation.
+    """
+
+    def __init__(self, num_inference_steps: int):
+        self.num_inference_steps = num_inference_steps
+        self.calls: dict[Hashable, int] = {}
+
+    def reset(self) -> None:
+        self.calls.clear()
+
+    def tick(self, name: str | None, timestep: torch.Tensor | None) -> Tick:
+        done = self.calls.get(name, 0)
+        # A branch that has had its steps calls again: the next generation, for all branches.
+        new_generation = not self.calls or done == self.num_inference_steps
+        if new_generation:
+            self.calls.clear()
+            done = 0
+        self.calls[name] = done + 1
+        return Tick(name, done, self.num_inference_steps, new_generation)
+
+
+class SchedulerClock:
+    """For a pipeline: its scheduler's `timesteps` and `step_index` tell the step; no device is waited for.
+
+    Schedulers without a `step_index` (DDIM, DDPM) are asked by the value of the timestep. The scheduler is looked up
+    at each call, so it may be exchanged at any time.
+
+    Args:
+        pipeline (`DiffusionPipeline`): Held weakly.
+    """
+
+    def __init__(self, pipeline: Any):
+        self.pipeline = weakref.ref(pipeline)
+        self.scheduler = pipeline.scheduler
+        self.reset()
+
+    def reset(self) -> None:
+        self.timesteps: torch.Tensor | None = None
+        self.values: list[float] = []
+        self.first = self.current = 0
+        self.unnamed_calls = 0
+
+    def tick(self, name: str | None, timestep: torch.Tensor | None) -> Tick:
+        # The pipeline may be gone while another one made from it goes on with its scheduler.
+        self.scheduler = scheduler = getattr(self.pipeline(), "scheduler", self.scheduler)
+        # `set_timesteps` makes a new tensor for each generation, also after an aborted one.
+        new_timesteps = scheduler.timesteps is not self.timesteps
+        if new_timesteps:
+            self.reset()
+            self.timesteps = scheduler.timesteps
+        position = self._position(scheduler, timestep)
+        new_generation = new_timesteps or position < self.current
+        if new_generation:
+            self.first = position
+        if new_generation or position != self.current:
+            self.current, self.unnamed_calls = position, 0
+        branch = name
+        if name is None:
+            branch, self.unnamed_calls = self.unnamed_calls, self.unnamed_calls + 1
+        return Tick(branch, position - self.first, len(self.timesteps) - self.first, new_generation)
+
+    def _position(self, scheduler: Any, timestep: torch.Tensor | None) -> int:
+        index = getattr(scheduler, "step_index", None)
+        if index is None:
+            index = getattr(scheduler, "begin_index", None)
+        return self._position_of(timestep) if index is None else int(index)
+
+    def _position_of(self, timestep: torch.Tensor | None) -> int:
+        """The entry of the schedule that is nearest to the call's timestep."""
+        if timestep is None:
+            return 0
+        if not self.values:
+            self.values = [float(value) for value in self.timesteps]
+        value = float(timestep.flatten()[0]) if isinstance(timestep, torch.Tensor) else float(timestep)
+        return min(range(len(self.values)), key=lambda i: abs(self.values[i] - value))
+
+
+def make_clock(pipeline: Any, num_inference_steps: int | None) -> CallCounter | SchedulerClock:
+    """The clock of a pipeline that has a scheduler, else a counter of calls."""
+    if getattr(pipeline, "scheduler", None) is not None:
+        return SchedulerClock(pipeline)
+    return CallCounter(num_inference_steps)

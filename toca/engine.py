@@ -1,0 +1,233 @@
+"""The engine of one transformer: freezes the decision of each call before block 0, and keeps the books.
+
+It knows no model and no method: a plan says what each site does, the sites' handles carry it to the modules.
+"""
+
+from __future__ import annotations
+
+import inspect
+import logging
+import weakref
+from collections.abc import Hashable
+from typing import Any
+
+import torch
+from torch import nn
+
+from .actions import COMPUTE, step_letter
+from .clock import Tick, make_clock
+from .filling import Handle
+from .models import CallShape, FamilySpec, describe
+from .plan import Plan
+from .report import CallRecord, GenerationRecord
+from .state import Branch, CallKey
+
+logger = logging.getLogger(__name__)
+
+MAX_BRANCHES = 8
+"""More unnamed calls than this in one step are no guidance branches: they run in full and are not remembered."""
+
+
+class Engine:
+    """State and decisions of one transformer.
+
+    Args:
+        transformer (`nn.Module`): The model.
+        spec (`FamilySpec`): Its family.
+        method (`Method` or `Plan`): Makes the plan for a number of steps, or is the plan.
+        pipeline (`DiffusionPipeline`, *optional*): The pipeline whose scheduler tells the step.
+        num_inference_steps (`int`, *optional*): Steps of a generation, for a bare transformer.
+        batched_cfg (`bool`, *optional*): Whether the batch's halves are guidance branches of the same samples;
+            `None` to find out from the pipeline's calls.
+    """
+
+    def __init__(
+        self,
+        transformer: nn.Module,
+        spec: FamilySpec,
+        method: Any,
+        pipeline: Any = None,
+        num_inference_steps: int | None = None,
+        batched_cfg: bool | None = None,
+    ):
+        self.spec, self.method, self.batched_cfg = spec, method, batched_cfg
+        self.pipeline = None if pipeline is None else weakref.ref(pipeline)
+        self.layout = describe(transformer, spec)
+        self.clock = make_clock(pipeline, num_inference_steps)
+        self.handles = [Handle() for _ in self.layout.sites]
+        self.argument_names = tuple(inspect.signature(type(transformer).forward).parameters)[1:]
+        self.context: str | None = None
+        self.compiled = False
+        self.record = GenerationRecord()
+        self._plans: dict[int, Plan] = {}
+        self._warned: set[str] = set()
+        self._frozen: tuple | None = None
+        self._running: tuple[Branch, Tick] | None = None
+        self.branches: dict[Hashable, Branch] = {}
+        if num_inference_steps is not None:
+            self.plan_for(num_inference_steps)
+
+    def plan_for(self, num_inference_steps: int) -> Plan:
+        """The plan for a number of steps; made once.
+
+        Raises:
+            ValueError: If the method is a plan for another number of steps.
+        """
+        if num_inference_steps not in self._plans:
+            self._plans[num_inference_steps] = self._make_plan(num_inference_steps)
+        return self._plans[num_inference_steps]
+
+    def _make_plan(self, num_inference_steps: int) -> Plan:
+        if not isinstance(self.method, Plan):
+            return self.method.plan_layout(self.layout, num_inference_steps)
+        if self.method.num_inference_steps != num_inference_steps:
+            raise ValueError(
+                f"The plan is for {self.method.num_inference_steps} steps, but this generation has "
+                f"{num_inference_steps}. Generate with num_inference_steps={self.method.num_inference_steps}, or make "
+                "a plan for this number."
+            )
+        return self.method
+
+    def reset(self) -> None:
+        """Forget everything; the next call starts a generation."""
+        self.clock.reset()
+        self.end_generation()
+
+    def end_generation(self, *_: Any, **__: Any) -> None:
+        """Let go of the cached tensors; what was done stays in the record."""
+        for branch in self.branches.values():
+            self.record.release(branch)
+        self.branches.clear()
+        self._freeze_bypass()
+
+    @torch.compiler.disable
+    def before_call(self, transformer: nn.Module, args: tuple, kwargs: dict) -> None:
+        """Forward pre-hook of the transformer: decide for every site."""
+        call = dict(zip(self.argument_names, args)) | kwargs
+        self._running = None
+        if torch.is_grad_enabled():
+            self._warn("grad", "Gradients are enabled, so the model runs in full; call it under torch.no_grad().")
+            self._freeze_bypass()
+            return
+        tick = self.clock.tick(self.context, call.get("timestep"))
+        plan = self.plan_for(tick.num_inference_steps)
+        if tick.new_generation:
+            self.end_generation()
+            self.record = GenerationRecord(plan)
+        if tick.branch not in self.branches and len(self.branches) >= MAX_BRANCHES:
+            self._warn("branches", f"More than {MAX_BRANCHES} transformer calls in one step: the others run in full.")
+            self._freeze_bypass()
+            return
+        branch = self._branch(transformer, plan, tick, call)
+        self._freeze(plan, branch, tick)
+        self._running = branch, tick
+
+    def after_call(self, transformer: nn.Module, args: tuple, output: Any) -> None:
+        """Forward hook of the transformer: the call ran to its end."""
+        if self._running is None:
+            return
+        branch, tick = self._running
+        branch.last_step = tick.step
+        if tick.step == tick.num_inference_steps - 1:
+            self.record.release(self.branches.pop(tick.branch))
+            self._freeze_bypass()
+
+    def _branch(self, transformer: nn.Module, plan: Plan, tick: Tick, call: dict) -> Branch:
+        """The memory of the call's branch, a new one where the call is not like the one before."""
+        hidden_states = call["hidden_states"]
+        shape = self.spec.call_shape(transformer, call)
+        branch = self.branches.get(tick.branch)
+        known = branch is not None and branch.last_step is not None
+        if known and self._fits(branch.key, shape, hidden_states):
+            return branch
+        paired = self._is_paired(plan, shape, hidden_states)
+        key = CallKey(shape, hidden_states.dtype, hidden_states.device, paired)
+        needs_grid = plan.selection is not None and plan.selection.bonus_patch and plan.partial_sites
+        grid = shape.grid or (self.spec.grid(call) if needs_grid and self.spec.grid else None)
+        self.branches[tick.branch] = branch = Branch.start(plan, key, grid)
+        return branch
+
+    @staticmethod
+    def _fits(key: CallKey, shape: CallShape, hidden_states: torch.Tensor) -> bool:
+        return key.shape == shape and key.dtype == hidden_states.dtype and key.device == hidden_states.device
+
+    def _is_paired(self, plan: Plan, shape: CallShape, hidden_states: torch.Tensor) -> bool:
+        """Whether the halves of the batch share a selection: asked for, and the same samples twice."""
+        if plan.selection is None or not plan.selection.shared_cfg or shape.batch % 2:
+            return False
+        if self.batched_cfg is not None:
+            return self.batched_cfg
+        if self.pipeline is None or not self.spec.batched_cfg:
+            return False
+        if getattr(self.pipeline(), "do_classifier_free_guidance", True) is False:
+            return False
+        # The two branches of guidance see the same latents; looked at once, when a generation starts.
+        first, second = hidden_states.chunk(2)
+        return torch.equal(first, second)
+
+    def _freeze(self, plan: Plan, branch: Branch, tick: Tick) -> None:
+        """Write the step's decision into the handles."""
+        # A branch that missed a step, or starts late, has nothing fit to reuse: it computes and measures everything.
+        astray = tick.step > 0 and (branch.last_step is None or branch.last_step != tick.step - 1)
+        row = (COMPUTE,) * len(self.handles) if astray else plan.table[tick.step]
+        measured = self._measured(plan, tick.step, astray)
+        branch.last_step = None
+        self.record.add(CallRecord(tick.step, tick.branch, row, measured, branch.key.shape))
+        frozen = (plan, row, measured, branch)
+        if not any(action.kind == "partial" for action in row) and frozen == self._frozen:
+            return
+        self._frozen = frozen
+        for i, (handle, action) in enumerate(zip(self.handles, row, strict=True)):
+            handle.action, handle.keep, handle.state = action.kind, plan.kept[i], branch.sites[i]
+            handle.index = handle.choose = handle.measure = None
+            if i in measured:
+                handle.measure = plan.selection.score_for(plan.modules_of(self.layout.sites[i].layer)).measure
+                handle.share = 0.5 if branch.key.paired else 1.0
+        for group in branch.groups:
+            self._freeze_tokens(group, row, measured, tick.step)
+
+    def _measured(self, plan: Plan, step: int, astray: bool) -> frozenset[int]:
+        # Compiled blocks would be traced once more for full steps whose measurement nobody reads.
+        everything = astray or (self.compiled and step_letter(plan.table[step]) == "F")
+        return frozenset(plan.score_sources.values()) if everything else plan.measured[step]
+
+    def _freeze_tokens(self, group: Any, row: tuple, measured: frozenset[int], step: int) -> None:
+        if all(row[i].kind == "compute" for i in group.sites):
+            group.forget()
+        elif group.reads_this_step(measured):
+            for position, i in enumerate(group.sites):
+                self._freeze_late_choice(group, position, self.handles[i], row, step)
+        else:
+            for i, index in zip(group.sites, group.choose(row, step), strict=True):
+                self._freeze_index(self.handles[i], index)
+
+    def _freeze_late_choice(self, group: Any, position: int, handle: Handle, row: tuple, step: int) -> None:
+        fresh = group.fresh_tokens(row)[0][position]
+        if 0 < fresh < group.tokens:
+            handle.choose = lambda: group.choose_one(position, row, step)
+            return
+        group.choose_one(position, row, step)
+        if handle.action == "partial":
+            handle.action = "reuse"
+
+    def _freeze_index(self, handle: Handle, index: torch.Tensor | None) -> None:
+        if handle.action != "partial":
+            return
+        if index is None:
+            # The share of so few tokens rounds down to none: an empty selection computes nothing.
+            handle.action = "reuse"
+            return
+        handle.index = index
+        if self.compiled:
+            torch._dynamo.maybe_mark_dynamic(index, 0)
+
+    def _freeze_bypass(self) -> None:
+        self._frozen = None
+        for handle in self.handles:
+            handle.bypass()
+            handle.state = None
+
+    def _warn(self, key: str, message: str) -> None:
+        if key not in self._warned:
+            self._warned.add(key)
+            logger.warning(message)

@@ -1,0 +1,1 @@
+"""How a decision reaches a module: attention processors, feed-forwards, parallel blocks; install and remove."""

@@ -1,0 +1,44 @@
+"""Classes made on the fly: a subclass of the original's class with one method of ours.
+
+The instance changes its class, the class itself is never touched: isinstance relations, `state_dict` keys and the
+class name stay what they were, and `torch.compile` sees one class for all blocks (two or three graphs, not one a
+layer). Other instances of the original class never meet ours.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+HANDLE = "_toca_handle"
+"""Attribute of a module or processor that holds its `Handle` while a cache is on."""
+
+
+@functools.cache
+def derived_class(base: type, make_method: Callable[[type], Callable], name: str) -> type:
+    """A subclass of `base`, the same one each time, whose method `name` is `make_method(base)`."""
+    namespace = {name: make_method(base), "__module__": base.__module__, "__qualname__": base.__qualname__}
+    return type(base.__name__, (base,), namespace)
+
+
+def swap_class(module: Any, make_method: Callable[[type], Callable], handle: Any) -> Callable[[], None]:
+    """Give `module` a derived class and a handle; returns what undoes it.
+
+    Raises:
+        ValueError: If the module's `forward` is overridden on the instance, which would silently win over ours.
+    """
+    base = type(module)
+    if "forward" in vars(module):
+        raise ValueError(
+            f"The `forward` of a {base.__name__} has been replaced on the instance (by offloading hooks, or by another "
+            "cache), which would bypass this cache. Enable this cache first and the other afterwards."
+        )
+    setattr(module, HANDLE, handle)
+    module.__class__ = derived_class(base, make_method, "forward")
+
+    def undo() -> None:
+        module.__class__ = base
+        module.__dict__.pop(HANDLE, None)
+
+    return undo

@@ -1,0 +1,46 @@
+"""Blocks whose attention and feed-forward run side by side into one output projection (FLUX single-stream).
+
+The attention inside is a site of its own, reached through its processor; this site keeps the fused output before the
+gate. A partial action runs the feed-forward branch and the output projection on the chosen tokens only.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable
+from typing import Any
+
+from ..kernels.rows import take_rows
+from .classes import HANDLE
+
+
+@functools.cache
+def make_forward_with(pieces: Any) -> Callable[[type], Callable]:
+    """A maker of `forward` for blocks made of these pieces; the same one each time."""
+
+    def make_forward(base: type) -> Callable:
+        names = tuple(inspect.signature(base.forward).parameters)[1:]
+
+        def forward(self, *args, **kwargs):
+            handle = getattr(self, HANDLE, None)
+            if handle is None or (handle.action == "compute" and not handle.keep):
+                return base.forward(self, *args, **kwargs)
+            call = dict(zip(names, args)) | kwargs
+            entered = pieces.enter(self, call)
+            return pieces.leave(entered, _fused_output(self, handle, pieces, entered, call))
+
+        return forward
+
+    return make_forward
+
+
+def _fused_output(block, handle, pieces, entered, call):
+    if handle.action == "reuse":
+        return handle.state.output
+    attention = pieces.attend(block, entered, call)
+    if handle.action == "compute":
+        return handle.kept(pieces.mix(block, entered.normed, attention))
+    index = handle.chosen()
+    rows = pieces.mix(block, take_rows(entered.normed, index), take_rows(attention, index))
+    return handle.refreshed(index, rows)

@@ -1,0 +1,127 @@
+"""Putting a cache on a transformer and taking it off without a trace."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable
+from typing import Any
+
+from torch import nn
+
+from .engine import Engine
+from .hooks.attention import can_measure, install_processor
+from .hooks.classes import swap_class
+from .hooks.feed_forward import make_forward
+from .hooks.parallel_block import make_forward_with
+from .models import walk_blocks
+
+ENGINE = "_toca_engine"
+UNDO = "_toca_undo"
+"""Attributes of a transformer while a cache is on; `disable` removes them."""
+
+
+def engine_of(transformer: nn.Module) -> Engine | None:
+    """The engine of a transformer whose cache is on."""
+    return vars(transformer).get(ENGINE)
+
+
+def install(transformer: nn.Module, engine: Engine) -> None:
+    """Connect every site's module with its handle; on an error everything is put back.
+
+    Raises:
+        ValueError: If a site cannot be reached; it says why and what to do.
+    """
+    undo: list[Callable[[], None]] = []
+    try:
+        handles = iter(engine.handles)
+        for _, _, _, block, block_spec in walk_blocks(transformer, engine.spec):
+            engine.compiled |= block._compiled_call_impl is not None
+            for site_spec in block_spec.sites:
+                undo.append(_connect(block, block_spec, site_spec, next(handles), engine))
+        undo.extend(_connect_root(transformer, engine))
+    except BaseException:
+        for step in reversed(undo):
+            step()
+        raise
+    setattr(transformer, ENGINE, engine)
+    setattr(transformer, UNDO, undo)
+
+
+def remove(transformer: nn.Module) -> None:
+    """Put everything back."""
+    for step in reversed(vars(transformer).pop(UNDO)):
+        step()
+    vars(transformer).pop(ENGINE)
+
+
+def _connect(block, block_spec, site_spec, handle, engine: Engine) -> Callable[[], None]:
+    module = block.get_submodule(site_spec.path)
+    if site_spec.kind == "attention":
+        return install_processor(module, handle, engine.spec.attention)
+    if site_spec.kind == "parallel_block":
+        return swap_class(module, make_forward_with(block_spec.parallel), handle)
+    if getattr(block, "_chunk_size", None) is not None:
+        raise ValueError(
+            "`set_chunk_feed_forward` is on, which cuts the tokens of a feed-forward into pieces; switch it off with "
+            "`disable_forward_chunking()` or `set_chunk_feed_forward(None)` to use a cache."
+        )
+    return swap_class(module, make_forward, handle)
+
+
+def check_measurable(transformer: nn.Module, engine: Engine, plan: Any) -> None:
+    """Refuse a plan that measures attention whose processor is unknown.
+
+    Raises:
+        ValueError: If a measured attention module has a processor that the family's dialect does not speak.
+    """
+    measured = {plan.layout.sites[i].key for i in plan.score_sources.values()}
+    for layer, _, _, block, block_spec in walk_blocks(transformer, engine.spec):
+        for site_spec in block_spec.sites:
+            attn = block.get_submodule(site_spec.path)
+            if (layer, site_spec.module) in measured and not can_measure(attn, engine.spec.attention):
+                raise ValueError(
+                    f"The attention of layer {layer} uses {type(attn.get_processor()).__name__}, which this library "
+                    f"cannot measure (it knows {', '.join(engine.spec.attention.processors)}). Use a method that "
+                    'measures none, such as "fora" or "random", or the default processor.'
+                )
+
+
+def _connect_root(transformer: nn.Module, engine: Engine) -> list[Callable[[], None]]:
+    before = transformer.register_forward_pre_hook(engine.before_call, with_kwargs=True)
+    after = transformer.register_forward_hook(engine.after_call)
+    undo = [before.remove, after.remove, engine.end_generation]
+    shadows = {"_reset_stateful_cache": _end_of_pipeline(transformer, engine)}
+    if hasattr(transformer, "cache_context"):
+        shadows["cache_context"] = _named_context(transformer, engine)
+    for name, function in shadows.items():
+        vars(transformer)[name] = function
+        undo.append(lambda name=name: vars(transformer).pop(name, None))
+    return undo
+
+
+def _end_of_pipeline(transformer: nn.Module, engine: Engine) -> Callable:
+    """diffusers calls `_reset_stateful_cache` of every component that has it when a pipeline call ends."""
+    original = getattr(transformer, "_reset_stateful_cache", None)
+
+    def reset_stateful_cache(*args: Any, **kwargs: Any) -> None:
+        engine.end_generation()
+        if original is not None:
+            original(*args, **kwargs)
+
+    return reset_stateful_cache
+
+
+def _named_context(transformer: nn.Module, engine: Engine) -> Callable:
+    """`cache_context` of this instance, listening to the name that the pipeline gives the branch."""
+    original = transformer.cache_context
+
+    @contextlib.contextmanager
+    def cache_context(name: str, *args: Any, **kwargs: Any):
+        engine.context = name
+        try:
+            with original(name, *args, **kwargs):
+                yield
+        finally:
+            engine.context = None
+
+    return cache_context

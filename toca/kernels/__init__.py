@@ -1,0 +1,1 @@
+"""The few hot tensor operations, in plain torch."""

@@ -1,0 +1,40 @@
+"""FORA: Fast-Forward Caching (Selvaraju et al., arXiv 2407.01425)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from ..actions import COMPUTE, REUSE, Action
+from ..checks import check
+from ..models import Site
+from ..schedule import FullStepSchedule
+from .base import Method
+
+
+@dataclass(frozen=True)
+class FORA(Method):
+    """Compute everything on every N-th step; between them reuse the attention and feed-forward outputs whole.
+
+    What is reused is the output before the adaLN gate: gate, shift and scale follow the current timestep.
+
+    Args:
+        interval (`int`, defaults to 3): N (section 3.2).
+        counts_down (`bool`, defaults to `False`): Whether the step index that N divides runs from S - 1 to 0, as in
+            the authors' DiT code. The first step is full either way.
+
+    Raises:
+        ValueError: If `interval` is below 1.
+    """
+
+    interval: int = 3
+    counts_down: bool = False
+
+    name: ClassVar[str] = "fora"
+
+    def __post_init__(self):
+        check(self.interval >= 1, "interval", self.interval, "must be at least 1")
+
+    def action(self, site: Site, step: int, num_inference_steps: int) -> Action:
+        schedule = FullStepSchedule(self.interval, counts_down=self.counts_down)
+        return COMPUTE if schedule.full_steps(num_inference_steps)[step] else REUSE

@@ -1,0 +1,94 @@
+"""The published settings, by name; the figures are those of the papers and of their authors' code."""
+
+from __future__ import annotations
+
+from .base import Method
+from .fora import FORA
+from .toca import ToCa
+
+PRESETS: dict[str, Method] = {
+    # DiT-XL/2, ImageNet 256x256, 50 DDIM steps, guidance 1.5.
+    "toca/dit-ddim50": ToCa(
+        interval=3,
+        fresh_ratio=0.07,
+        score="self_attention",
+        bonus_patch=2,
+        bonus_weight=0.6,
+        step_factor=(3.0, -4.0),
+        layer_factor=(0.8, 0.4),
+        module_factor={"ff": 2.5},
+        interval_factor=(1.4, -0.8),
+        interval_window=(0.2, 0.4, 2),
+        counts_down=True,
+    ),
+    # The same with 250 DDPM steps.
+    "toca/dit-ddpm250": ToCa(
+        interval=4,
+        fresh_ratio=0.07,
+        score="self_attention",
+        bonus_patch=2,
+        bonus_weight=0.6,
+        step_factor=(1.4, -0.8),
+        layer_factor=(1.8, -1.6),
+        module_factor={"ff": 2.5},
+        interval_factor=(1.4, -0.8),
+        interval_window=(0.2, 0.4, 2),
+        counts_down=True,
+    ),
+    # PixArt-alpha 256x256, 20 DPM-Solver steps, guidance 4.5.
+    "toca/pixart": ToCa(
+        interval=3,
+        fresh_ratio=0.30,
+        score="cross_attention",
+        bonus_patch=4,
+        bonus_weight=0.4,
+        shared_cfg=True,
+        step_factor=(1.9, -1.8),
+        layer_factor=(1.6, -1.2),
+        module_factor={"cross_attn": 0.6, "ff": 1.6},
+        interval_factor=(0.8, 0.4),
+    ),
+    # Open-Sora 1.2, 30 rectified-flow steps, guidance 7; cross-attention full every 6th step.
+    "toca/opensora": ToCa(
+        interval=3,
+        fresh_ratio=0.1,
+        score="cross_attention",
+        bonus_patch=0,
+        bonus_weight=0.0,
+        shared_cfg=True,
+        module_factor={"ff": 1.495},
+        warmup_steps=3,
+        module_interval={"cross_attn": 6},
+    ),
+    # FLUX.1-dev, 50 steps.
+    "toca/flux": ToCa(
+        interval=4,
+        fresh_ratio=0.1,
+        score="self_attention",
+        bonus_patch=0,
+        bonus_weight=0.0,
+        layer_factor=(1.5, -1.0),
+        layer_scale=27,
+        module_factor={"ff": 0.4, "ff_context": 0.4, "block": 1.6},
+        warmup_steps=3,
+        phase=2,
+    ),
+    # DiT-XL/2, 50 DDIM steps.
+    "fora/dit": FORA(interval=3, counts_down=True),
+}
+
+
+def presets() -> dict[str, Method]:
+    """All published settings by name."""
+    return dict(PRESETS)
+
+
+def preset(name: str) -> Method:
+    """A published setting by its name.
+
+    Raises:
+        ValueError: If there is none of this name; it lists those there are.
+    """
+    if name not in PRESETS:
+        raise ValueError(f"There is no preset {name!r}; the presets are {', '.join(PRESETS)}.")
+    return PRESETS[name]

@@ -1,0 +1,129 @@
+"""ToCa: Token-wise feature Caching (Zou et al., ICLR 2025, arXiv 2410.05317)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import ClassVar
+
+from ..actions import COMPUTE, REUSE, Action, partial
+from ..checks import check
+from ..models import MODULES, Site
+from ..schedule import FullStepSchedule, step_index
+from ..selection import SCORES, Selection
+from .base import Method
+
+
+def _every_module_but_self_attention() -> dict[str, float]:
+    return {"self_attn": 0.0, "cross_attn": 1.0, "ff": 1.0, "ff_context": 1.0, "block": 1.0}
+
+
+@dataclass(frozen=True)
+class ToCa(Method):
+    """Between full steps, recompute in each module the tokens that matter and reuse the others' features.
+
+    **When** (section 3.4): a step is full if its index s is a multiple of tau; after a full step tau becomes
+    round(N / (a + b s/S)). **Which** (section 3.3): the highest of (s1 or s2) + 0.25 n/N, where n counts the steps
+    since a token was recomputed (s3), the best token of each g x g patch multiplied by 1 + beta (s4). **How many**:
+    the share R0 x step factor x layer factor x module factor, clamped to [0, 1]. **Fill**: reuse. Self-attention is
+    reused whole, for errors would accumulate otherwise.
+
+    Args:
+        interval (`int`, defaults to 3): N, the nominal interval between full steps.
+        fresh_ratio (`float`, defaults to 0.3): R0, the nominal share of tokens recomputed.
+        score (`str`, defaults to `"cross_attention"`): `"self_attention"` (s1: attention received), `"cross_attention"`
+            (s2: entropy over the text; s1 in blocks without cross-attention) or `"value_norm"` (DuCa).
+        staleness_weight (`float`, defaults to 0.25): Weight of s3.
+        bonus_patch (`int`, defaults to 2): g of s4, in tokens; 0 switches s4 off. Text tokens and the frames of one
+            position have no patches and get no bonus.
+        bonus_weight (`float`, defaults to 0.4): beta of s4.
+        shared_cfg (`bool`, defaults to `False`): Whether the two guidance halves of a batch share one selection.
+        step_factor (`tuple[float, float]`, defaults to `(1, 0)`): (a, b): a + b s/S.
+        layer_factor (`tuple[float, float]`, defaults to `(1, 0)`): (a, b): a + b l/(L - 1), l the block's position in
+            its stack of L blocks.
+        layer_scale (`int`, *optional*): Takes the place of L - 1.
+        module_factor (`dict[str, float]`): Factor of each module; 0, and a module that is not named, means reuse.
+            `self_attn` is reused or, where its share reaches 1, computed.
+        interval_factor (`tuple[float, float]`, defaults to `(1, 0)`): (a, b) of tau.
+        interval_window (`tuple[float, float, int]`, *optional*): (from, to, tau): for from S <= s < to S tau is this.
+        warmup_steps (`int`, defaults to 1): First steps that are always full.
+        phase (`int`, defaults to 0): Index from which s is counted for the interval.
+        module_interval (`dict[str, int]`): Intervals of modules that have their own.
+        counts_down (`bool`, defaults to `False`): Whether s runs from S - 1 to 0 in the order of sampling (DiT).
+
+    Raises:
+        ValueError: If a value is out of range; it names the value.
+    """
+
+    interval: int = 3
+    fresh_ratio: float = 0.3
+    score: str = "cross_attention"
+    staleness_weight: float = 0.25
+    bonus_patch: int = 2
+    bonus_weight: float = 0.4
+    shared_cfg: bool = False
+    step_factor: tuple[float, float] = (1.0, 0.0)
+    layer_factor: tuple[float, float] = (1.0, 0.0)
+    layer_scale: int | None = None
+    module_factor: Mapping[str, float] = field(default_factory=_every_module_but_self_attention)
+    interval_factor: tuple[float, float] = (1.0, 0.0)
+    interval_window: tuple[float, float, int] | None = None
+    warmup_steps: int = 1
+    phase: int = 0
+    module_interval: Mapping[str, int] = field(default_factory=dict)
+    counts_down: bool = False
+
+    name: ClassVar[str] = "toca"
+
+    def __post_init__(self):
+        check(self.interval >= 1, "interval", self.interval, "must be at least 1")
+        check(self.fresh_ratio >= 0, "fresh_ratio", self.fresh_ratio, "must be non-negative")
+        scores = [name for name, score in SCORES.items() if score.source is not None]
+        check(self.score in scores, "score", self.score, f"must be one of {', '.join(scores)}")
+        check(self.warmup_steps >= 1, "warmup_steps", self.warmup_steps, "must be at least 1")
+        check(self.layer_scale is None or self.layer_scale >= 1, "layer_scale", self.layer_scale, "must be positive")
+        for name in ("module_factor", "module_interval"):
+            unknown = sorted(set(getattr(self, name)) - set(MODULES))
+            check(not unknown, name, unknown, f"may name {', '.join(MODULES)} only")
+        for module, interval in self.module_interval.items():
+            check(interval >= 1, f"module_interval[{module!r}]", interval, "must be at least 1")
+        for module, factor in self.module_factor.items():
+            check(factor >= 0, f"module_factor[{module!r}]", factor, "must be non-negative")
+        a, b = self.interval_factor
+        check(a > 0 and a + b > 0, "interval_factor", self.interval_factor, "must be positive from s/S = 0 to 1")
+        self.selection()
+
+    def action(self, site: Site, step: int, num_inference_steps: int) -> Action:
+        if self._schedule(site.module).full_steps(num_inference_steps)[step]:
+            return COMPUTE
+        share = self.share(site, step, num_inference_steps)
+        whole = site.attends == "self" and share <= 0
+        return REUSE if whole or not self.module_factor.get(site.module) else partial(share)
+
+    def share(self, site: Site, step: int, num_inference_steps: int) -> float:
+        """rho, the share of a site's tokens to recompute in a step; below 0 means none and above 1 all."""
+        s = step_index(step, num_inference_steps, self.counts_down)
+        scale = self.layer_scale or max(1, site.depth - 1)
+        step_factor = self.step_factor[0] + self.step_factor[1] * s / num_inference_steps
+        layer_factor = self.layer_factor[0] + self.layer_factor[1] * site.index / scale
+        return self.fresh_ratio * step_factor * layer_factor * self.module_factor.get(site.module, 0.0)
+
+    def selection(self) -> Selection:
+        return Selection(
+            score=self.score,
+            interval=self.interval,
+            staleness_weight=self.staleness_weight,
+            bonus_patch=self.bonus_patch,
+            bonus_weight=self.bonus_weight,
+            shared_cfg=self.shared_cfg,
+        )
+
+    def _schedule(self, module: str) -> FullStepSchedule:
+        return FullStepSchedule(
+            interval=self.module_interval.get(module, self.interval),
+            factor=self.interval_factor,
+            window=self.interval_window,
+            warmup_steps=self.warmup_steps,
+            phase=self.phase,
+            counts_down=self.counts_down,
+        )

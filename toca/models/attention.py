@@ -1,0 +1,125 @@
+"""How the attention modules of diffusers make query, key and value: one small dialect for each kind of module.
+
+A cached step needs what the stock processors keep to themselves: the query and the key as they enter the softmax
+(after normalisation and rotary embedding), to measure which tokens matter. Where nothing is measured the stock
+processor runs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from diffusers.models.attention_dispatch import dispatch_attention_fn
+from diffusers.models.embeddings import apply_rotary_emb
+
+
+class Projected(NamedTuple):
+    """Query, key and value of shape (B, heads, tokens, head_dim) and the additive mask, as the softmax sees them."""
+
+    query: torch.Tensor
+    key: torch.Tensor
+    value: torch.Tensor
+    mask: torch.Tensor | None
+
+
+@dataclass(frozen=True)
+class AttentionDialect:
+    """The two halves of an attention call, before and after the softmax product.
+
+    Args:
+        processors (`tuple[str, ...]`): Class names of the stock processors whose mathematics this is.
+        project (`Callable`): `(attn, arguments by name) -> Projected`.
+        finish (`Callable`): `(processor, attn, Projected, arguments by name) -> output`, as the stock processor's.
+    """
+
+    processors: tuple[str, ...]
+    project: Callable
+    finish: Callable
+
+
+def _heads_first(tensor: torch.Tensor, heads: int) -> torch.Tensor:
+    """(B, T, heads * d) -> (B, heads, T, d)."""
+    return tensor.unflatten(-1, (heads, -1)).transpose(1, 2)
+
+
+def _project_classic(attn, call: dict) -> Projected:
+    hidden_states, context, mask = call["hidden_states"], call.get("encoder_hidden_states"), call.get("attention_mask")
+    batch = hidden_states.shape[0]
+    fused = getattr(attn, "fused_projections", False)
+    if context is None and fused:
+        query, key, value = attn.to_qkv(hidden_states).chunk(3, dim=-1)
+    else:
+        context = hidden_states if context is None else context
+        query = attn.to_q(hidden_states)
+        key, value = attn.to_kv(context).chunk(2, dim=-1) if fused else (attn.to_k(context), attn.to_v(context))
+    if mask is not None:
+        mask = attn.prepare_attention_mask(mask, key.shape[1], batch)
+        mask = mask.view(batch, attn.heads, -1, mask.shape[-1])
+    query, key, value = (_heads_first(tensor, attn.heads) for tensor in (query, key, value))
+    query = query if attn.norm_q is None else attn.norm_q(query)
+    key = key if attn.norm_k is None else attn.norm_k(key)
+    return Projected(query, key, value, mask)
+
+
+def _finish_classic(processor, attn, projected: Projected, call: dict) -> torch.Tensor:
+    query, key, value, mask = projected
+    output = F.scaled_dot_product_attention(query, key, value, attn_mask=mask, dropout_p=0.0, is_causal=False)
+    output = output.transpose(1, 2).flatten(2).to(query.dtype)
+    return attn.to_out[1](attn.to_out[0](output))
+
+
+CLASSIC = AttentionDialect(("AttnProcessor2_0", "FusedAttnProcessor2_0"), _project_classic, _finish_classic)
+"""`diffusers.models.attention_processor.Attention` of DiT, PixArt and Latte: no rotary embedding, one stream."""
+
+
+def _project_flux(attn, call: dict) -> Projected:
+    hidden_states, context = call["hidden_states"], call.get("encoder_hidden_states")
+    query, key, value = _flux_streams(attn, hidden_states, "to_qkv", ("to_q", "to_k", "to_v"))
+    query, key = attn.norm_q(query), attn.norm_k(key)
+    if context is not None:
+        text = _flux_streams(attn, context, "to_added_qkv", ("add_q_proj", "add_k_proj", "add_v_proj"))
+        query = torch.cat([attn.norm_added_q(text[0]), query], dim=1)
+        key = torch.cat([attn.norm_added_k(text[1]), key], dim=1)
+        value = torch.cat([text[2], value], dim=1)
+    rotary = call.get("image_rotary_emb")
+    if rotary is not None:
+        query = apply_rotary_emb(query, rotary, sequence_dim=1)
+        key = apply_rotary_emb(key, rotary, sequence_dim=1)
+    query, key, value = (tensor.transpose(1, 2) for tensor in (query, key, value))
+    return Projected(query, key, value, call.get("attention_mask"))
+
+
+def _flux_streams(attn, hidden_states: torch.Tensor, fused: str, separate: tuple[str, str, str]) -> tuple:
+    """Query, key and value of one stream, each (B, T, heads, head_dim)."""
+    if attn.fused_projections:
+        projected = getattr(attn, fused)(hidden_states).chunk(3, dim=-1)
+    else:
+        projected = tuple(getattr(attn, name)(hidden_states) for name in separate)
+    return tuple(tensor.unflatten(-1, (-1, attn.head_dim)) for tensor in projected)
+
+
+def _finish_flux(processor, attn, projected: Projected, call: dict):
+    query, key, value = (tensor.transpose(1, 2) for tensor in projected[:3])
+    output = dispatch_attention_fn(
+        query,
+        key,
+        value,
+        attn_mask=projected.mask,
+        backend=processor._attention_backend,
+        parallel_config=processor._parallel_config,
+    )
+    output = output.flatten(2, 3).to(query.dtype)
+    context = call.get("encoder_hidden_states")
+    if context is None:
+        return output
+    text, image = output.split_with_sizes([context.shape[1], output.shape[1] - context.shape[1]], dim=1)
+    image = attn.to_out[1](attn.to_out[0](image.contiguous()))
+    return image, attn.to_add_out(text.contiguous())
+
+
+FLUX = AttentionDialect(("FluxAttnProcessor",), _project_flux, _finish_flux)
+"""`FluxAttention`: joint attention over text and image (text first), rotary embedding, RMS-normalised query and key."""

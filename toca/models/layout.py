@@ -1,0 +1,211 @@
+"""The sites of one model, with what each costs: everything a plan needs to know, and nothing that holds weights."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+
+from torch import nn
+
+from .spec import BlockSpec, CallShape, FamilySpec, SiteSpec
+
+
+@dataclass(frozen=True)
+class Site:
+    """A cacheable place of one model, as plans and methods see it.
+
+    Args:
+        layer (`int`): Position of its block in the order in which the model runs them, over all stacks.
+        module (`str`): One of `toca.models.spec.MODULES`.
+        stack (`str`): Name of the stack of blocks.
+        index (`int`): Position of the block within its stack, from 0.
+        depth (`int`): Number of blocks in the stack.
+        stream (`str`): `"image"`, `"text"` or `"joint"`: the tokens of its output.
+        rows (`str`): `"sample"`, `"frame"` or `"position"`: what a row of its batch dimension is.
+        inside (`str` or `None`): Module of the same layer without which this output is never looked at.
+        attends (`str` or `None`): `"self"` or `"cross"` for attention.
+        width (`int`): Channels of the output that is kept.
+        attention_width (`int`): heads x head_dim for attention, else 0.
+        token_flops (`int`): FLOPs of the linear layers for one of its own tokens.
+        text_flops (`int`): FLOPs of the linear layers for one text token, recomputed or not.
+    """
+
+    layer: int
+    module: str
+    stack: str
+    index: int
+    depth: int
+    stream: str
+    rows: str
+    inside: str | None
+    attends: str | None
+    width: int
+    attention_width: int
+    token_flops: int
+    text_flops: int
+
+    @property
+    def key(self) -> tuple[int, str]:
+        return self.layer, self.module
+
+    def geometry(self, shape: CallShape) -> tuple[int, int]:
+        """Rows of the batch dimension and tokens in each, for a call of this shape."""
+        if self.rows == "position":
+            return shape.batch * shape.tokens, shape.frames
+        rows = shape.batch * (shape.frames if self.rows == "frame" else 1)
+        tokens = {"image": shape.tokens, "text": shape.text_tokens, "joint": shape.text_tokens + shape.tokens}
+        return rows, tokens[self.stream]
+
+    def flops(self, shape: CallShape, tokens: int) -> int:
+        """FLOPs when `tokens` tokens of each row are computed."""
+        rows, own = self.geometry(shape)
+        image = tokens - shape.text_tokens if self.stream == "joint" and self.text_flops else tokens
+        linear = image * self.token_flops + shape.text_tokens * self.text_flops
+        return rows * (linear + 2 * tokens * self._keys(shape, own) * 2 * self.attention_width)
+
+    def measuring_flops(self, shape: CallShape, tokens: int) -> int:
+        """FLOPs of the query-key product that measuring attention over `tokens` queries takes."""
+        rows, own = self.geometry(shape)
+        return rows * 2 * tokens * self._keys(shape, own) * self.attention_width
+
+    def _keys(self, shape: CallShape, own: int) -> int:
+        return shape.text_tokens if self.attends == "cross" else own
+
+
+@dataclass(frozen=True)
+class Layout:
+    """All sites of a model in plan order, the FLOPs outside them, and the model's default call shape.
+
+    Args:
+        family (`str`): Name of the family.
+        sites (`tuple[Site, ...]`): In the order in which the model runs them.
+        sample_flops, token_flops, text_token_flops (`int`): FLOPs outside the sites for one sample, one image token
+            (of one frame) and one text token.
+        default_shape (`CallShape`): Of one sample at the model's default size.
+        itemsize (`int`): Bytes of one cached number, from the model's dtype.
+        patch (`tuple[int, int]`): Latent pixels of one token, rows and columns.
+    """
+
+    family: str
+    sites: tuple[Site, ...]
+    sample_flops: int
+    token_flops: int
+    text_token_flops: int
+    default_shape: CallShape
+    itemsize: int
+    patch: tuple[int, int]
+
+    def overhead_flops(self, shape: CallShape) -> int:
+        """FLOPs outside the sites: embedders, adaLN, output layer."""
+        tokens = shape.frames * shape.tokens * self.token_flops
+        return shape.batch * (self.sample_flops + tokens + shape.text_tokens * self.text_token_flops)
+
+    def to_dict(self) -> dict:
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, data: dict) -> Layout:
+        data = dict(data)
+        shape = dict(data.pop("default_shape"))
+        shape["grid"] = tuple(shape["grid"]) if shape.get("grid") else None
+        sites = tuple(Site(**site) for site in data.pop("sites"))
+        return cls(sites=sites, default_shape=CallShape(**shape), patch=tuple(data.pop("patch")), **data)
+
+
+def describe(transformer: nn.Module, spec: FamilySpec) -> Layout:
+    """The layout of `transformer`, read from its modules; no weight is touched."""
+    sites = [
+        _site(block, block_spec, site_spec, layer, index, depth)
+        for layer, index, depth, block, block_spec in walk_blocks(transformer, spec)
+        for site_spec in block_spec.sites
+    ]
+    around = {"sample": _conditioning_flops(transformer, spec), "token": 0, "text_token": 0}
+    for path, unit in spec.around:
+        around[unit] += _optional_flops(transformer, path)
+    shape = spec.default_shape(transformer.config, None, None, None, None)
+    unit = spec.default_shape(transformer.config, 1024, 1024, None, None)
+    return Layout(
+        family=spec.name,
+        sites=tuple(sites),
+        sample_flops=around["sample"],
+        token_flops=around["token"],
+        text_token_flops=around["text_token"],
+        default_shape=shape,
+        itemsize=next(transformer.parameters()).element_size(),
+        patch=(1024 // unit.grid[0], 1024 // unit.grid[1]),
+    )
+
+
+def walk_blocks(transformer: nn.Module, spec: FamilySpec):
+    """Yield (layer, index in its stack, depth of the stack, block, block spec) in the order of execution."""
+    stacks = [(block_spec, getattr(transformer, block_spec.blocks)) for block_spec in spec.stacks]
+    if spec.interleaved:
+        order = [(i, s) for i in range(len(stacks[0][1])) for s in range(len(stacks))]
+    else:
+        order = [(i, s) for s, (_, blocks) in enumerate(stacks) for i in range(len(blocks))]
+    for layer, (index, stack) in enumerate(order):
+        block_spec, blocks = stacks[stack]
+        yield layer, index, len(blocks), blocks[index], block_spec
+
+
+def _site(block, block_spec: BlockSpec, spec: SiteSpec, layer: int, index: int, depth: int) -> Site:
+    module = block.get_submodule(spec.path)
+    attends = None
+    if spec.kind == "attention":
+        attends = "cross" if spec.module == "cross_attn" else "self"
+    linears = spec.query_linears or ("",)
+    return Site(
+        layer=layer,
+        module=spec.module,
+        stack=block_spec.stack,
+        index=index,
+        depth=depth,
+        stream=spec.stream,
+        rows=block_spec.rows,
+        inside=spec.inside,
+        attends=attends,
+        width=_output_width(module, spec),
+        attention_width=module.get_submodule(spec.width).out_features if spec.width else 0,
+        token_flops=sum(linear_flops(module.get_submodule(path)) for path in linears),
+        text_flops=sum(linear_flops(module.get_submodule(path)) for path in spec.text_linears),
+    )
+
+
+def _output_width(module: nn.Module, spec: SiteSpec) -> int:
+    """Channels of the module's output, read off the last linear layer that makes it."""
+    names = {"attention": "to_out" if "to_out" in spec.query_linears else spec.width, "parallel_block": "proj_out"}
+    last = module.get_submodule(names.get(spec.kind, ""))
+    return [m.out_features for m in last.modules() if hasattr(m, "out_features")][-1]
+
+
+def linear_flops(module: nn.Module) -> int:
+    """FLOPs (two a multiply-add) of all linear and convolution layers below `module` for one token."""
+    total = 0
+    for child in module.modules():
+        if isinstance(child, nn.Conv2d):
+            total += 2 * child.in_channels * child.out_channels * child.kernel_size[0] * child.kernel_size[1]
+        elif hasattr(child, "in_features") and hasattr(child, "out_features") and not isinstance(child, nn.Embedding):
+            total += 2 * child.in_features * child.out_features if _is_linear(child) else 0
+    return total
+
+
+def _is_linear(module: nn.Module) -> bool:
+    # Wrappers such as PEFT's repeat the features of the layer inside them, which is counted by itself.
+    return not any(hasattr(child, "in_features") for child in module.children())
+
+
+def _conditioning_flops(transformer: nn.Module, spec: FamilySpec) -> int:
+    return sum(
+        linear_flops(block.get_submodule(path))
+        for _, _, _, block, block_spec in walk_blocks(transformer, spec)
+        for path in block_spec.conditioning
+    )
+
+
+def _optional_flops(transformer: nn.Module, path: str) -> int:
+    """Some checkpoints of a family lack a module (PixArt's resolution embedder, a caption projection)."""
+    module = transformer
+    for name in path.split("."):
+        module = getattr(module, name, None)
+        if module is None:
+            return 0
+    return linear_flops(module)

@@ -1,0 +1,40 @@
+"""PixArt-alpha: text by cross-attention, adaLN-single (Chen et al., arXiv 2310.00426)."""
+
+from .attention import CLASSIC
+from .dit import FEED_FORWARD, SELF_ATTENTION, latent_grid
+from .spec import BlockSpec, CallShape, FamilySpec, SiteSpec
+
+CROSS_ATTENTION = SiteSpec(
+    "cross_attn", "attn2", "attention", query_linears=("to_q", "to_out"), text_linears=("to_k", "to_v"), width="to_q"
+)
+TEXT_TOKENS = 120
+
+
+def _call_shape(transformer, call: dict) -> CallShape:
+    batch, _, height, width = call["hidden_states"].shape
+    grid = latent_grid(transformer.config, height, width)
+    return CallShape(batch, grid[0] * grid[1], grid, text_tokens=call["encoder_hidden_states"].shape[1])
+
+
+def _default_shape(config, height, width, num_frames, text_tokens) -> CallShape:
+    grid = latent_grid(config, height, width)
+    return CallShape(1, grid[0] * grid[1], grid, TEXT_TOKENS if text_tokens is None else text_tokens)
+
+
+PIXART = FamilySpec(
+    name="pixart",
+    transformer="PixArtTransformer2DModel",
+    stacks=(BlockSpec("main", "transformer_blocks", (SELF_ATTENTION, CROSS_ATTENTION, FEED_FORWARD)),),
+    call_shape=_call_shape,
+    default_shape=_default_shape,
+    attention=CLASSIC,
+    # Height and width share one resolution embedder, which therefore runs on two rows a sample.
+    around=(
+        ("pos_embed", "token"),
+        ("adaln_single", "sample"),
+        ("adaln_single.emb.resolution_embedder", "sample"),
+        ("caption_projection", "text_token"),
+        ("proj_out", "token"),
+    ),
+    batched_cfg=True,
+)

@@ -1,0 +1,116 @@
+"""What a model looks like to the cache: declarative, one `FamilySpec` a model class.
+
+A family names its stacks of blocks, and in each block the places whose output may be kept (the *sites*). Nothing
+here knows of a caching method, and no method knows of a module path.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+MODULES = ("self_attn", "cross_attn", "ff", "ff_context", "block", "stack")
+"""The names a site's module may have, in all plans of all families."""
+
+
+@dataclass(frozen=True)
+class CallShape:
+    """The sizes of one transformer call.
+
+    Args:
+        batch (`int`): Samples in the call, classifier-free-guidance halves included.
+        grid (`tuple[int, int]` or `None`): Rows and columns of image tokens; `None` where only the model input tells
+            (FLUX packs its latents).
+        tokens (`int`): Image tokens of one frame.
+        text_tokens (`int`): Text tokens of one sample; 0 without text.
+        frames (`int`, defaults to 1): Frames of one sample.
+    """
+
+    batch: int
+    tokens: int
+    grid: tuple[int, int] | None = None
+    text_tokens: int = 0
+    frames: int = 1
+
+
+@dataclass(frozen=True)
+class SiteSpec:
+    """A cacheable place in a block.
+
+    Args:
+        module (`str`): Its name in plans, one of `MODULES`.
+        path (`str`): Attribute of the block that holds the module; empty for the block itself.
+        kind (`str`): How a decision reaches it: `"attention"`, `"feed_forward"` or `"parallel_block"`.
+        stream (`str`): The tokens of its output: `"image"`, `"text"` or `"joint"` (text first, then image).
+        inside (`str` or `None`): The site of the same block without which this one's output is never looked at.
+        query_linears, text_linears (`tuple[str, ...]`): Linear layers (paths below the module; empty: all of them)
+            that run on the site's own tokens, and those that always run on all text tokens.
+        width (`str` or `None`): For attention, the linear layer whose `out_features` is heads x head_dim.
+    """
+
+    module: str
+    path: str
+    kind: str
+    stream: str = "image"
+    inside: str | None = None
+    query_linears: tuple[str, ...] = ()
+    text_linears: tuple[str, ...] = ()
+    width: str | None = None
+
+    @property
+    def can_be_partial(self) -> bool:
+        """Self- and joint attention are reused whole (ToCa, section 3.4: errors accumulate otherwise)."""
+        return self.module != "self_attn"
+
+
+@dataclass(frozen=True)
+class BlockSpec:
+    """One stack of equal blocks.
+
+    Args:
+        stack (`str`): Name of the stack in plans.
+        blocks (`str`): Attribute of the transformer that holds the `ModuleList`.
+        sites (`tuple[SiteSpec, ...]`): In the order in which a block runs them.
+        rows (`str`): What one row of the block's batch dimension is: a `"sample"`, a `"frame"` of a sample, or a
+            `"position"` of a sample (all frames of one image token).
+        conditioning (`tuple[str, ...]`): Submodules with linear layers that run once a sample (adaLN).
+        parallel (`ParallelBlock` or `None`): The pieces of a block of kind `"parallel_block"`.
+    """
+
+    stack: str
+    blocks: str
+    sites: tuple[SiteSpec, ...]
+    rows: str = "sample"
+    conditioning: tuple[str, ...] = ()
+    parallel: Any = None
+
+
+@dataclass(frozen=True)
+class FamilySpec:
+    """A model family.
+
+    Args:
+        name (`str`): Short name in plans.
+        transformer (`str`): Class name of the diffusers transformer.
+        stacks (`tuple[BlockSpec, ...]`): In plan order; equal-length stacks with `interleaved=True` run alternately.
+        call_shape (`Callable`): `(transformer, arguments by name) -> CallShape`.
+        default_shape (`Callable`): `(config, height, width, num_frames, text_tokens) -> CallShape` of one sample,
+            sizes in latent pixels, each `None` where the model's own default is meant.
+        attention (`AttentionDialect`): How the family's attention modules make query, key and value.
+        around (`tuple[tuple[str, str], ...]`): Modules outside the sites and what they run on: `"sample"`, `"token"`
+            or `"text_token"`. A module that runs twice is named twice.
+        batched_cfg (`bool`): Whether the family's pipelines batch the two guidance branches in one call.
+        grid (`Callable` or `None`): `(arguments by name) -> (rows, columns)` where `call_shape` cannot tell.
+    """
+
+    name: str
+    transformer: str
+    stacks: tuple[BlockSpec, ...]
+    call_shape: Callable[[Any, dict], CallShape]
+    default_shape: Callable[..., CallShape]
+    attention: Any
+    around: tuple[tuple[str, str], ...] = ()
+    interleaved: bool = False
+    batched_cfg: bool = False
+    grid: Callable[[dict], tuple[int, int]] | None = None

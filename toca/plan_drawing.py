@@ -1,0 +1,57 @@
+"""A plan as a picture: steps to the right, sites downwards, colour by the share of tokens recomputed."""
+
+from __future__ import annotations
+
+from os import PathLike
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from .plan import Plan
+
+TITLES = {
+    "self_attn": "self-attention",
+    "cross_attn": "cross-attention",
+    "ff": "feed-forward",
+    "ff_context": "text feed-forward",
+    "block": "single block",
+}
+
+
+def draw_plan(plan: Plan, path: str | PathLike) -> None:
+    """Write the heat map of a plan as a PNG, one panel a module and stack."""
+    from matplotlib.figure import Figure
+
+    panels = _panels(plan)
+    heights = [max(3, len(rows)) for rows in panels.values()]
+    width = min(18.0, 3.2 + 0.2 * plan.num_inference_steps)
+    figure = Figure(figsize=(width, 1.6 + 0.13 * sum(heights) + 0.35 * len(panels)), layout="constrained", dpi=130)
+    axes = figure.subplots(len(panels), 1, sharex=True, squeeze=False, height_ratios=heights)[:, 0]
+    for axis, (title, rows) in zip(axes, panels.items(), strict=True):
+        image = axis.imshow(np.array(rows), aspect="auto", cmap="YlGnBu", vmin=0, vmax=1, interpolation="nearest")
+        axis.set_ylabel("layer")
+        axis.set_title(title, loc="left", fontsize=9)
+        axis.set_yticks(sorted({0, len(rows) - 1}))
+        axis.set_xticks(np.arange(-0.5, plan.num_inference_steps), minor=True)
+        axis.grid(which="minor", axis="x", color="white", linewidth=0.4)
+        axis.tick_params(which="minor", length=0)
+    ticks = range(0, plan.num_inference_steps, max(1, plan.num_inference_steps // 25))
+    axes[-1].set_xticks(list(ticks))
+    axes[-1].set_xlabel("step, in the order of sampling")
+    figure.colorbar(image, ax=axes, label="share of tokens recomputed", pad=0.01)
+    cost = plan.cost()
+    title = f"{plan.method} on {plan.layout.family}: {cost.flops_speedup:.2f}x fewer FLOPs"
+    letters = plan.steps if plan.num_inference_steps <= 100 else f"{plan.full_steps} of {len(plan.steps)} steps full"
+    figure.suptitle(f"{title}\n{letters}", fontsize=10, family="monospace")
+    figure.savefig(path, format="png")
+
+
+def _panels(plan: Plan) -> dict[str, list[list[float]]]:
+    """Title -> one row of fresh ratios over the steps for each layer."""
+    stacks = {site.stack for site in plan.layout.sites}
+    panels: dict[str, list[list[float]]] = {}
+    for i, site in enumerate(plan.layout.sites):
+        title = TITLES.get(site.module, site.module) + (f", {site.stack}" if len(stacks) > 1 else "")
+        panels.setdefault(title, []).append([row[i].fresh_ratio for row in plan.table])
+    return panels

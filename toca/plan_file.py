@@ -1,0 +1,116 @@
+"""Plans as files: YAML or JSON, versioned, readable and editable by hand, validated when read.
+
+The table is written step by step and, in a step, module by module: one word or number where all layers agree, else
+a list over the layers that have the module. A number is the fresh ratio of a partial action.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from dataclasses import asdict
+from os import PathLike
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import yaml
+
+from .actions import COMPUTE, REUSE, Action, partial
+from .models import Layout
+from .selection import Selection
+
+if TYPE_CHECKING:
+    from .plan import Plan
+
+FORMAT = "toca-plan"
+VERSION = 1
+
+
+def write_plan(plan: Plan, path: str | PathLike) -> None:
+    """Write `plan` as YAML or JSON, by the suffix; the file appears whole or not at all."""
+    path = Path(path)
+    text = _encode(_to_dict(plan), path)
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
+            file.write(text)
+        os.replace(temporary, path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+
+
+def _encode(data: dict, path: Path) -> str:
+    if path.suffix == ".json":
+        return json.dumps(data, indent=1)
+    if path.suffix in (".yaml", ".yml"):
+        return yaml.safe_dump(data, sort_keys=False, default_flow_style=None, width=116)
+    raise ValueError(f"A plan is saved as .yaml, .yml or .json, got {path.name!r}.")
+
+
+def read_plan(path: str | PathLike) -> Plan:
+    """Read and validate; every fault is a `ValueError` that names the file."""
+    path = Path(path)
+    try:
+        text = path.read_text(encoding="utf-8")
+        data = json.loads(text) if path.suffix == ".json" else yaml.safe_load(text)
+        return _from_dict(data)
+    except (ValueError, TypeError, KeyError, AttributeError, yaml.YAMLError) as error:
+        reason = f"missing key {error}" if isinstance(error, KeyError) else str(error)
+        raise ValueError(f"{path} is not a valid plan: {reason}") from error
+
+
+def _to_dict(plan: Plan) -> dict[str, Any]:
+    return {
+        "format": FORMAT,
+        "version": VERSION,
+        "method": plan.method,
+        "num_inference_steps": plan.num_inference_steps,
+        "selection": None if plan.selection is None else asdict(plan.selection),
+        "steps": [_row_to_dict(plan, row) for row in plan.table],
+        "model": json.loads(json.dumps(plan.layout.to_dict())),
+    }
+
+
+def _row_to_dict(plan: Plan, row: tuple[Action, ...]) -> dict[str, Any]:
+    cells: dict[str, list] = {}
+    for site, action in zip(plan.layout.sites, row, strict=True):
+        cells.setdefault(site.module, []).append(action.fresh_ratio if action.kind == "partial" else action.kind)
+    return {module: values[0] if len(set(values)) == 1 else values for module, values in cells.items()}
+
+
+def _from_dict(data: Any) -> Plan:
+    from .plan import Plan
+
+    if not isinstance(data, dict) or data.get("format") != FORMAT:
+        raise ValueError(f"it does not say `format: {FORMAT}`.")
+    if data["version"] != VERSION:
+        raise ValueError(f"it has version {data['version']!r}, this library reads version {VERSION}.")
+    layout = Layout.from_dict(data["model"])
+    selection = None if data["selection"] is None else Selection(**data["selection"])
+    table = tuple(_row_from_dict(layout, row, step) for step, row in enumerate(data["steps"]))
+    return Plan(data["method"], data["num_inference_steps"], layout, table, selection)
+
+
+def _row_from_dict(layout: Layout, row: dict[str, Any], step: int) -> tuple[Action, ...]:
+    cells = {}
+    for module, value in row.items():
+        count = sum(site.module == module for site in layout.sites)
+        values = value if isinstance(value, list) else [value] * count
+        if not count or len(values) != count:
+            raise ValueError(f"step {step}: {module} has {len(values)} values, the model has {count} such sites.")
+        cells[module] = iter([_cell(value, f"step {step}, {module}") for value in values])
+    missing = sorted({site.module for site in layout.sites} - set(cells))
+    if missing:
+        raise ValueError(f"step {step} says nothing of {', '.join(missing)}.")
+    return tuple(next(cells[site.module]) for site in layout.sites)
+
+
+def _cell(value: Any, where: str) -> Action:
+    named = {"compute": COMPUTE, "reuse": REUSE}
+    if isinstance(value, str) and value in named:
+        return named[value]
+    if isinstance(value, (int, float)) and not isinstance(value, bool) and 0 <= value <= 1:
+        return partial(value)
+    raise ValueError(f"{where}: expected compute, reuse or a fresh ratio from 0 to 1, got {value!r}.")

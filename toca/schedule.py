@@ -1,0 +1,55 @@
+"""When: which steps of a generation compute every site."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class FullStepSchedule:
+    """Full steps at an interval that may adapt to the progress of denoising (ToCa, section 3.4 and appendix).
+
+    With `s` the step index, a step is full if `(s - phase) % tau == 0`; after a full step
+    `tau = round(interval / (a + b * s / S))`.
+
+    Args:
+        interval (`int`): Nominal interval N between full steps.
+        factor (`tuple[float, float]`, defaults to `(1, 0)`): The a and b of the adaptive interval.
+        window (`tuple[float, float, int]`, *optional*): `(from, to, tau)`: for floor(from * S) <= s < floor(to * S)
+            the interval is tau.
+        warmup_steps (`int`, defaults to 1): The first steps of sampling that are always full.
+        phase (`int`, defaults to 0): Step index at which the counting starts.
+        counts_down (`bool`, defaults to `False`): Whether s runs from S - 1 to 0 in the order of sampling, as in DiT.
+    """
+
+    interval: int
+    factor: tuple[float, float] = (1.0, 0.0)
+    window: tuple[float, float, int] | None = None
+    warmup_steps: int = 1
+    phase: int = 0
+    counts_down: bool = False
+
+    def full_steps(self, num_inference_steps: int) -> tuple[bool, ...]:
+        """Whether each step is full, in the order of sampling."""
+        interval = self.interval
+        full_steps = []
+        for position in range(num_inference_steps):
+            s = step_index(position, num_inference_steps, self.counts_down)
+            full = position < self.warmup_steps or (s - self.phase) % interval == 0
+            if full:
+                interval = self._interval_after(s, num_inference_steps)
+            full_steps.append(full)
+        return tuple(full_steps)
+
+    def _interval_after(self, s: int, num_inference_steps: int) -> int:
+        if self.window is not None:
+            start, stop, interval = self.window
+            if int(start * num_inference_steps) <= s < int(stop * num_inference_steps):
+                return interval
+        a, b = self.factor
+        return max(1, round(self.interval / (a + b * s / num_inference_steps)))
+
+
+def step_index(position: int, num_inference_steps: int, counts_down: bool) -> int:
+    """The paper's step index of the `position`-th step in the order of sampling."""
+    return num_inference_steps - 1 - position if counts_down else position

@@ -1,0 +1,154 @@
+"""Which tokens: scores, the staleness bonus, the spatial bonus, and the choice of the highest."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from zlib import crc32
+
+import torch
+import torch.nn.functional as F
+
+from .checks import check
+from .kernels.scores import attention_entropy, column_mass, value_scarcity
+
+
+@dataclass(frozen=True)
+class Score:
+    """A way to rate tokens.
+
+    Args:
+        source (`str` or `None`): Module whose attention is measured; `None` for scores that need no measurement.
+        measure (`Callable` or `None`): `(projected, share) -> statistic (rows, tokens)`, where `projected` holds
+            query, key, value and mask. Linear in `share`, so that two guidance halves with share 0.5 add up.
+        rate (`Callable` or `None`): statistic -> score, both (..., tokens).
+        otherwise (`str` or `None`): The score of blocks that have no such module.
+        reads_map (`bool`): Whether measuring takes a query-key product of its own.
+    """
+
+    source: str | None = None
+    measure: Callable | None = None
+    rate: Callable | None = None
+    otherwise: str | None = None
+    reads_map: bool = False
+
+
+def _normalised(statistic: torch.Tensor) -> torch.Tensor:
+    return F.normalize(statistic, p=2, dim=-1)
+
+
+def _measure_self(projected, share: float) -> torch.Tensor:
+    return share * column_mass(projected.query, projected.key, projected.mask)
+
+
+def _measure_cross(projected, share: float) -> torch.Tensor:
+    return attention_entropy(projected.query, projected.key, projected.mask, share)
+
+
+def _measure_value(projected, share: float) -> torch.Tensor:
+    return share * value_scarcity(projected.value)
+
+
+SCORES: dict[str, Score] = {
+    "self_attention": Score("self_attn", _measure_self, _normalised, reads_map=True),
+    "cross_attention": Score(
+        "cross_attn", _measure_cross, lambda entropy: _normalised(1 + entropy), "self_attention", reads_map=True
+    ),
+    "value_norm": Score("self_attn", _measure_value, _normalised),
+    "random": Score(),
+}
+"""s1 and s2 of ToCa, DuCa's value norm, and chance."""
+
+
+@dataclass(frozen=True)
+class Selection:
+    """How a partial action picks its tokens: the highest of
+    `(score + staleness_weight * n / interval) * (1 + bonus_weight if best of its patch)`.
+
+    Args:
+        score (`str`, defaults to `"cross_attention"`): One of `SCORES`.
+        interval (`int`, defaults to 1): N of the staleness bonus.
+        staleness_weight (`float`, defaults to 0.0): Weight of n / N, n the steps since a token was recomputed (s3).
+        bonus_patch (`int`, defaults to 0): Side g of the patches of the spatial bonus, in tokens (s4); 0 is off.
+        bonus_weight (`float`, defaults to 0.0): beta of the spatial bonus.
+        shared_cfg (`bool`, defaults to `False`): Whether the two guidance halves of a batch share one selection.
+        seed (`int`, defaults to 0): Of the random score.
+
+    Raises:
+        ValueError: If a value is out of range; it names the value.
+    """
+
+    score: str = "cross_attention"
+    interval: int = 1
+    staleness_weight: float = 0.0
+    bonus_patch: int = 0
+    bonus_weight: float = 0.0
+    shared_cfg: bool = False
+    seed: int = 0
+
+    def __post_init__(self):
+        check(self.score in SCORES, "score", self.score, f"must be one of {', '.join(SCORES)}")
+        check(self.interval >= 1, "interval", self.interval, "must be at least 1")
+        check(self.staleness_weight >= 0, "staleness_weight", self.staleness_weight, "must be non-negative")
+        check(self.bonus_patch >= 0, "bonus_patch", self.bonus_patch, "must be non-negative")
+        check(self.bonus_weight >= 0, "bonus_weight", self.bonus_weight, "must be non-negative")
+
+    @property
+    def reads_map(self) -> bool:
+        return SCORES[self.score].reads_map
+
+    def score_for(self, modules: tuple[str, ...]) -> Score:
+        """The score in a block with these modules."""
+        score = SCORES[self.score]
+        if score.source is None or score.source in modules or score.otherwise is None:
+            return score
+        return SCORES[score.otherwise]
+
+    def random_score(self, tokens: int, key: tuple[int, ...]) -> torch.Tensor:
+        """Uniform scores (tokens,) on CPU, the same for every sample: no sample depends on its batch-mates."""
+        generator = torch.Generator().manual_seed(crc32(repr((self.seed, tokens, *key)).encode()))
+        return torch.rand(tokens, generator=generator)
+
+    def final_score(
+        self, score: torch.Tensor, staleness: torch.Tensor, grid: tuple[int, int] | None, first_image_token: int
+    ) -> torch.Tensor:
+        """Add s3, multiply by s4.
+
+        Args:
+            score (`torch.Tensor`): (..., tokens), float32.
+            staleness (`torch.Tensor`): (..., tokens): steps since each token was recomputed, before this step.
+            grid (`tuple[int, int]` or `None`): Rows and columns of the image tokens; `None` switches s4 off, as for
+                text and for the frames of one position.
+            first_image_token (`int`): Text tokens before the image tokens; they get no spatial bonus.
+        """
+        if self.staleness_weight:
+            score = score + self.staleness_weight * staleness / self.interval
+        if grid is None or not self.bonus_patch or not self.bonus_weight:
+            return score
+        text, image = score[..., :first_image_token], score[..., first_image_token:]
+        return torch.cat([text, spatial_bonus(image, grid, self.bonus_patch, self.bonus_weight)], dim=-1)
+
+
+def spatial_bonus(score: torch.Tensor, grid: tuple[int, int], patch: int, weight: float) -> torch.Tensor:
+    """Multiply the best token of each patch x patch square of the grid by 1 + weight (ToCa, section 3.3: s4).
+
+    Args:
+        score (`torch.Tensor`): (..., rows * columns).
+        grid (`tuple[int, int]`): Rows and columns. Where `patch` does not divide them, the squares at the lower and
+            right border are smaller.
+        patch (`int`): Side of a square, in tokens.
+        weight (`float`): beta.
+    """
+    rows, columns = grid
+    padding = (0, -columns % patch, 0, -rows % patch)
+    padded = F.pad(score.reshape(-1, rows, columns), padding, value=float("-inf"))
+    squares = padded.unflatten(2, (-1, patch)).unflatten(1, (-1, patch)).transpose(2, 3)
+    flat = squares.flatten(3)
+    factor = torch.ones_like(flat).scatter_(-1, flat.argmax(dim=-1, keepdim=True), 1 + weight)
+    factor = factor.view(squares.shape).transpose(2, 3).flatten(3).flatten(1, 2)
+    return score * factor[:, :rows, :columns].reshape(score.shape)
+
+
+def best_tokens(score: torch.Tensor, count: int) -> torch.Tensor:
+    """Indices (..., count) of the highest scores, best first."""
+    return score.topk(count, dim=-1).indices

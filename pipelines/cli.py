@@ -43,8 +43,9 @@ class OneSentenceGroup(TyperGroup):
 
 
 def fail(message: str, code: int) -> None:
-    """Print an error on one line and exit."""
-    errors.print("Error:", " ".join(message.split()), style="bold red")
+    """Print an error, if it has a text (`toca` alone has printed its help), on one line and exit."""
+    if message:
+        errors.print("Error:", " ".join(message.split()), style="bold red")
     sys.exit(code)
 
 

@@ -82,7 +82,7 @@ def draw_comparison(baseline: list[Image.Image], cached: list[Image.Image], fact
     scale = left.width / PANEL
     margin = round(28 * scale)
     top = margin + round(42 * scale)
-    picture = Image.new("RGB", (2 * left.width + 3 * margin, top + left.height + round(112 * scale)), "white")
+    picture = Image.new("RGB", (2 * left.width + 3 * margin, top + left.height + round(140 * scale)), "white")
     draw = ImageDraw.Draw(picture)
     title_at = (margin, margin - round(6 * scale))
     _write(draw, title_at, facts.title, picture.width - 2 * margin, 24 * scale, _BLACK, bold=True)
@@ -101,7 +101,7 @@ Caption = list[tuple[str, str]]
 
 
 def _baseline_caption(facts: Comparison) -> Caption:
-    return [("full model", _BLACK), (_seconds(facts.seconds[0]), _GREY), (f"steps {facts.steps}", _GREY)]
+    return [("full model", _BLACK), (_seconds(facts.seconds[0]), _GREY)]
 
 
 def _cached_caption(facts: Comparison) -> Caption:
@@ -110,6 +110,7 @@ def _cached_caption(facts: Comparison) -> Caption:
         (facts.method, _BLACK),
         (f"{_seconds(facts.seconds[1])}, {facts.wall_speedup:.2f}× as fast", colour),
         (f"FLOPs {facts.flops_speedup:.2f}× fewer, PSNR {facts.psnr_text}", _GREY),
+        (f"steps {facts.steps}", _GREY),
     ]
 
 

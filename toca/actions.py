@@ -17,6 +17,11 @@ class Action:
     kind: str
     fresh_ratio: float
 
+    @property
+    def picks_tokens(self) -> bool:
+        """Whether some tokens are computed and others not, so that they must be told apart."""
+        return self.kind == "partial" and self.fresh_ratio > 0
+
 
 COMPUTE = Action("compute", 1.0)
 REUSE = Action("reuse", 0.0)

@@ -17,7 +17,7 @@ from torch import nn
 from .actions import COMPUTE, step_letter
 from .clock import Tick, make_clock
 from .filling import Handle
-from .models import CallShape, FamilySpec, describe
+from .models import CallShape, FamilySpec, describe, walk_blocks
 from .plan import Plan
 from .report import CallRecord, GenerationRecord
 from .state import Branch, CallKey
@@ -57,7 +57,7 @@ class Engine:
         self.handles = [Handle() for _ in self.layout.sites]
         self.argument_names = tuple(inspect.signature(type(transformer).forward).parameters)[1:]
         self.context: str | None = None
-        self.compiled = False
+        self.first_block = next(walk_blocks(transformer, spec))[3]
         self.record = GenerationRecord()
         self._plans: dict[int, Plan] = {}
         self._warned: set[str] = set()
@@ -66,6 +66,11 @@ class Engine:
         self.branches: dict[Hashable, Branch] = {}
         if num_inference_steps is not None:
             self.plan_for(num_inference_steps)
+
+    @property
+    def compiled(self) -> bool:
+        """Whether the blocks are compiled now; they may be at any time."""
+        return self.first_block._compiled_call_impl is not None
 
     def plan_for(self, num_inference_steps: int) -> Plan:
         """The plan for a number of steps; made once.
@@ -121,6 +126,10 @@ class Engine:
         branch = self._branch(transformer, plan, tick, call)
         self._freeze(plan, branch, tick)
         self._running = branch, tick
+
+    def after_entry(self, module: nn.Module, args: tuple, output: torch.Tensor) -> torch.Tensor:
+        """Forward hook of the module before block 0: compiled blocks see one memory layout, so one graph serves all."""
+        return output.contiguous() if self.compiled else output
 
     def after_call(self, transformer: nn.Module, args: tuple, output: Any) -> None:
         """Forward hook of the transformer: the call ran to its end."""
@@ -178,8 +187,11 @@ class Engine:
             return
         self._frozen = frozen
         for i, (handle, action) in enumerate(zip(self.handles, row, strict=True)):
-            handle.action, handle.keep, handle.state = action.kind, plan.kept[i], branch.sites[i]
+            # Partial only once some tokens are chosen: a share that rounds down to none computes nothing.
+            handle.action = "reuse" if action.kind == "partial" else action.kind
+            handle.keep, handle.state = plan.kept[i], branch.sites[i]
             handle.index = handle.choose = handle.measure = None
+            handle.dense = self.compiled
             if i in measured:
                 handle.measure = plan.selection.score_for(plan.modules_of(self.layout.sites[i].layer)).measure
                 handle.share = 0.5 if branch.key.paired else 1.0
@@ -202,24 +214,17 @@ class Engine:
                 self._freeze_index(self.handles[i], index)
 
     def _freeze_late_choice(self, group: Any, position: int, handle: Handle, row: tuple, step: int) -> None:
-        fresh = group.fresh_tokens(row)[0][position]
-        if 0 < fresh < group.tokens:
+        if 0 < group.fresh_tokens(row)[0][position] < group.tokens:
+            handle.action = "partial"
             handle.choose = lambda: group.choose_one(position, row, step)
-            return
-        group.choose_one(position, row, step)
-        if handle.action == "partial":
-            handle.action = "reuse"
+        else:
+            group.choose_one(position, row, step)
 
     def _freeze_index(self, handle: Handle, index: torch.Tensor | None) -> None:
-        if handle.action != "partial":
-            return
-        if index is None:
-            # The share of so few tokens rounds down to none: an empty selection computes nothing.
-            handle.action = "reuse"
-            return
-        handle.index = index
-        if self.compiled:
-            torch._dynamo.maybe_mark_dynamic(index, 0)
+        if index is not None:
+            handle.action, handle.index = "partial", index
+            if self.compiled:
+                torch._dynamo.maybe_mark_dynamic(index, 0)
 
     def _freeze_bypass(self) -> None:
         self._frozen = None

@@ -21,10 +21,13 @@ class Handle:
         measure (`Callable` or `None`): `(projected, share) -> statistic`, where attention is measured.
         share (`float`): Weight of the measured map, see `attention_entropy`.
         state (`SiteState`): What the site remembers.
+        dense (`bool`): Whether a block's outputs are laid out like every other block's, so that one compiled graph
+            serves all of them.
     """
 
     def __init__(self):
         self.state: Any = None
+        self.dense = False
         self.bypass()
 
     def bypass(self) -> None:

@@ -35,7 +35,6 @@ def install(transformer: nn.Module, engine: Engine) -> None:
     try:
         handles = iter(engine.handles)
         for _, _, _, block, block_spec in walk_blocks(transformer, engine.spec):
-            engine.compiled |= block._compiled_call_impl is not None
             for site_spec in block_spec.sites:
                 undo.append(_connect(block, block_spec, site_spec, next(handles), engine))
         undo.extend(_connect_root(transformer, engine))
@@ -90,6 +89,8 @@ def _connect_root(transformer: nn.Module, engine: Engine) -> list[Callable[[], N
     before = transformer.register_forward_pre_hook(engine.before_call, with_kwargs=True)
     after = transformer.register_forward_hook(engine.after_call)
     undo = [before.remove, after.remove, engine.end_generation]
+    if engine.spec.entry is not None:
+        undo.append(transformer.get_submodule(engine.spec.entry).register_forward_hook(engine.after_entry).remove)
     shadows = {"_reset_stateful_cache": _end_of_pipeline(transformer, engine)}
     if hasattr(transformer, "cache_context"):
         shadows["cache_context"] = _named_context(transformer, engine)

@@ -58,7 +58,7 @@ class Plan:
                     f"Self-attention is computed or reused whole: {where} has the fresh ratio {action.fresh_ratio:g}; "
                     "use 0 or 1."
                 )
-            if action.kind == "partial" and self.selection is None:
+            if action.picks_tokens and self.selection is None:
                 raise ValueError(f"{where} is partial, but the plan has no selection that says which tokens.")
 
     @classmethod
@@ -117,8 +117,8 @@ class Plan:
 
     @cached_property
     def partial_sites(self) -> frozenset[int]:
-        """The sites that are partial in any step."""
-        return frozenset(i for row in self.table for i, action in enumerate(row) if action.kind == "partial")
+        """The sites that pick tokens in any step."""
+        return frozenset(i for row in self.table for i, action in enumerate(row) if action.picks_tokens)
 
     @cached_property
     def score_sources(self) -> dict[int, int]:
@@ -144,14 +144,14 @@ class Plan:
         steps = []
         for row in reversed(self.table):
             # Within a step a feed-forward reads what cross-attention of the same step has just written.
-            needed |= {source for i, source in self.score_sources.items() if row[i].kind == "partial"}
+            needed |= {source for i, source in self.score_sources.items() if row[i].picks_tokens}
             steps.append(frozenset(i for i in needed if row[i].kind != "reuse"))
             needed = {i for i in needed if row[i].kind != "compute"} | self._own_readers(row)
         return tuple(reversed(steps))
 
     def _own_readers(self, row: tuple[Action, ...]) -> set[int]:
         """Partial sites that score by their own earlier measurement (cross-attention)."""
-        return {i for i, source in self.score_sources.items() if i == source and row[i].kind == "partial"}
+        return {i for i, source in self.score_sources.items() if i == source and row[i].picks_tokens}
 
     def cost(self, **call) -> Cost:
         """FLOPs, speed-up and cache bytes of a generation, without running the model; see `toca.cost.plan_cost`."""

@@ -103,7 +103,11 @@ class TokenGroup:
         if self.paired:
             order = torch.cat([order, order], dim=1)
         order = order + torch.arange(0, self.rows * self.tokens, self.tokens, device=self.device)[:, None]
-        return [chosen[:, :n].flatten() if 0 < n < self.tokens else None for chosen, n in zip(order, numbers)]
+        # Copies, not views: compiled blocks guard on the memory layout of what they are given.
+        return [
+            torch.clone(chosen[:, :n], memory_format=torch.contiguous_format).view(-1) if 0 < n < self.tokens else None
+            for chosen, n in zip(order, numbers, strict=True)
+        ]
 
     def _final_score(self, part: slice, step: int) -> torch.Tensor:
         score = self._score(part, step)

@@ -17,10 +17,10 @@ SHOWN = [
     "a robot", "a ghost", "a cactus", "an octopus", "a hamburger", "a bicycle", "a butterfly", "a crown", "a castle",
     "a rainbow", "a tiger", "an elephant", "a dolphin", "a lobster", "strawberry", "a pineapple", "an avocado",
     "a croissant", "a sailboat", "a helicopter", "a steam train", "a yellow taxi", "a tractor", "a planet",
-    "a full moon", "a volcano", "a palm tree", "a red rose", "a mushroom", "a maple leaf", "a teddy bear", "a soccer ball",
-    "a trophy", "a balloon", "a camera", "a laptop", "a light bulb", "a key", "a hammer", "an umbrella", "a backpack",
-    "a top hat", "an astronaut", "a wizard", "a dragon", "a unicorn", "a smiling face with sunglasses",
-    "a laughing face", "a thinking face", "thumbs up",
+    "a full moon", "a volcano", "a palm tree", "a red rose", "a mushroom", "a maple leaf", "a teddy bear",
+    "a soccer ball", "a trophy", "a balloon", "a camera", "a laptop", "a light bulb", "a key", "a hammer",
+    "an umbrella", "a backpack", "a top hat", "an astronaut", "a wizard", "a dragon", "a unicorn",
+    "a smiling face with sunglasses", "a laughing face", "a thinking face", "thumbs up",
 ]  # fmt: skip
 
 
@@ -75,7 +75,7 @@ def evaluate(folder: Path, images: np.ndarray, entries: list[Entry], device: str
     Args:
         limit (`int`, *optional*): prompts of each kind; all of them, if not given.
     """
-    pipe = PixArtAlphaPipeline.from_pretrained(folder, torch_dtype=torch.float32).to(device)
+    pipe = PixArtAlphaPipeline.from_pretrained(folder).to(device)
     pipe.set_progress_bar_config(disable=True)
     place = {entry.label: i for i, entry in enumerate(entries)}
     labels = list(place)

@@ -37,7 +37,8 @@ def plan(
     pipeline_class, transformer, vae = load_skeleton(model)
     chosen = preset_for(model, transformer, settings or []) if method is None else _chosen(method, settings)
     made = make_plan(chosen, transformer, steps or _own_steps(model, pipeline_class, chosen))
-    _print(made, _cost(made, model, transformer, vae, (height, width, num_frames)))
+    output.print(str(made))
+    output.print(f"One sample: {_cost(made, model, transformer, vae, (height, width, num_frames))}")
     for path, write in ((save, made.save), (draw, made.draw)):
         if path is not None:
             with atomic_path(path) as temporary:
@@ -88,11 +89,3 @@ def _latent(pixels: int | None, vae: dict[str, Any]) -> int | None:
     if pixels % factor:
         raise ValueError(f"Height and width must be multiples of {factor} for this model, got {pixels}.")
     return pixels // factor
-
-
-def _print(plan: Any, cost: Any) -> None:
-    output.print(f"Steps   {plan.steps}")
-    output.print(f"        {plan.full_steps} of {plan.num_inference_steps} are full")
-    output.print(f"FLOPs   {cost.flops / 1e9:.1f} G instead of {cost.flops_full / 1e9:.1f} G: "
-                 f"{cost.flops_speedup:.2f}x fewer")  # fmt: skip
-    output.print(f"Cache   {cost.cache_bytes / 2**20:.1f} MiB for one sample")

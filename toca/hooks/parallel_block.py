@@ -28,7 +28,8 @@ def make_forward_with(pieces: Any) -> Callable[[type], Callable]:
                 return base.forward(self, *args, **kwargs)
             call = dict(zip(names, args)) | kwargs
             entered = pieces.enter(self, call)
-            return pieces.leave(entered, _fused_output(self, handle, pieces, entered, call))
+            outputs = pieces.leave(entered, _fused_output(self, handle, pieces, entered, call))
+            return tuple(output.contiguous() for output in outputs) if handle.dense else outputs
 
         return forward
 

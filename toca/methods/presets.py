@@ -56,7 +56,7 @@ PRESETS: dict[str, Method] = {
         bonus_patch=0,
         bonus_weight=0.0,
         shared_cfg=True,
-        module_factor={"ff": 1.495},
+        module_factor={"cross_attn": 0.0, "ff": 1.495},
         warmup_steps=3,
         module_interval={"cross_attn": 6},
     ),

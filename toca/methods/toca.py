@@ -42,7 +42,7 @@ class ToCa(Method):
         layer_factor (`tuple[float, float]`, defaults to `(1, 0)`): (a, b): a + b l/(L - 1), l the block's position in
             its stack of L blocks.
         layer_scale (`int`, *optional*): Takes the place of L - 1.
-        module_factor (`dict[str, float]`): Factor of each module; 0, and a module that is not named, means reuse.
+        module_factor (`dict[str, float]`): Factor of each module; one that is not named is reused whole.
             `self_attn` is reused or, where its share reaches 1, computed.
         interval_factor (`tuple[float, float]`, defaults to `(1, 0)`): (a, b) of tau.
         interval_window (`tuple[float, float, int]`, *optional*): (from, to, tau): for from S <= s < to S tau is this.
@@ -98,7 +98,7 @@ class ToCa(Method):
             return COMPUTE
         share = self.share(site, step, num_inference_steps)
         whole = site.attends == "self" and share <= 0
-        return REUSE if whole or not self.module_factor.get(site.module) else partial(share)
+        return REUSE if whole or site.module not in self.module_factor else partial(share)
 
     def share(self, site: Site, step: int, num_inference_steps: int) -> float:
         """rho, the share of a site's tokens to recompute in a step; below 0 means none and above 1 all."""

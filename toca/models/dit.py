@@ -42,4 +42,5 @@ DIT = FamilySpec(
         ("proj_out_2", "token"),
     ),
     batched_cfg=True,
+    entry="pos_embed",
 )

@@ -36,4 +36,5 @@ LATTE = FamilySpec(
     ),
     interleaved=True,
     batched_cfg=True,
+    entry="pos_embed",
 )

@@ -37,4 +37,5 @@ PIXART = FamilySpec(
         ("proj_out", "token"),
     ),
     batched_cfg=True,
+    entry="pos_embed",
 )

@@ -102,6 +102,7 @@ class FamilySpec:
             or `"text_token"`. A module that runs twice is named twice.
         batched_cfg (`bool`): Whether the family's pipelines batch the two guidance branches in one call.
         grid (`Callable` or `None`): `(arguments by name) -> (rows, columns)` where `call_shape` cannot tell.
+        entry (`str` or `None`): Module whose output enters block 0 in another memory layout than the blocks' own.
     """
 
     name: str
@@ -114,3 +115,4 @@ class FamilySpec:
     interleaved: bool = False
     batched_cfg: bool = False
     grid: Callable[[dict], tuple[int, int]] | None = None
+    entry: str | None = None

@@ -1,1 +1,1 @@
-"""Measuring what the speed-up costs in quality and what it brings in time."""
+"""Evaluation: what the speed is, and what it costs. So far the latency benchmark (`python -m toca.eval.benchmark`)."""

@@ -62,9 +62,13 @@ for command in (generate, methods, models, plan, env):
 
 def main() -> None:
     """The console script."""
-    # Notices for developers, and bars for files already on disk, are noise to whoever wants a picture.
+    hush_libraries()
+    app()
+
+
+def hush_libraries() -> None:
+    """Notices for developers, and bars for files already on disk, are noise to whoever wants a picture."""
     warnings.filterwarnings("ignore", category=FutureWarning)
     for library in (diffusers.utils.logging, transformers.utils.logging):
         library.set_verbosity_error()
         library.disable_progress_bar()
-    app()

@@ -75,6 +75,8 @@ def prepare(request: Request, recipe: Recipe | None = None) -> Job:
     device = pick_device(request.device or _recorded_device(recipe))
     dtype = pick_dtype(request.dtype or (recipe.dtype if recipe else None), model, device)
     pipe = load_pipeline(model, dtype=dtype, device=device)
+    if not hasattr(pipe, "transformer"):
+        raise ValueError(f"{model} ({type(pipe).__name__}) has no transformer, so there is nothing to cache.")
     if method is _PRESET_OF_MODEL:
         method = preset_for(model, pipe.transformer, request.settings)
     config = _from_recipe(request, recipe.config) if recipe else _from_model(request, model, pipe, method)

@@ -76,7 +76,8 @@ def plan_cost(
     """
     shape = _shape_of(plan, batch_size, height, width, num_frames, text_tokens)
     itemsize = plan.layout.itemsize if dtype is None else dtype.itemsize
-    flops = sum(step_flops(plan, row, measured, shape) for row, measured in zip(plan.table, plan.measured, strict=True))
+    steps = zip(plan.table, plan.measured, strict=True)
+    flops = sum(step_flops(plan, row, measured, shape) for row, measured in steps)
     return Cost(
         flops=flops,
         flops_full=plan.num_inference_steps * full_flops(plan, shape),
@@ -144,8 +145,6 @@ def tokens_share(plan: Plan, table: Sequence[Sequence[Action]], shape: CallShape
     """Share of the sites' tokens computed over the steps of `table`."""
     sizes = [site.geometry(shape) for site in plan.layout.sites]
     computed = sum(
-        rows * tokens_of(action, tokens)
-        for row in table
-        for (rows, tokens), action in zip(sizes, row, strict=True)
+        rows * tokens_of(action, tokens) for row in table for (rows, tokens), action in zip(sizes, row, strict=True)
     )
     return computed / (len(table) * sum(rows * tokens for rows, tokens in sizes))

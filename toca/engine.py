@@ -108,7 +108,7 @@ class Engine:
     @torch.compiler.disable
     def before_call(self, transformer: nn.Module, args: tuple, kwargs: dict) -> None:
         """Forward pre-hook of the transformer: decide for every site."""
-        call = dict(zip(self.argument_names, args)) | kwargs
+        call = dict(zip(self.argument_names, args, strict=False)) | kwargs
         self._running = None
         if torch.is_grad_enabled():
             self._warn("grad", "Gradients are enabled, so the model runs in full; call it under torch.no_grad().")
@@ -128,7 +128,7 @@ class Engine:
         self._running = branch, tick
 
     def after_entry(self, module: nn.Module, args: tuple, output: torch.Tensor) -> torch.Tensor:
-        """Forward hook of the module before block 0: compiled blocks see one memory layout, so one graph serves all."""
+        """Forward hook of the module before block 0: compiled blocks see one memory layout, so one graph is enough."""
         return output.contiguous() if self.compiled else output
 
     def after_call(self, transformer: nn.Module, args: tuple, output: Any) -> None:

@@ -86,9 +86,7 @@ def test_the_unit_of_sizes_is_a_token(pixart, latte):
     assert size_unit(tiny_flux_pipeline()) == 4
 
 
-@pytest.mark.parametrize(
-    "field", ["num_inference_steps", "height", "width", "num_frames", "num_images", "batch_size"]
-)
+@pytest.mark.parametrize("field", ["num_inference_steps", "height", "width", "num_frames", "num_images", "batch_size"])
 def test_numbers_out_of_range_are_named(field):
     with pytest.raises(ValueError, match=f"{field} must be at least 1, got 0"):
         GenerationConfig("a red owl", **{field: 0})

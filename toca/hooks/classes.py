@@ -18,7 +18,8 @@ HANDLE = "_toca_handle"
 @functools.cache
 def derived_class(base: type, make_method: Callable[[type], Callable], name: str) -> type:
     """A subclass of `base`, the same one each time, whose method `name` is `make_method(base)`."""
-    namespace = {name: make_method(base), "__module__": base.__module__, "__qualname__": base.__qualname__}
+    origin = {"__module__": base.__module__, "__qualname__": base.__qualname__}
+    namespace = {name: make_method(base), **origin}
     return type(base.__name__, (base,), namespace)
 
 
@@ -31,7 +32,7 @@ def swap_class(module: Any, make_method: Callable[[type], Callable], handle: Any
     base = type(module)
     if "forward" in vars(module):
         raise ValueError(
-            f"The `forward` of a {base.__name__} has been replaced on the instance (by offloading hooks, or by another "
+            f"The `forward` of a {base.__name__} has been replaced on the instance (by offloading hooks or another "
             "cache), which would bypass this cache. Enable this cache first and the other afterwards."
         )
     setattr(module, HANDLE, handle)

@@ -26,7 +26,7 @@ def make_forward_with(pieces: Any) -> Callable[[type], Callable]:
             handle = getattr(self, HANDLE, None)
             if handle is None or (handle.action == "compute" and not handle.keep):
                 return base.forward(self, *args, **kwargs)
-            call = dict(zip(names, args)) | kwargs
+            call = dict(zip(names, args, strict=False)) | kwargs
             entered = pieces.enter(self, call)
             outputs = pieces.leave(entered, _fused_output(self, handle, pieces, entered, call))
             return tuple(output.contiguous() for output in outputs) if handle.dense else outputs

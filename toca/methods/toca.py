@@ -31,8 +31,9 @@ class ToCa(Method):
     Args:
         interval (`int`, defaults to 3): N, the nominal interval between full steps.
         fresh_ratio (`float`, defaults to 0.3): R0, the nominal share of tokens recomputed.
-        score (`str`, defaults to `"cross_attention"`): `"self_attention"` (s1: attention received), `"cross_attention"`
-            (s2: entropy over the text; s1 in blocks without cross-attention) or `"value_norm"` (DuCa).
+        score (`str`, defaults to `"cross_attention"`): `"self_attention"` (s1: attention received),
+            `"cross_attention"` (s2: entropy over the text; s1 in blocks without cross-attention) or `"value_norm"`
+            (DuCa).
         staleness_weight (`float`, defaults to 0.25): Weight of s3.
         bonus_patch (`int`, defaults to 2): g of s4, in tokens; 0 switches s4 off. Text tokens and the frames of one
             position have no patches and get no bonus.

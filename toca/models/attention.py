@@ -122,4 +122,4 @@ def _finish_flux(processor, attn, projected: Projected, call: dict):
 
 
 FLUX = AttentionDialect(("FluxAttnProcessor",), _project_flux, _finish_flux)
-"""`FluxAttention`: joint attention over text and image (text first), rotary embedding, RMS-normalised query and key."""
+"""`FluxAttention`: joint attention over text and image (text first), rotary embedding, RMS-normed query and key."""

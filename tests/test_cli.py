@@ -1,0 +1,400 @@
+"""The command line from end to end, on tiny random pipelines."""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import imageio.v3 as iio
+import numpy as np
+import pytest
+from diffusers import DDPMPipeline, DDPMScheduler, SD3Transformer2DModel, UNet2DModel
+from PIL import Image
+from typer.testing import CliRunner
+
+import toca
+from tests.helpers import tiny_pixart
+from tests.pipelines.folders import save_tiny
+from toca.pipelines.cli import app
+from toca.pipelines.metadata import read_recipe
+from toca.pipelines.registry import EMBEDDED, models
+
+SMALL = ["--height", "64", "--width", "64", "--steps", "6"]
+
+
+@dataclass
+class Outcome:
+    code: int
+    stdout: str
+    stderr: str
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory):
+    root = tmp_path_factory.mktemp("folders")
+    return {family: str(save_tiny(family, root / family)) for family in ("dit", "pixart", "flux", "latte")}
+
+
+@pytest.fixture
+def run(tmp_path, monkeypatch):
+    """Run `toca` with these arguments in an empty directory."""
+    monkeypatch.chdir(tmp_path)
+
+    def run_toca(*arguments: object) -> Outcome:
+        result = CliRunner().invoke(app, [str(argument) for argument in arguments])
+        if result.exception is not None and not isinstance(result.exception, SystemExit):
+            raise result.exception
+        return Outcome(result.exit_code, result.stdout, result.stderr)
+
+    return run_toca
+
+
+@pytest.fixture
+def owl(run, folders):
+    """`toca generate` of a small owl."""
+    return lambda *more: run("generate", "a red owl", "--model", folders["pixart"], *SMALL, *more)
+
+
+def pixels(path: Path | str) -> np.ndarray:
+    with Image.open(path) as image:
+        return np.asarray(image.convert("RGB"))
+
+
+def files(folder: Path = Path(".")) -> set[str]:
+    return {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
+
+
+def assert_one_sentence(outcome: Outcome, *words: str) -> None:
+    assert outcome.code != 0
+    assert outcome.stderr.startswith("Error: ")
+    assert outcome.stderr.count("\n") == 1
+    for word in words:
+        assert word in outcome.stderr, outcome.stderr
+
+
+# --- generate ------------------------------------------------------------------------------------------------------
+
+
+def test_a_picture_with_its_steps_its_speed_up_and_its_path(owl):
+    outcome = owl()
+    assert outcome.code == 0, outcome.stderr
+    assert toca.preset("toca/pixart").plan(tiny_pixart(), 6).steps in outcome.stdout
+    assert "FLOPs" in outcome.stdout
+    assert "Saved outputs/a-red-owl.png" in outcome.stdout
+    assert pixels("outputs/a-red-owl.png").shape == (64, 64, 3)
+
+
+def test_a_second_run_overwrites_nothing(owl):
+    owl()
+    owl("--seed", 1)
+    assert files(Path("outputs")) == {"a-red-owl.png", "a-red-owl-2.png"}
+
+
+def test_compare_shows_both_side_by_side(owl):
+    outcome = owl("--compare", "--num-images", 2, "--batch-size", 2, "--output", "out/owl.png")
+    assert outcome.code == 0, outcome.stderr
+    assert files(Path("out")) == {
+        "owl-0.png", "owl-1.png", "owl-0-baseline.png", "owl-1-baseline.png", "owl-compare.png"
+    }  # fmt: skip
+    assert "x as fast" in outcome.stdout
+    assert "PSNR" in outcome.stdout
+    assert pixels("out/owl-compare.png").shape[1] > 800
+    assert not np.array_equal(pixels("out/owl-0.png"), pixels("out/owl-0-baseline.png"))
+
+
+def test_every_kind_of_method(owl, run, folders):
+    run("plan", "--model", folders["pixart"], "--steps", 6, "--save", "plan.yaml")
+    baseline = owl("--method", "none", "--output", "none.png")
+    assert "FFFFFF" in baseline.stdout
+    owl("--output", "preset.png")
+    for option, name in (("--method", "plan.yaml"), ("--plan", "plan.yaml")):
+        assert owl(option, name, "--output", "plan.png").code == 0
+        assert np.array_equal(pixels("plan.png"), pixels("preset.png"))
+    assert "FrFrFr" in owl("--method", "fora", "--set", "interval=2").stdout
+    assert "FttFtt" in owl("--method", "random").stdout
+
+
+def test_settings_change_the_models_own_preset(owl):
+    outcome = owl("--set", "interval=1")
+    assert "FFFFFF" in outcome.stdout
+
+
+def test_a_plan_brings_its_number_of_steps(run, folders):
+    run("plan", "--model", folders["pixart"], "--steps", 4, "--save", "plan.json")
+    outcome = run(
+        "generate", "a red owl", "--model", folders["pixart"], "--height", 64, "--width", 64, "--plan", "plan.json"
+    )
+    assert outcome.code == 0, outcome.stderr
+    assert read_recipe("outputs/a-red-owl.png").config.num_inference_steps == 4
+
+
+def test_an_image_does_not_depend_on_the_batch_size(owl):
+    owl("--num-images", 3, "--batch-size", 3, "--output", "a/owl.png")
+    owl("--num-images", 3, "--output", "b/owl.png")
+    owl("--seed", 2, "--output", "c/owl.png")
+    for one, other in (("a/owl-1.png", "b/owl-1.png"), ("a/owl-2.png", "c/owl.png")):
+        assert np.abs(pixels(one).astype(int) - pixels(other)).max() <= 1
+
+
+@pytest.mark.parametrize(
+    "label", [["--class-label", "207"], ["--class-label", "golden retriever"], ["golden retriever"]]
+)
+def test_classes(run, folders, label):
+    outcome = run("generate", *label, "--model", folders["dit"], "--steps", 4)
+    assert outcome.code == 0, outcome.stderr
+    assert len(files(Path("outputs"))) == 1
+
+
+def test_flux(run, folders):
+    outcome = run("generate", "a red owl", "--model", folders["flux"], "--steps", 4, "--height", 32, "--width", 32)
+    assert outcome.code == 0, outcome.stderr
+    assert "FFFt" in outcome.stdout
+
+
+def test_a_video_becomes_mp4_gif_and_a_still_that_makes_it_again(run, folders):
+    size = ["--height", 32, "--width", 32, "--num-frames", 4]
+    outcome = run("generate", "a red owl", "--model", folders["latte"], "--steps", 5, *size, "--compare")
+    assert outcome.code == 0, outcome.stderr
+    assert "Saved outputs/a-red-owl.mp4" in outcome.stdout
+    for name in ("a-red-owl", "a-red-owl-compare"):
+        assert len(iio.imread(f"outputs/{name}.mp4")) == len(iio.imread(f"outputs/{name}.gif")) == 4
+    assert run("generate", "--from", "outputs/a-red-owl.png", "--output", "again.png").code == 0
+    assert np.array_equal(iio.imread("again.gif"), iio.imread("outputs/a-red-owl.gif"))
+
+
+def test_words_the_model_does_not_know_are_named(run, folders, tmp_path):
+    shutil.copytree(folders["pixart"], tmp_path / "model")
+    (tmp_path / "model" / "prompts.json").write_text('["red owl", "blue cat"]')
+    outcome = run("generate", "a red owll", "--model", "./model", *SMALL)
+    assert outcome.code == 0
+    assert "does not know owll" in outcome.stderr
+    assert "red owl" in outcome.stderr
+    assert run("generate", "a red owl", "--model", "./model", *SMALL).stderr == ""
+
+
+@pytest.mark.skipif(not (EMBEDDED / "model_index.json").exists(), reason="the embedded model is not trained yet")
+def test_the_embedded_model_works_at_once(run):
+    outcome = run("generate", "a red apple", "--compare")
+    assert outcome.code == 0, outcome.stderr
+    assert pixels("outputs/a-red-apple.png").shape == (64, 64, 3)
+    assert {"a-red-apple-baseline.png", "a-red-apple-compare.png"} <= files(Path("outputs"))
+
+
+# --- --from --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("method", [[], ["--method", "random"], ["--method", "fora", "--set", "interval=2"]])
+def test_from_makes_the_very_same_images(run, owl, method):
+    owl("--num-images", 3, "--batch-size", 2, "--seed", 5, "--compare", "--output", "owl.png", *method)
+    for name in ("owl-0", "owl-1", "owl-2", "owl-1-baseline"):
+        assert run("generate", "--from", f"{name}.png", "--output", f"again/{name}.png").code == 0
+        assert np.array_equal(pixels(f"again/{name}.png"), pixels(f"{name}.png"))
+
+
+def test_from_works_with_a_plan_whose_file_is_gone(run, owl, folders):
+    run("plan", "--model", folders["pixart"], "--steps", 6, "--method", "fora", "--save", "plan.yaml")
+    owl("--plan", "plan.yaml", "--output", "owl.png")
+    Path("plan.yaml").unlink()
+    assert run("generate", "--from", "owl.png", "--output", "again.png").code == 0
+    assert np.array_equal(pixels("again.png"), pixels("owl.png"))
+
+
+def test_options_beside_from_override(run, owl):
+    owl("--num-images", 2, "--output", "owl.png")
+    owl("--seed", 9, "--output", "nine.png")
+    owl("--method", "none", "--output", "none.png")
+    run("generate", "--from", "owl-1.png", "--seed", 9, "--output", "seed.png")
+    run("generate", "--from", "owl-0.png", "--method", "none", "--output", "method.png")
+    run("generate", "--from", "owl-1.png", "--num-images", 2, "--output", "more.png")
+    run("generate", "a blue cat", "--from", "owl-0.png", "--output", "cat.png")
+    assert np.array_equal(pixels("seed.png"), pixels("nine.png"))
+    assert np.array_equal(pixels("method.png"), pixels("none.png"))
+    assert np.array_equal(pixels("more-1.png"), pixels("owl-1.png"))
+    assert not np.array_equal(pixels("cat.png"), pixels("owl-0.png"))
+    assert read_recipe("more-2.png").index == 2
+
+
+# --- the other commands --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("family", ["dit", "pixart", "flux", "latte"])
+def test_plan_predicts_without_weights(run, folders, tmp_path, family):
+    shutil.copytree(folders[family], tmp_path / "bare", ignore=shutil.ignore_patterns("*.safetensors"))
+    outcome = run("plan", "--model", "./bare", "--steps", 12, "--save", "p.yaml", "--draw", "p.png")
+    assert outcome.code == 0, outcome.stderr
+    assert toca.Plan.load("p.yaml").steps in outcome.stdout
+    assert "GFLOPs" in outcome.stdout and "cache" in outcome.stdout
+    assert pixels("p.png").size > 0
+
+
+def test_plan_predicts_what_generate_measures(run, folders, owl):
+    predicted = run("plan", "--model", folders["pixart"], *SMALL).stdout
+    measured = owl().stdout
+    speedup = measured.split("G: ")[1].split("x")[0]
+    assert f"({speedup}x)" in predicted
+
+
+def test_plan_takes_sizes_in_pixels(run, folders):
+    small, large = (
+        run("plan", "--model", folders["pixart"], "--height", size, "--width", size).stdout for size in (64, 256)
+    )
+    assert small != large
+    assert_one_sentence(run("plan", "--model", folders["pixart"], "--height", 60), "60")
+
+
+def test_the_lists(run):
+    listed = run("methods").stdout
+    assert all(name in listed for name in [*toca.methods(), *toca.presets()])
+    listed = run("models").stdout
+    assert all(name in listed for name in models())
+    assert toca.__version__ in run("env").stdout
+
+
+def test_help_and_no_command(run):
+    assert "generate" in run("--help").stdout
+    nothing = run()
+    assert nothing.code != 0
+    assert "generate" in nothing.stdout + nothing.stderr
+
+
+# --- mistakes ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["generate"], ["--class-label", "--from"]),
+        (["generate", "owl", "--bogus"], ["--bogus"]),
+        (["generate", "owl", "cat"], ["cat"]),
+        (["generate", "owl", "--steps", "0"], ["--steps", "0"]),
+        (["generate", "owl", "--steps", "many"], ["--steps", "many"]),
+        (["generate", "owl", "--seed", "-1"], ["--seed"]),
+        (["generate", "owl", "--dtype", "int8"], ["int8", "bfloat16"]),
+        (["generate", "owl", "--device", "warp"], ["warp", "toca env"]),
+        (["paint"], ["paint"]),
+        (["generate", "owl", "--model", "emojy"], ["emojy", "emoji", "flux-dev"]),
+        (["generate", "owl", "--model", "./gone"], ["no folder ./gone"]),
+        (["generate", "owl", "--model", "."], ["model_index.json"]),
+        (["plan", "--model", "./gone"], ["no folder ./gone"]),
+        (["generate", "owl", "--method", "tocca"], ["tocca", "toca/pixart", "fora"]),
+        (["generate", "owl", "--method", "toca/pixar"], ["toca/pixar", "toca/pixart"]),
+        (["generate", "owl", "--plan", "gone.yaml"], ["no plan file gone.yaml"]),
+        (["generate", "owl", "--plan", "gone.yaml", "--method", "fora"], ["not both"]),
+        (["generate", "owl", "--method", "fora", "--set", "speed=9"], ["speed", "interval"]),
+        (["generate", "owl", "--method", "fora", "--set", "interval=x"], ["interval", "'x'"]),
+        (["generate", "owl", "--method", "fora", "--set", "interval=0"], ["interval", "0"]),
+        (["generate", "--from", "gone.png"], ["no file gone.png"]),
+    ],
+)
+def test_a_mistake_is_one_sentence(run, arguments, words):
+    assert_one_sentence(run(*arguments), *words)
+    assert files() == set()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--height", "100"], ["height", "32", "100"]),
+        (["--num-frames", "4"], ["--num-frames"]),
+        (["--class-label", "1"], ["class label"]),
+        (["--output", "owl.jpg"], [".png"]),
+        (["--method", "fora", "--plan", "p.yaml"], ["not both"]),
+    ],
+)
+def test_what_a_model_cannot_do_is_one_sentence(run, folders, arguments, words):
+    assert_one_sentence(run("generate", "a red owl", "--model", folders["pixart"], *arguments), *words)
+    assert files() == set()
+
+
+def test_a_class_model_of_one_size(run, folders):
+    assert_one_sentence(run("generate", "1", "--model", folders["dit"], "--height", 32), "does not take --height")
+    assert_one_sentence(run("generate", "goldfsh", "--model", folders["dit"]), "goldfsh", "goldfish")
+
+
+@pytest.mark.parametrize("text", ["not a plan", "{", "format: toca-plan\nversion: 99"])
+def test_a_corrupt_plan(owl, text):
+    Path("plan.yaml").write_text(text)
+    assert_one_sentence(owl("--plan", "plan.yaml"), "plan.yaml")
+
+
+def test_a_plan_for_another_model_or_another_number_of_steps(run, owl, folders):
+    run("plan", "--model", folders["dit"], "--steps", 6, "--save", "dit.yaml")
+    run("plan", "--model", folders["pixart"], "--steps", 5, "--save", "five.yaml")
+    assert_one_sentence(owl("--plan", "dit.yaml"), "plan")
+    assert_one_sentence(owl("--plan", "five.yaml"), "5 steps, not for 6")
+    assert_one_sentence(owl("--plan", "five.yaml", "--set", "interval=2"), "A plan is fixed")
+
+
+def test_a_plan_of_another_format(run, folders):
+    assert_one_sentence(run("plan", "--model", folders["pixart"], "--save", "plan.txt"), ".yaml")
+    assert files() == set()
+
+
+def test_models_that_cannot_be_cached(run, folders, tmp_path):
+    unet = UNet2DModel(
+        sample_size=8, block_out_channels=(8, 8), norm_num_groups=4, layers_per_block=1,
+        down_block_types=("DownBlock2D",) * 2, up_block_types=("UpBlock2D",) * 2,
+    )  # fmt: skip
+    DDPMPipeline(unet, DDPMScheduler()).save_pretrained(tmp_path / "unet")
+    for command in (["generate", "owl"], ["plan"]):
+        assert_one_sentence(run(*command, "--model", "./unet"), "DDPMPipeline", "no transformer")
+
+    shutil.copytree(folders["pixart"], tmp_path / "sd3")
+    shutil.rmtree(tmp_path / "sd3" / "transformer")
+    SD3Transformer2DModel(
+        sample_size=32, num_layers=1, attention_head_dim=8, num_attention_heads=2, joint_attention_dim=16,
+        caption_projection_dim=16, pooled_projection_dim=16, in_channels=4, out_channels=4, pos_embed_max_size=32,
+    ).save_pretrained(tmp_path / "sd3" / "transformer")  # fmt: skip
+    index = tmp_path / "sd3" / "model_index.json"
+    index.write_text(index.read_text().replace("PixArtTransformer2DModel", "SD3Transformer2DModel"))
+    assert_one_sentence(run("generate", "owl", "--model", "./sd3", *SMALL), "supported are PixArt")
+
+
+def test_a_full_disk_leaves_nothing_behind(owl, monkeypatch):
+    def full(self, path, **_):
+        Path(path).write_bytes(b"half")
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(Image.Image, "save", full)
+    assert_one_sentence(owl("--output", "owl.png"), "no space left on the disk", "owl.png")
+    assert files() == set()
+
+
+def test_a_folder_that_is_a_file(owl):
+    Path("file").touch()
+    assert_one_sentence(owl("--output", "file/owl.png"), "could not be made")
+    assert_one_sentence(owl("--output", "file"), "could not be made")
+
+
+def test_compare_needs_a_method(run, owl):
+    owl("--compare", "--output", "owl.png")
+    assert_one_sentence(run("generate", "--from", "owl-baseline.png", "--compare"), "--method")
+    assert_one_sentence(run("generate", "--from", "owl-baseline.png", "--set", "interval=2"), "--method")
+    assert_one_sentence(run("generate", "--from", "owl-compare.png"), "does not say how it was made")
+
+
+def test_a_bug_keeps_its_traceback(owl, monkeypatch):
+    monkeypatch.setattr(toca, "cached", None)
+    with pytest.raises(TypeError):
+        owl()
+
+
+def test_the_installed_command_in_a_process_of_its_own(folders, tmp_path):
+    command = [Path(sys.executable).parent / "toca", "generate", "a red owl", "--model", folders["pixart"], *SMALL]
+    # The file-size limit is the nearest thing to a full disk that a process can give itself.
+    limited = "import os, resource, sys; resource.setrlimit(resource.RLIMIT_FSIZE, (500, 500)); os.execv(sys.argv[1], sys.argv[1:])"
+    good = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=300)
+    assert good.returncode == 0, good.stderr
+    assert good.stderr == ""
+    assert files(tmp_path) == {"outputs/a-red-owl.png"}
+    full = subprocess.run(
+        [sys.executable, "-c", limited, *command], cwd=tmp_path, capture_output=True, text=True, timeout=300
+    )
+    assert full.returncode == 1
+    assert full.stderr.count("\n") == 1 and "a-red-owl-2.png could not be written" in full.stderr
+    assert files(tmp_path) == {"outputs/a-red-owl.png"}

@@ -1,29 +1,28 @@
-# The two commands of the project: `make demo` and `make test`. Both make what they need on the first call.
+# The two commands of the project: `make demo` and `make test`. Each makes what it needs on the first call.
 PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
-OUT    := outputs/demo
+DEMO   := outputs/demo
 
 .PHONY: demo test lint clean
 
-# Generates several prompts with and without ToCa, side by side.
+# Prompts in, pictures out: the full model on the left, ToCa on the right.
 demo: $(VENV)/.installed
-	@mkdir -p $(OUT)
-	@for prompt in $(DEMO_PROMPTS); do \
-	    $(BIN)/toca generate "$$(echo $$prompt | tr _ ' ')" --compare --output $(OUT)/$$prompt.png || exit 1; \
+	@rm -rf $(DEMO)
+	@for prompt in "a red apple" "an owl" "a rocket" "a slice of pizza"; do \
+	    echo; echo "toca generate \"$$prompt\" --compare"; \
+	    $(BIN)/toca generate "$$prompt" --compare --output $(DEMO) || exit 1; \
 	done
-	@echo "The pictures are in $(OUT)/: each *-compare.png shows the baseline and ToCa side by side."
+	@echo; echo "Side by side, with and without ToCa:"; ls $(DEMO)/*-compare.png
 
-test: $(VENV)/.installed-dev
-	$(BIN)/ruff check .
-	$(BIN)/mypy
+test: lint
 	$(BIN)/pytest
 
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 
-# The development install is the base install and more, so either stamp serves the demo.
+# The development install holds the base install, so it serves the demo as well.
 $(VENV)/.installed: pyproject.toml | $(BIN)/python
 	$(BIN)/python -m pip install --quiet --editable .
 	@touch $@
@@ -36,5 +35,5 @@ $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
 
 clean:
-	rm -rf $(VENV) build dist outputs .mypy_cache .pytest_cache .ruff_cache .hypothesis *.egg-info
-	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+	rm -rf build dist outputs .mypy_cache .pytest_cache .ruff_cache .hypothesis *.egg-info
+	find . -name __pycache__ -type d -not -path "./$(VENV)/*" -prune -exec rm -rf {} +

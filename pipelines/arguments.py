@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import inspect
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -17,15 +18,15 @@ def call_arguments(pipe: Any, config: GenerationConfig, batch: range) -> dict[st
     Raises:
         ValueError: if `config` sets something that the pipeline does not take.
     """
-    accepted = inspect.signature(pipe.__call__).parameters
+    accepted = _parameters(type(pipe))
     arguments: dict[str, Any] = {
         "num_inference_steps": config.num_inference_steps,
         "generator": [torch.Generator("cpu").manual_seed(config.seed + index) for index in batch],
     }
-    arguments |= _condition(pipe, accepted, config, len(batch))
-    arguments |= _sizes(pipe, accepted, config)
+    arguments |= _condition(pipe, config, len(batch))
+    arguments |= _sizes(pipe, config)
     if config.guidance_scale is not None:
-        _require(pipe, accepted, "guidance_scale")
+        require_argument(type(pipe), "guidance_scale")
         arguments["guidance_scale"] = config.guidance_scale
     # The size asked for is the size made: binning would change it, or refuse a size it has no bin for, and is the
     # identity on the sizes it does have.
@@ -37,8 +38,8 @@ def call_arguments(pipe: Any, config: GenerationConfig, batch: range) -> dict[st
     return arguments
 
 
-def _condition(pipe: Any, accepted: Any, config: GenerationConfig, count: int) -> dict[str, Any]:
-    if "class_labels" in accepted:
+def _condition(pipe: Any, config: GenerationConfig, count: int) -> dict[str, Any]:
+    if "class_labels" in _parameters(type(pipe)):
         return {"class_labels": [class_id(pipe, config.class_label or config.prompt)] * count}
     if config.class_label is not None:
         raise ValueError(f"{type(pipe).__name__} takes a prompt, not a class label.")
@@ -65,28 +66,33 @@ def class_id(pipe: Any, label: str) -> int:
     raise ValueError(f"{type(pipe).__name__} {given}: give a number from 0 to {count - 1} or a class name{hint}.")
 
 
-def _sizes(pipe: Any, accepted: Any, config: GenerationConfig) -> dict[str, int]:
-    sizes = {name: size for name in ("height", "width") if (size := getattr(config, name)) is not None}
+def _sizes(pipe: Any, config: GenerationConfig) -> dict[str, int]:
+    names = ("height", "width", "num_frames")
+    sizes = {name: size for name in names if (size := getattr(config, name)) is not None}
     for name, size in sizes.items():
-        _require(pipe, accepted, name)
-        _check_multiple(pipe, name, size)
-    if config.num_frames is not None:
-        # Latte's pipeline calls it video_length, all later ones num_frames.
-        name = "video_length" if "video_length" in accepted else "num_frames"
-        _require(pipe, accepted, name)
-        sizes[name] = config.num_frames
+        require_argument(type(pipe), name)
+        if name != "num_frames":
+            _check_multiple(pipe, name, size)
+    if "video_length" in _parameters(type(pipe)) and "num_frames" in sizes:
+        sizes["video_length"] = sizes.pop("num_frames")
     return sizes
 
 
-def makes_video(pipe: Any) -> bool:
-    """Whether the pipeline makes videos."""
-    return not {"num_frames", "video_length"}.isdisjoint(inspect.signature(pipe.__call__).parameters)
+def require_argument(pipeline_class: type, name: str) -> None:
+    """Raise `ValueError`, which names the option, if a pipeline's call does not take an argument."""
+    # Latte's pipeline calls its number of frames video_length, all later ones num_frames.
+    known = makes_video(pipeline_class) if name == "num_frames" else name in _parameters(pipeline_class)
+    if not known:
+        raise ValueError(f"{pipeline_class.__name__} does not take --{name.replace('_', '-')}.")
 
 
-def _require(pipe: Any, accepted: Any, name: str) -> None:
-    if name not in accepted:
-        option = "num-frames" if name in ("num_frames", "video_length") else name.replace("_", "-")
-        raise ValueError(f"{type(pipe).__name__} does not take --{option}.")
+def makes_video(pipeline_class: type) -> bool:
+    """Whether a class of pipelines makes videos."""
+    return not {"num_frames", "video_length"}.isdisjoint(_parameters(pipeline_class))
+
+
+def _parameters(pipeline_class: Any) -> Mapping[str, inspect.Parameter]:
+    return inspect.signature(pipeline_class.__call__).parameters
 
 
 def _check_multiple(pipe: Any, name: str, size: int) -> None:

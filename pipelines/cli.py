@@ -20,7 +20,7 @@ from toca.pipelines.commands.models import models
 from toca.pipelines.commands.plan import plan
 
 # What a user can put right. Anything else is a bug and keeps its traceback.
-USER_ERRORS = (ValueError, OSError, ImportError, torch.OutOfMemoryError)
+USER_ERRORS = (ValueError, OSError, ImportError)
 
 
 class OneSentenceGroup(TyperGroup):
@@ -32,13 +32,15 @@ class OneSentenceGroup(TyperGroup):
             code = super().main(*args, **kwargs)
         except (typer.Abort, KeyboardInterrupt):
             fail("Stopped.", 130)
+        except torch.OutOfMemoryError:
+            fail("The device is out of memory: try a smaller --batch-size, --height and --width, or --dtype.", 1)
+        except USER_ERRORS as error:
+            fail(str(error), 1)
         except Exception as error:
             # Typer's own errors (wrong arguments) come from a copy of click that it keeps to itself.
-            if hasattr(error, "format_message"):
-                fail(error.format_message(), error.exit_code)
-            if not isinstance(error, USER_ERRORS):
+            if not hasattr(error, "format_message"):
                 raise
-            fail(str(error), 1)
+            fail(error.format_message(), 2)
         sys.exit(code if isinstance(code, int) else 0)
 
 

@@ -80,7 +80,7 @@ def cached_for(pipe: Any, method: Any | None, steps: int) -> contextlib.Abstract
 def run_batch(pipe: Any, config: GenerationConfig, batch: range) -> list[Sample]:
     """Run the pipeline once, for the samples of one batch."""
     output = pipe(**call_arguments(pipe, config, batch))
-    if makes_video(pipe):
+    if makes_video(type(pipe)):
         return [Sample(index, batch, list(frames), True) for index, frames in zip(batch, output.frames, strict=True)]
     return [Sample(index, batch, [image]) for index, image in zip(batch, output.images, strict=True)]
 

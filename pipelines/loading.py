@@ -139,7 +139,7 @@ def _diffusers_class(config: dict[str, Any]) -> Any:
     """The class that a configuration names. Hub folders older than diffusers 0.30 call DiT and PixArt by one name."""
     name = config.get("_class_name", "")
     if name == "Transformer2DModel":
-        name = _LEGACY_TRANSFORMERS.get(config.get("norm_type"), name)
+        name = _LEGACY_TRANSFORMERS.get(config.get("norm_type", ""), name)
     if not hasattr(diffusers, name):
         raise ValueError(f"The class {name!r} is not in diffusers {diffusers.__version__}.")
     return getattr(diffusers, name)

@@ -50,11 +50,14 @@ class Recipe:
         return cls(config=batch, index=sample.index, **rest)
 
 
-def png_info(recipe: Recipe, steps: str = "", flops_speedup: float | None = None) -> PngImagePlugin.PngInfo:
+def png_info(
+    recipe: Recipe, size: tuple[int, int], steps: str = "", flops_speedup: float | None = None
+) -> PngImagePlugin.PngInfo:
     """The two chunks of a PNG: `parameters` for people and `toca` in JSON.
 
     Args:
         recipe (`Recipe`): how the picture was made.
+        size (`tuple[int, int]`): width and height of the picture in pixels.
         steps (`str`): the steps string of the run.
         flops_speedup (`float` or `None`): of the run.
     """
@@ -67,7 +70,7 @@ def png_info(recipe: Recipe, steps: str = "", flops_speedup: float | None = None
         "versions": versions(),
     }
     info = PngImagePlugin.PngInfo()
-    info.add_text(TEXT_CHUNK, describe(recipe, steps))
+    info.add_text(TEXT_CHUNK, describe(recipe, size, steps))
     info.add_text(JSON_CHUNK, json.dumps(data))
     return info
 
@@ -77,14 +80,14 @@ def versions() -> dict[str, str]:
     return {"python": platform.python_version()} | {name: version(name) for name in _PACKAGES}
 
 
-def describe(recipe: Recipe, steps: str = "") -> str:
+def describe(recipe: Recipe, size: tuple[int, int], steps: str = "") -> str:
     """The recipe in the layout that image viewers know: the prompt, then `name: value` pairs."""
     config = recipe.config
     pairs = {
         "Steps": config.num_inference_steps,
         "CFG scale": config.guidance_scale,
         "Seed": config.seed + recipe.index,
-        "Size": None if config.width is None else f"{config.width}x{config.height}",
+        "Size": f"{size[0]}x{size[1]}",
         "Class": config.class_label,
         "Model": recipe.model,
         "Method": "none" if recipe.method is None else method_options.method_name(recipe.method),

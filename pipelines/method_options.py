@@ -77,8 +77,8 @@ def _convert_any(value: Any, hints: tuple[Any, ...]) -> Any:
 
 
 def _convert_tuple(value: Any, hints: tuple[Any, ...]) -> tuple[Any, ...]:
-    items = list(value) if isinstance(value, (list, tuple)) else None
-    _require(items is not None, value, tuple)
+    _require(isinstance(value, (list, tuple)), value, tuple)
+    items = list(value)
     if hints[-1] is Ellipsis:
         hints = (hints[0],) * len(items)
     _require(len(items) == len(hints), value, tuple)

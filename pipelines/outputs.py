@@ -102,7 +102,8 @@ def save_sample(path: Path, sample: Sample, recipe: Recipe, summary: Any | None 
         ImportError: if a video cannot be written because packages are missing.
         OSError: if a file cannot be written.
     """
-    info = png_info(recipe) if summary is None else png_info(recipe, summary.steps, summary.flops_speedup)
+    facts = () if summary is None else (summary.steps, summary.flops_speedup)
+    info = png_info(recipe, sample.image.size, *facts)
     videos = save_video(sample.frames, path) if sample.is_video else []
     _save_png(sample.image, path, info)
     return [*videos, path]
@@ -118,7 +119,7 @@ def save_comparison(
     ]
     videos = save_video(pictures, path) if cached[0].is_video else []
     info = PngImagePlugin.PngInfo()
-    info.add_text(TEXT_CHUNK, describe(recipe, facts.steps))
+    info.add_text(TEXT_CHUNK, describe(recipe, cached[0].image.size, facts.steps))
     _save_png(pictures[0], path, info)
     return [*videos, path]
 

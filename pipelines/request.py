@@ -128,7 +128,7 @@ def _from_model(request: Request, model: str, pipe: Any, method: Any) -> Generat
     entry = find_model(model)
     planned = method.num_inference_steps if isinstance(method, toca.Plan) else None
     own = GenerationConfig(
-        num_inference_steps=planned or (entry.steps if entry else default_steps(pipe)),
+        num_inference_steps=planned or (entry.steps if entry else default_steps(type(pipe))),
         guidance_scale=entry.guidance_scale if entry else None,
         height=entry.height if entry else None,
         width=entry.width if entry else None,
@@ -137,9 +137,9 @@ def _from_model(request: Request, model: str, pipe: Any, method: Any) -> Generat
     return _with_request(own, request)
 
 
-def default_steps(pipeline: Any) -> int:
-    """The number of steps that a pipeline, or its class, takes when it is not told."""
-    return inspect.signature(pipeline.__call__).parameters["num_inference_steps"].default
+def default_steps(pipeline_class: Any) -> int:
+    """The number of steps that a class of pipelines takes when it is not told."""
+    return inspect.signature(pipeline_class.__call__).parameters["num_inference_steps"].default
 
 
 def _from_recipe(request: Request, config: GenerationConfig) -> GenerationConfig:

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 from torch import nn
 
 from .engine import Engine
-from .install import check_measurable, engine_of, install, remove
+from .install import check_measurable, engine_of, has_diffusers_cache, install, remove
 from .methods import Method, preset
 from .models import FAMILIES, family_of
 from .plan import Plan
@@ -71,7 +71,7 @@ def enable_cache(
 def _enable_one(transformer, method, pipeline, num_inference_steps, batched_cfg) -> None:
     if engine_of(transformer) is not None:
         raise ValueError("A toca cache is already on; call toca.disable_cache(target) first.")
-    if getattr(transformer, "is_cache_enabled", False):
+    if has_diffusers_cache(transformer):
         raise ValueError("A cache of diffusers is already on; call `transformer.disable_cache()` first.")
     spec = family_of(transformer)
     if pipeline is None and num_inference_steps is None:

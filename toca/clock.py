@@ -39,6 +39,10 @@ class CallCounter:
     def reset(self) -> None:
         self.calls.clear()
 
+    def give_up(self) -> None:
+        """The generation was broken off: the next call starts one."""
+        self.reset()
+
     def tick(self, name: str | None, timestep: torch.Tensor | None) -> Tick:
         done = self.calls.get(name, 0)
         # A branch that has had its steps calls again: the next generation, for all branches.
@@ -70,6 +74,9 @@ class SchedulerClock:
         self.values: list[float] = []
         self.first = self.current = 0
         self.unnamed_calls = 0
+
+    def give_up(self) -> None:
+        """Nothing to do: the scheduler's timesteps are new for each generation."""
 
     def tick(self, name: str | None, timestep: torch.Tensor | None) -> Tick:
         # The pipeline may be gone while another one made from it goes on with its scheduler.

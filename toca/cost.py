@@ -92,6 +92,8 @@ def _shape_of(plan: Plan, batch_size, height, width, num_frames, text_tokens) ->
     for name, value in sizes.items():
         if value is not None and value < 1:
             raise ValueError(f"`{name}` must be positive, got {value}.")
+    if text_tokens is not None and text_tokens < 0:
+        raise ValueError(f"`text_tokens` must be non-negative, got {text_tokens}.")
     grid = default.grid or (default.tokens, 1)
     grid = (height // patch[0] if height else grid[0], width // patch[1] if width else grid[1])
     for name, value, side in (("height", height, patch[0]), ("width", width, patch[1])):

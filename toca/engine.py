@@ -55,6 +55,7 @@ class Engine:
         self.layout = describe(transformer, spec)
         self.clock = make_clock(pipeline, num_inference_steps)
         self.handles = [Handle() for _ in self.layout.sites]
+        self.readers = self._readers_of_norms(spec)
         self.argument_names = tuple(inspect.signature(type(transformer).forward).parameters)[1:]
         self.context: str | None = None
         self.first_block = next(walk_blocks(transformer, spec))[3]
@@ -66,6 +67,19 @@ class Engine:
         self.branches: dict[Hashable, Branch] = {}
         if num_inference_steps is not None:
             self.plan_for(num_inference_steps)
+
+    def _readers_of_norms(self, spec: FamilySpec) -> list[tuple[int, ...] | None]:
+        """For each site, `None` if no norm feeds it, else the other sites that its norm feeds too."""
+        index = {site.key: i for i, site in enumerate(self.layout.sites)}
+        specs = {(stack.stack, site.module): site for stack in spec.stacks for site in stack.sites}
+        inside: dict[int, list[int]] = {}
+        for i, site in enumerate(self.layout.sites):
+            if site.inside is not None:
+                inside.setdefault(index[site.layer, site.inside], []).append(i)
+        return [
+            tuple(inside.get(i, ())) if specs[site.stack, site.module].norms else None
+            for i, site in enumerate(self.layout.sites)
+        ]
 
     @property
     def compiled(self) -> bool:
@@ -109,6 +123,9 @@ class Engine:
     def before_call(self, transformer: nn.Module, args: tuple, kwargs: dict) -> None:
         """Forward pre-hook of the transformer: decide for every site."""
         call = dict(zip(self.argument_names, args, strict=False)) | kwargs
+        if self._running is not None or self._is_another(transformer, call):
+            # The call before never came to its end, or nobody goes on with the generation that is held.
+            self.clock.give_up()
         self._running = None
         if torch.is_grad_enabled():
             self._warn("grad", "Gradients are enabled, so the model runs in full; call it under torch.no_grad().")
@@ -135,11 +152,18 @@ class Engine:
         """Forward hook of the transformer: the call ran to its end."""
         if self._running is None:
             return
-        branch, tick = self._running
+        (branch, tick), self._running = self._running, None
         branch.last_step = tick.step
         if tick.step == tick.num_inference_steps - 1:
             self.record.release(self.branches.pop(tick.branch))
             self._freeze_bypass()
+
+    def _is_another(self, transformer: nn.Module, call: dict) -> bool:
+        """Whether the call has another size, batch, dtype or device than the branch that would go on with it."""
+        branch = self.branches.get(self.context)
+        if branch is None:
+            return False
+        return not self._fits(branch.key, self.spec.call_shape(transformer, call), call["hidden_states"])
 
     def _branch(self, transformer: nn.Module, plan: Plan, tick: Tick, call: dict) -> Branch:
         """The memory of the call's branch, a new one where the call is not like the one before."""
@@ -192,6 +216,7 @@ class Engine:
             handle.keep, handle.state = plan.kept[i], branch.sites[i]
             handle.index = handle.choose = handle.measure = None
             handle.dense = self.compiled
+            handle.narrow = self.readers[i] is not None and all(row[j].kind != "compute" for j in self.readers[i])
             if i in measured:
                 handle.measure = plan.selection.score_for(plan.modules_of(self.layout.sites[i].layer)).measure
                 handle.share = 0.5 if branch.key.paired else 1.0
@@ -224,7 +249,7 @@ class Engine:
         if index is not None:
             handle.action, handle.index = "partial", index
             if self.compiled:
-                torch._dynamo.maybe_mark_dynamic(index, 0)
+                handle.index = _dynamic(index)
 
     def _freeze_bypass(self) -> None:
         self._frozen = None
@@ -236,3 +261,11 @@ class Engine:
         if key not in self._warned:
             self._warned.add(key)
             logger.warning(message)
+
+
+def _dynamic(index: torch.Tensor) -> torch.Tensor:
+    """An index (rows, k) for compiled blocks: one graph for every k. A lone token is computed twice, for a size of 1
+    would be compiled in."""
+    index = index.repeat(1, 2) if index.shape[1] == 1 else index
+    torch._dynamo.maybe_mark_dynamic(index, 1)
+    return index

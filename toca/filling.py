@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from .kernels.rows import put_rows
+from .kernels.rows import put_rows, take_rows
 
 
 class Handle:
@@ -16,18 +16,19 @@ class Handle:
     Attributes:
         action (`str`): `"compute"`, `"partial"` or `"reuse"`.
         keep (`bool`): Whether a computed output is remembered.
-        index (`torch.Tensor` or `None`): Flat row indices (n,) of the tokens a partial action computes.
+        index (`torch.Tensor` or `None`): (rows, k): the tokens a partial action computes, counted over the batch.
         choose (`Callable` or `None`): Makes the index when its turn comes, where it could not be made before.
         measure (`Callable` or `None`): `(projected, share) -> statistic`, where attention is measured.
         share (`float`): Weight of the measured map, see `attention_entropy`.
         state (`SiteState`): What the site remembers.
+        narrow (`bool`): Whether the norm before the module makes only the tokens that the module reads.
         dense (`bool`): Whether a block's outputs are laid out like every other block's, so that one compiled graph
             serves all of them.
     """
 
     def __init__(self):
         self.state: Any = None
-        self.dense = False
+        self.narrow = self.dense = False
         self.bypass()
 
     def bypass(self) -> None:
@@ -42,10 +43,16 @@ class Handle:
             self.state.output = output.contiguous() if whole else tuple(part.contiguous() for part in output)
         return output
 
-    def refreshed(self, index: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
-        """Write computed `rows` (n, C) into the remembered output at flat `index` (n,) and return all of it."""
-        return put_rows(self.state.output, index, rows)
+    def refreshed(self, rows: torch.Tensor) -> torch.Tensor:
+        """Write the computed `rows` (B, k, C) into the remembered output and return all of it."""
+        return put_rows(self.state.output, self.chosen(), rows)
+
+    def picked(self, hidden_states: torch.Tensor) -> torch.Tensor:
+        """The tokens to compute, (B, k, C); `hidden_states` itself where the norm has picked them."""
+        return hidden_states if self.narrow else take_rows(hidden_states, self.chosen())
 
     def chosen(self) -> torch.Tensor:
-        """Flat index of the tokens to compute."""
-        return self.index if self.choose is None else self.choose()
+        """Index (B, k) of the tokens to compute; chosen once a step."""
+        if self.choose is not None:
+            self.index, self.choose = self.choose(), None
+        return self.index

@@ -12,6 +12,7 @@ from .engine import Engine
 from .hooks.attention import can_measure, install_processor
 from .hooks.classes import swap_class
 from .hooks.feed_forward import make_forward
+from .hooks.norm import make_forward as make_norm_forward
 from .hooks.parallel_block import make_forward_with
 from .models import walk_blocks
 
@@ -25,6 +26,16 @@ def engine_of(transformer: nn.Module) -> Engine | None:
     return vars(transformer).get(ENGINE)
 
 
+def has_diffusers_cache(transformer: nn.Module) -> bool:
+    """Whether a cache of diffusers is on. Its `apply_*` functions set no flag, but only its caches hook modules with
+    something that remembers."""
+    if getattr(transformer, "is_cache_enabled", False):
+        return True
+    registries = [vars(module).get("_diffusers_hook") for module in transformer.modules()]
+    hooks = [hook for registry in registries if registry is not None for hook in registry.hooks.values()]
+    return any(getattr(hook, "_is_stateful", False) for hook in hooks)
+
+
 def install(transformer: nn.Module, engine: Engine) -> None:
     """Connect every site's module with its handle; on an error everything is put back.
 
@@ -36,7 +47,10 @@ def install(transformer: nn.Module, engine: Engine) -> None:
         handles = iter(engine.handles)
         for _, _, _, block, block_spec in walk_blocks(transformer, engine.spec):
             for site_spec in block_spec.sites:
-                undo.append(_connect(block, block_spec, site_spec, next(handles), engine))
+                handle = next(handles)
+                undo.append(_connect(block, block_spec, site_spec, handle, engine))
+                norms = [block.get_submodule(path) for path in site_spec.norms]
+                undo.extend([swap_class(norm, make_norm_forward, handle) for norm in norms])
         undo.extend(_connect_root(transformer, engine))
     except BaseException:
         for step in reversed(undo):

@@ -30,7 +30,9 @@ class FullStepSchedule:
     counts_down: bool = False
 
     def full_steps(self, num_inference_steps: int) -> tuple[bool, ...]:
-        """Whether each step is full, in the order of sampling."""
+        """Whether each step is full, in the order of sampling; with an interval of 1 every step is."""
+        if self.interval == 1:
+            return (True,) * num_inference_steps
         interval = self.interval
         full_steps = []
         for position in range(num_inference_steps):

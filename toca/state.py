@@ -12,7 +12,7 @@ from .plan import Plan
 from .tokens import TokenGroup
 
 
-@dataclass
+@dataclass(eq=False)
 class SiteState:
     """What one site remembers.
 
@@ -39,8 +39,13 @@ class CallKey:
     device: torch.device
     paired: bool
 
+    @property
+    def size(self) -> tuple:
+        """What no sampler changes on its way, whatever it does with guidance."""
+        return self.shape.tokens, self.shape.grid, self.shape.frames, self.dtype, self.device
 
-@dataclass
+
+@dataclass(eq=False)
 class Branch:
     """The memory of one branch (cond, uncond, or both batched) in one generation.
 

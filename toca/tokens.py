@@ -84,7 +84,7 @@ class TokenGroup:
         return any(source in measured and source != i for i, source in zip(self.sites, self.sources, strict=True))
 
     def choose(self, row: Sequence[Action], step: int) -> list[torch.Tensor | None]:
-        """Flat row indices (rows * k,) for each site, `None` where it recomputes nothing or everything."""
+        """Index (rows, k) over the batch for each site, `None` where it recomputes nothing or everything."""
         numbers, numbers_tensor = self.fresh_tokens(row)
         return self._choose(slice(None), numbers, numbers_tensor, step)
 
@@ -105,7 +105,7 @@ class TokenGroup:
         order = order + torch.arange(0, self.rows * self.tokens, self.tokens, device=self.device)[:, None]
         # Copies, not views: compiled blocks guard on the memory layout of what they are given.
         return [
-            torch.clone(chosen[:, :n], memory_format=torch.contiguous_format).view(-1) if 0 < n < self.tokens else None
+            torch.clone(chosen[:, :n], memory_format=torch.contiguous_format) if 0 < n < self.tokens else None
             for chosen, n in zip(order, numbers, strict=True)
         ]
 

@@ -74,14 +74,15 @@ def _indices(job: Job) -> list[int]:
 
 def _advise(job: Job) -> None:
     """Say which words of the prompt the model does not know."""
-    note = advice(job.config.prompt, known_prompts(resolve_source(job.model)))
+    captions = known_prompts(resolve_source(job.model))
+    note = advice(job.config.prompt, captions, getattr(job.pipe, "tokenizer", None))
     if note:
         errors.print(f"Note: {note}", style="yellow")
 
 
 def _check_video(job: Job) -> None:
     """Find out before the generation, not after it, that videos cannot be written."""
-    if makes_video(job.pipe):
+    if makes_video(type(job.pipe)):
         check_video_support()
 
 

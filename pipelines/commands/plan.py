@@ -9,6 +9,7 @@ import typer
 
 import toca
 from toca.models import family_of
+from toca.pipelines.arguments import require_argument
 from toca.pipelines.commands import options
 from toca.pipelines.commands.console import output
 from toca.pipelines.loading import load_skeleton, pick_device, pick_dtype
@@ -35,10 +36,13 @@ def plan(
     """Show what a method would do and cost on a model, without running it: no weights are loaded."""
     model = model or DEFAULT_MODEL
     pipeline_class, transformer, vae = load_skeleton(model)
+    size = {"height": height, "width": width, "num_frames": num_frames}
+    for name in (name for name, value in size.items() if value is not None):
+        require_argument(pipeline_class, name)
     chosen = preset_for(model, transformer, settings or []) if method is None else _chosen(method, settings)
     made = make_plan(chosen, transformer, steps or _own_steps(model, pipeline_class, chosen))
     output.print(str(made))
-    output.print(f"One sample: {_cost(made, model, transformer, vae, (height, width, num_frames))}")
+    output.print(f"One sample: {_cost(made, model, transformer, vae, tuple(size.values()))}")
     for path, write in ((save, made.save), (draw, made.draw)):
         if path is not None:
             with atomic_path(path) as temporary:

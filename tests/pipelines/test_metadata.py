@@ -26,7 +26,7 @@ def recipe(method) -> Recipe:
 
 def saved(tmp_path, method):
     path = tmp_path / "picture.png"
-    SAMPLE.image.save(path, pnginfo=png_info(recipe(method), "FttF", 1.5))
+    SAMPLE.image.save(path, pnginfo=png_info(recipe(method), SAMPLE.image.size, "FttF", 1.5))
     return path
 
 

@@ -47,9 +47,11 @@ def run_toca_dit(
 
 
 @torch.no_grad()
-def run_fora(transformer: nn.Module, inputs: list[dict[str, Any]], *, N: int) -> list[Tensor]:
+def run_fora(
+    transformer: nn.Module, inputs: list[dict[str, Any]], *, N: int, counts_down: bool = True
+) -> list[Tensor]:
     """The sample of every call. Between full steps attention and feed-forward are reused, before their gates."""
-    full = schedules.full_steps_fora(len(inputs), N)
+    full = schedules.full_steps_fora(len(inputs), N, counts_down)
     caches: list[Cache] = [{} for _ in transformer.transformer_blocks]
     return [
         _forward(transformer, call, caches, Moment(i, full[i]), lambda layer, x: None) for i, call in enumerate(inputs)

@@ -34,10 +34,12 @@ def run_toca_flux(
 
 
 @torch.no_grad()
-def run_fora(transformer: nn.Module, inputs: list[dict[str, Any]], *, N: int) -> list[Tensor]:
+def run_fora(
+    transformer: nn.Module, inputs: list[dict[str, Any]], *, N: int, counts_down: bool = True
+) -> list[Tensor]:
     """The sample of every call. Between full steps joint attention, both feed-forwards and the single blocks' fused
     outputs are reused, before their gates."""
-    return _run(transformer, inputs, schedules.full_steps_fora(len(inputs), N), None, None)
+    return _run(transformer, inputs, schedules.full_steps_fora(len(inputs), N, counts_down), None, None)
 
 
 def _run(

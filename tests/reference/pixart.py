@@ -56,9 +56,11 @@ def run_toca_pixart(
 
 
 @torch.no_grad()
-def run_fora(transformer: nn.Module, inputs: list[dict[str, Any]], *, N: int) -> list[Tensor]:
+def run_fora(
+    transformer: nn.Module, inputs: list[dict[str, Any]], *, N: int, counts_down: bool = True
+) -> list[Tensor]:
     """The sample of every call. Between full steps self-, cross-attention and feed-forward are reused, pre-gate."""
-    full = schedules.full_steps_fora(len(inputs), N)
+    full = schedules.full_steps_fora(len(inputs), N, counts_down)
     caches: list[Cache] = [{} for _ in transformer.transformer_blocks]
     return [_forward(transformer, call, caches, Moment(i, full[i]), None) for i, call in enumerate(inputs)]
 

@@ -44,8 +44,11 @@ def full_steps_flux(S: int, N: int) -> list[bool]:
     return [s < 3 or (s - 2) % N == 0 for s in range(S)]
 
 
-def full_steps_fora(S: int, N: int) -> list[bool]:
-    """Counting down. Full at s = S - 1 and at every multiple of N."""
+def full_steps_fora(S: int, N: int, counts_down: bool = True) -> list[bool]:
+    """Counting down, as on DiT: full at s = S - 1 and at every multiple of N. Counting up, as the other models do
+    (notes, section 8, 2): full at every multiple of N, of which the first step is one."""
+    if not counts_down:
+        return [s % N == 0 for s in range(S)]
     return [s == S - 1 or s % N == 0 for s in range(S - 1, -1, -1)]
 
 

@@ -8,17 +8,23 @@ from __future__ import annotations
 
 import copy
 import functools
+import inspect
 from collections.abc import Callable
 
-from ..kernels.rows import take_rows
+from ..kernels.rows import put_rows
 from ..models.attention import AttentionDialect
-from .classes import HANDLE, derived_class
+from .classes import HANDLE, derived_class, refuse_replaced_forward
 
 DIALECT = "_toca_dialect"
 
 
 def install_processor(attn, handle, dialect: AttentionDialect) -> Callable[[], None]:
-    """Give `attn` a copy of its processor that asks `handle` first; returns what undoes it."""
+    """Give `attn` a copy of its processor that asks `handle` first; returns what undoes it.
+
+    Raises:
+        ValueError: If the module's `forward` is overridden on the instance.
+    """
+    refuse_replaced_forward(attn)
     original = attn.get_processor()
     processor = copy.copy(original)
     processor.__class__ = derived_class(type(original), make_call, "__call__")
@@ -45,24 +51,20 @@ def can_measure(attn, dialect: AttentionDialect) -> bool:
 
 def make_call(base: type) -> Callable:
     """`__call__` with the signature of the original's, which diffusers inspects to filter keyword arguments."""
+    names = tuple(inspect.signature(base.__call__).parameters)[3:]
 
     @functools.wraps(base.__call__)
-    def call(self, attn, hidden_states, encoder_hidden_states=None, attention_mask=None, *args, **kwargs):
+    def call(self, attn, hidden_states, *args, **kwargs):
         handle = getattr(self, HANDLE)
         if handle.action == "reuse":
             return handle.state.output
+        if handle.action == "compute" and handle.measure is None:
+            # A processor of the user's own may order its arguments otherwise: they go through as they came.
+            return handle.kept(base.__call__(self, attn, hidden_states, *args, **kwargs))
+        named = dict(zip(names, args, strict=False)) | kwargs
         if handle.action == "partial":
-            return _partial(base, self, attn, hidden_states, encoder_hidden_states, attention_mask)
-        if handle.measure is None:
-            output = base.__call__(self, attn, hidden_states, encoder_hidden_states, attention_mask, *args, **kwargs)
-            return handle.kept(output)
-        rotary = args[0] if args else kwargs.get("image_rotary_emb")
-        output, statistic = _measured(self, attn, handle, {
-            "hidden_states": hidden_states,
-            "encoder_hidden_states": encoder_hidden_states,
-            "attention_mask": attention_mask,
-            "image_rotary_emb": rotary,
-        })  # fmt: skip
+            return _partial(base, self, attn, hidden_states, named)
+        output, statistic = _measured(self, attn, handle, named | {"hidden_states": hidden_states})
         handle.state.statistic.copy_(statistic)
         return handle.kept(output)
 
@@ -76,15 +78,12 @@ def _measured(processor, attn, handle, call: dict):
     return dialect.finish(processor, attn, projected, call), handle.measure(projected, handle.share)
 
 
-def _partial(base: type, processor, attn, hidden_states, encoder_hidden_states, attention_mask):
+def _partial(base: type, processor, attn, hidden_states, named: dict):
     """Cross-attention of the chosen queries to all text tokens; their rows of the statistic are renewed too."""
     handle = getattr(processor, HANDLE)
-    index = handle.chosen()
-    queries = take_rows(hidden_states, index).unflatten(0, (hidden_states.shape[0], -1))
-    call = {"hidden_states": queries, "encoder_hidden_states": encoder_hidden_states, "attention_mask": attention_mask}
+    queries = handle.picked(hidden_states)
     if handle.measure is None:
-        output = base.__call__(processor, attn, **call)
-    else:
-        output, statistic = _measured(processor, attn, handle, call)
-        handle.state.statistic.view(-1).index_copy_(0, index, statistic.flatten())
-    return handle.refreshed(index, output.flatten(0, 1))
+        return handle.refreshed(base.__call__(processor, attn, queries, **named))
+    output, statistic = _measured(processor, attn, handle, named | {"hidden_states": queries})
+    put_rows(handle.state.statistic[..., None], handle.chosen(), statistic[..., None])
+    return handle.refreshed(output)

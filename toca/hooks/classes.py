@@ -43,3 +43,12 @@ def swap_class(module: Any, make_method: Callable[[type], Callable], handle: Any
         module.__dict__.pop(HANDLE, None)
 
     return undo
+
+
+def refuse_replaced_forward(module: Any) -> None:
+    """Raise a `ValueError` if `forward` is an attribute of the instance: it need not come by our code."""
+    if "forward" in vars(module):
+        raise ValueError(
+            f"The `forward` of a {type(module).__name__} has been replaced on the instance (by offloading hooks or "
+            "another cache), which would bypass this cache. Enable this cache first and the other afterwards."
+        )

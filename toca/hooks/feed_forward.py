@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from ..kernels.rows import take_rows
 from .classes import HANDLE
 
 
@@ -20,8 +19,6 @@ def make_forward(base: type) -> Callable:
             return handle.state.output
         if handle.action == "compute":
             return handle.kept(base.forward(self, hidden_states, *args, **kwargs))
-        index = handle.chosen()
-        rows = base.forward(self, take_rows(hidden_states, index)[None], *args, **kwargs)
-        return handle.refreshed(index, rows[0])
+        return handle.refreshed(base.forward(self, handle.picked(hidden_states), *args, **kwargs))
 
     return forward

@@ -20,12 +20,14 @@ def make_forward_with(pieces: Any) -> Callable[[type], Callable]:
     """A maker of `forward` for blocks made of these pieces; the same one each time."""
 
     def make_forward(base: type) -> Callable:
-        names = tuple(inspect.signature(base.forward).parameters)[1:]
+        # As a function: diffusers allows the class in graphs as it is, so tracing cannot look up `base.forward` on it.
+        stock = base.forward
+        names = tuple(inspect.signature(stock).parameters)[1:]
 
         def forward(self, *args, **kwargs):
             handle = getattr(self, HANDLE, None)
             if handle is None or (handle.action == "compute" and not handle.keep):
-                return base.forward(self, *args, **kwargs)
+                return stock(self, *args, **kwargs)
             call = dict(zip(names, args, strict=False)) | kwargs
             entered = pieces.enter(self, call)
             outputs = pieces.leave(entered, _fused_output(self, handle, pieces, entered, call))
@@ -42,6 +44,5 @@ def _fused_output(block, handle, pieces, entered, call):
     attention = pieces.attend(block, entered, call)
     if handle.action == "compute":
         return handle.kept(pieces.mix(block, entered.normed, attention))
-    index = handle.chosen()
-    rows = pieces.mix(block, take_rows(entered.normed, index), take_rows(attention, index))
-    return handle.refreshed(index, rows)
+    rows = take_rows(attention, handle.chosen())
+    return handle.refreshed(pieces.mix(block, handle.picked(entered.normed), rows))

@@ -9,8 +9,8 @@ import math
 
 import torch
 
-CHUNK_ELEMENTS = {"cpu": 2**20, "cuda": 2**26}
-"""Largest piece of the map (rows x heads x queries x keys) that exists at one time; small on CPU to stay in cache."""
+CHUNK_ELEMENTS = {"cpu": 2**24, "cuda": 2**26}
+"""Largest piece of the map (rows x heads x queries x keys) that exists at one time."""
 
 LOG_EPSILON = 1e-7
 
@@ -20,9 +20,10 @@ def _probabilities(query: torch.Tensor, key: torch.Tensor, mask: torch.Tensor | 
     batch, heads, queries, width = query.shape
     budget = CHUNK_ELEMENTS.get(query.device.type, 2**24)
     chunk = max(1, min(queries, budget // (batch * heads * key.shape[2])))
-    scaled_key = (key * (1 / math.sqrt(width))).transpose(-1, -2)
+    flat_query = query.reshape(-1, queries, width)
+    flat_key = (key * (1 / math.sqrt(width))).reshape(-1, key.shape[2], width).transpose(1, 2)
     for start in range(0, queries, chunk):
-        logits = torch.matmul(query[:, :, start : start + chunk], scaled_key)
+        logits = torch.bmm(flat_query[:, start : start + chunk], flat_key).unflatten(0, (batch, heads))
         if mask is not None:
             logits = logits + (mask if mask.shape[-2] == 1 else mask[:, :, start : start + chunk])
         yield logits.softmax(dim=-1, dtype=torch.float32)

@@ -20,19 +20,19 @@ class FORA(Method):
 
     Args:
         interval (`int`, defaults to 3): N (section 3.2).
-        counts_down (`bool`, defaults to `False`): Whether the step index that N divides runs from S - 1 to 0, as in
-            the authors' DiT code. The first step is full either way.
+        counts_down (`bool`, defaults to `True`): Whether the step index that N divides runs from S - 1 to 0, as in the
+            authors' DiT code, so that the last step is full. The first step is full either way.
 
     Raises:
         ValueError: If `interval` is below 1.
     """
 
     interval: int = 3
-    counts_down: bool = False
+    counts_down: bool = True
 
     name: ClassVar[str] = "fora"
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         check(self.interval >= 1, "interval", self.interval, "must be at least 1")
 
     def action(self, site: Site, step: int, num_inference_steps: int) -> Action:

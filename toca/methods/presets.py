@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from .base import Method
 from .fora import FORA
 from .toca import ToCa
@@ -74,13 +76,13 @@ PRESETS: dict[str, Method] = {
         phase=2,
     ),
     # DiT-XL/2, 50 DDIM steps.
-    "fora/dit": FORA(interval=3, counts_down=True),
+    "fora/dit": FORA(interval=3),
 }
 
 
 def presets() -> dict[str, Method]:
     """All published settings by name."""
-    return dict(PRESETS)
+    return {name: preset(name) for name in PRESETS}
 
 
 def preset(name: str) -> Method:
@@ -91,4 +93,4 @@ def preset(name: str) -> Method:
     """
     if name not in PRESETS:
         raise ValueError(f"There is no preset {name!r}; the presets are {', '.join(PRESETS)}.")
-    return PRESETS[name]
+    return replace(PRESETS[name])

@@ -35,7 +35,7 @@ class RandomTokens(Method):
 
     name: ClassVar[str] = "random"
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         check(self.interval >= 1, "interval", self.interval, "must be at least 1")
         check(0 <= self.fresh_ratio <= 1, "fresh_ratio", self.fresh_ratio, "must lie between 0 and 1")
 

@@ -76,20 +76,26 @@ class ToCa(Method):
 
     name: ClassVar[str] = "toca"
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         check(self.interval >= 1, "interval", self.interval, "must be at least 1")
         check(self.fresh_ratio >= 0, "fresh_ratio", self.fresh_ratio, "must be non-negative")
         scores = [name for name, score in SCORES.items() if score.source is not None]
         check(self.score in scores, "score", self.score, f"must be one of {', '.join(scores)}")
         check(self.warmup_steps >= 1, "warmup_steps", self.warmup_steps, "must be at least 1")
+        check(self.phase >= 0, "phase", self.phase, "must be non-negative")
         check(self.layer_scale is None or self.layer_scale >= 1, "layer_scale", self.layer_scale, "must be positive")
         for name in ("module_factor", "module_interval"):
+            # A copy: what the caller does to the dictionary later is no concern of a frozen method.
+            object.__setattr__(self, name, dict(getattr(self, name)))
             unknown = sorted(set(getattr(self, name)) - set(MODULES))
             check(not unknown, name, unknown, f"may name {', '.join(MODULES)} only")
         for module, interval in self.module_interval.items():
             check(interval >= 1, f"module_interval[{module!r}]", interval, "must be at least 1")
         for module, factor in self.module_factor.items():
             check(factor >= 0, f"module_factor[{module!r}]", factor, "must be non-negative")
+        start, stop, interval = self.interval_window or (0.0, 1.0, 1)
+        valid = 0 <= start <= stop <= 1 and interval >= 1
+        check(valid, "interval_window", self.interval_window, "must be (from, to, tau), 0 <= from <= to <= 1 <= tau")
         a, b = self.interval_factor
         check(a > 0 and a + b > 0, "interval_factor", self.interval_factor, "must be positive from s/S = 0 to 1")
         self.selection()

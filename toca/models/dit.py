@@ -4,9 +4,14 @@ from .attention import CLASSIC
 from .spec import BlockSpec, CallShape, FamilySpec, SiteSpec
 
 SELF_ATTENTION = SiteSpec(
-    "self_attn", "attn1", "attention", query_linears=("to_q", "to_k", "to_v", "to_out"), width="to_q"
+    "self_attn",
+    "attn1",
+    "attention",
+    query_linears=("to_q", "to_k", "to_v", "to_out"),
+    norms=("norm1.norm",),
+    width="to_q",
 )
-FEED_FORWARD = SiteSpec("ff", "ff", "feed_forward")
+FEED_FORWARD = SiteSpec("ff", "ff", "feed_forward", norms=("norm3",))
 
 
 def latent_grid(config, height: int | None, width: int | None) -> tuple[int, int]:

@@ -89,6 +89,7 @@ DUAL_ATTENTION = SiteSpec(
     stream="joint",
     query_linears=("to_q", "to_k", "to_v", "to_out"),
     text_linears=("add_q_proj", "add_k_proj", "add_v_proj", "to_add_out"),
+    norms=("norm1.norm", "norm1_context.norm"),
     width="to_q",
 )
 SINGLE_ATTENTION = SiteSpec(
@@ -100,6 +101,14 @@ SINGLE_ATTENTION = SiteSpec(
     query_linears=("to_q", "to_k", "to_v"),
     width="to_q",
 )
+SINGLE_BLOCK = SiteSpec(
+    "block",
+    "",
+    "parallel_block",
+    stream="joint",
+    query_linears=("proj_mlp", "proj_out"),
+    norms=("norm.norm",),
+)
 
 FLUX = FamilySpec(
     name="flux",
@@ -110,8 +119,8 @@ FLUX = FamilySpec(
             "transformer_blocks",
             (
                 DUAL_ATTENTION,
-                SiteSpec("ff", "ff", "feed_forward"),
-                SiteSpec("ff_context", "ff_context", "feed_forward", stream="text"),
+                SiteSpec("ff", "ff", "feed_forward", norms=("norm2",)),
+                SiteSpec("ff_context", "ff_context", "feed_forward", stream="text", norms=("norm2_context",)),
             ),
             conditioning=("norm1", "norm1_context"),
         ),
@@ -120,7 +129,7 @@ FLUX = FamilySpec(
             "single_transformer_blocks",
             (
                 SINGLE_ATTENTION,
-                SiteSpec("block", "", "parallel_block", stream="joint", query_linears=("proj_mlp", "proj_out")),
+                SINGLE_BLOCK,
             ),
             conditioning=("norm",),
             parallel=ParallelBlock(_enter, _attend, _mix, _leave),

@@ -1,8 +1,8 @@
 """Latte: video, spatial and temporal blocks in turn (Ma et al., arXiv 2401.03048)."""
 
 from .attention import CLASSIC
-from .dit import FEED_FORWARD, SELF_ATTENTION, latent_grid
-from .pixart import CROSS_ATTENTION, TEXT_TOKENS
+from .dit import latent_grid
+from .pixart import CROSS_ATTENTION, FEED_FORWARD, SELF_ATTENTION, TEXT_TOKENS
 from .spec import BlockSpec, CallShape, FamilySpec
 
 

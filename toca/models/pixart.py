@@ -1,9 +1,15 @@
 """PixArt-alpha: text by cross-attention, adaLN-single (Chen et al., arXiv 2310.00426)."""
 
+from dataclasses import replace
+
 from .attention import CLASSIC
-from .dit import FEED_FORWARD, SELF_ATTENTION, latent_grid
+from .dit import FEED_FORWARD as DIT_FEED_FORWARD
+from .dit import SELF_ATTENTION as DIT_SELF_ATTENTION
+from .dit import latent_grid
 from .spec import BlockSpec, CallShape, FamilySpec, SiteSpec
 
+SELF_ATTENTION = replace(DIT_SELF_ATTENTION, norms=("norm1",))
+FEED_FORWARD = replace(DIT_FEED_FORWARD, norms=("norm2",))
 CROSS_ATTENTION = SiteSpec(
     "cross_attn", "attn2", "attention", query_linears=("to_q", "to_out"), text_linears=("to_k", "to_v"), width="to_q"
 )

@@ -46,6 +46,7 @@ class SiteSpec:
         inside (`str` or `None`): The site of the same block without which this one's output is never looked at.
         query_linears, text_linears (`tuple[str, ...]`): Linear layers (paths below the module; empty: all of them)
             that run on the site's own tokens, and those that always run on all text tokens.
+        norms (`tuple[str, ...]`): Layer norms of the block that feed this site, and no other but those inside it.
         width (`str` or `None`): For attention, the linear layer whose `out_features` is heads x head_dim.
     """
 
@@ -56,12 +57,8 @@ class SiteSpec:
     inside: str | None = None
     query_linears: tuple[str, ...] = ()
     text_linears: tuple[str, ...] = ()
+    norms: tuple[str, ...] = ()
     width: str | None = None
-
-    @property
-    def can_be_partial(self) -> bool:
-        """Self- and joint attention are reused whole (ToCa, section 3.4: errors accumulate otherwise)."""
-        return self.module != "self_attn"
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,102 @@
+"""Methods, runs and stand-ins that the tests of the promises share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+import torch
+from diffusers import DDIMScheduler, DPMSolverMultistepScheduler, FlowMatchEulerDiscreteScheduler
+from torch import Tensor, nn
+
+import toca
+
+from ..helpers import FAMILIES, Inputs, relative_error, run_steps
+
+STEPS = 8
+PRESETS = {"dit": "toca/dit-ddim50", "pixart": "toca/pixart", "flux": "toca/flux", "latte": "toca/opensora"}
+GENERIC: dict[str, Any] = {
+    "shared": toca.ToCa(interval=3, fresh_ratio=0.4, shared_cfg=True),
+    "value": toca.ToCa(interval=4, fresh_ratio=0.25, score="value_norm", bonus_patch=0),
+    "self": toca.ToCa(interval=3, fresh_ratio=0.3, score="self_attention", bonus_patch=3),
+    "fora": toca.FORA(interval=3),
+    "random": toca.RandomTokens(interval=3, fresh_ratio=0.3),
+    "none": toca.NoCache(),
+}
+METHODS = ("preset", *GENERIC)
+CACHING = tuple(name for name in METHODS if name != "none")
+
+every_family = pytest.mark.parametrize("family", FAMILIES)
+every_method = pytest.mark.parametrize("name", METHODS)
+caching_method = pytest.mark.parametrize("name", CACHING)
+both_dtypes = pytest.mark.parametrize("dtype", (torch.float32, torch.bfloat16), ids=("float32", "bfloat16"))
+
+
+def method_of(family: str, name: str) -> Any:
+    """A method object: the family's published setting, or one of GENERIC."""
+    return toca.preset(PRESETS[family]) if name == "preset" else GENERIC[name]
+
+
+def cached_run(transformer: nn.Module, method: Any, inputs: Inputs, **options: Any) -> list[Tensor]:
+    """One generation of a bare transformer with the cache on; the transformer is handed back clean."""
+    with toca.cached(transformer, method, num_inference_steps=len(inputs), **options):
+        return run_steps(transformer, inputs)
+
+
+def assert_equal(got: list[Tensor], wanted: list[Tensor]) -> None:
+    """Bitwise, step by step."""
+    assert len(got) == len(wanted)
+    wrong = [i for i, (a, b) in enumerate(zip(got, wanted, strict=True)) if not torch.equal(a, b)]
+    assert not wrong, f"steps {wrong} differ, the first by {relative_error(got[wrong[0]], wanted[wrong[0]]):.1e}"
+
+
+def assert_close(got: list[Tensor], wanted: list[Tensor], tolerance: float = 1e-5) -> None:
+    """Step by step, relative to each step's largest value."""
+    errors = [relative_error(a, b) for a, b in zip(got, wanted, strict=True)]
+    assert max(errors) < tolerance, f"relative errors by step: {[f'{error:.1e}' for error in errors]}"
+
+
+def differ(got: list[Tensor], wanted: list[Tensor]) -> bool:
+    """Whether any step differs: what makes sure that a comparison had something to find."""
+    return any(not torch.equal(a, b) for a, b in zip(got, wanted, strict=True))
+
+
+class PipelineLike:
+    """The least of a pipeline: a scheduler, and components that hold one or two transformers."""
+
+    def __init__(self, scheduler: Any, *transformers: nn.Module):
+        self.scheduler = scheduler
+        self.transformers = transformers
+
+    @property
+    def components(self) -> dict[str, Any]:
+        transformers = {f"transformer_{i}": module for i, module in enumerate(self.transformers)}
+        return transformers | {"scheduler": self.scheduler}
+
+    def steps(self, num_inference_steps: int, first: int = 0) -> Iterator[tuple[int, Tensor]]:
+        """Yield (position, timestep); the scheduler is stepped after each, as the loop of every pipeline does."""
+        self.scheduler.set_timesteps(num_inference_steps)
+        if hasattr(self.scheduler, "set_begin_index"):
+            self.scheduler.set_begin_index(first)
+        latents = torch.zeros(1, 4, 2, 2)
+        for position in range(first, num_inference_steps):
+            timestep = self.scheduler.timesteps[position]
+            yield position, timestep
+            latents = self.scheduler.step(torch.ones_like(latents), timestep, latents, return_dict=False)[0]
+
+
+def scheduler_for(family: str) -> Any:
+    """The kind the family's pipeline comes with."""
+    makers: dict[str, Callable[[], Any]] = {
+        "flux": FlowMatchEulerDiscreteScheduler,
+        "pixart": DPMSolverMultistepScheduler,
+    }
+    return makers.get(family, DDIMScheduler)()
+
+
+def at(call: dict[str, Any], timestep: Tensor) -> dict[str, Any]:
+    """A call's arguments at the scheduler's timestep; FLUX is told thousandths."""
+    wanted = call["timestep"]
+    value = timestep / 1000 if "guidance" in call else timestep
+    return call | {"timestep": value.expand(wanted.shape).to(wanted.dtype)}

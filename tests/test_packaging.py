@@ -1,0 +1,90 @@
+"""What is installed: the wheel in a clean place, and the checkout."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+PACKAGES = {"toca": "toca", "pipelines": "toca/pipelines", "eval": "toca/eval"}
+MODULES = ("toca", "toca.methods", "toca.models", "toca.hooks", "toca.kernels", "toca.pipelines.cli", "toca.eval")
+
+
+def run(*command: object, cwd: Path) -> str:
+    done = subprocess.run([str(part) for part in command], cwd=cwd, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def sources(folder: str) -> list[Path]:
+    """All files of a package in the checkout that an installation needs."""
+    files = (ROOT / folder).rglob("*")
+    return [path for path in files if path.is_file() and path.suffix != ".pyc" and not path.name.startswith(".")]
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory) -> Path:
+    """Built from a copy, so that no leftover of an earlier build gets in and the checkout stays as it is."""
+    copy = tmp_path_factory.mktemp("source")
+    for name in ("pyproject.toml", "README.md", "LICENSE"):
+        shutil.copy(ROOT / name, copy)
+    for folder in PACKAGES:
+        shutil.copytree(ROOT / folder, copy / folder, ignore=shutil.ignore_patterns("__pycache__"))
+    pip = [sys.executable, "-m", "pip", "wheel", "--no-index", "--no-deps", "--no-build-isolation"]
+    run(*pip, "--wheel-dir", copy / "dist", copy, cwd=copy)
+    [path] = (copy / "dist").glob("toca-*.whl")
+    return path
+
+
+def test_the_wheel_holds_every_file_of_the_packages_and_no_other(wheel):
+    expected = {
+        (Path(target) / path.relative_to(ROOT / folder)).as_posix()
+        for folder, target in PACKAGES.items()
+        for path in sources(folder)
+    }
+    with zipfile.ZipFile(wheel) as archive:
+        found = {name for name in archive.namelist() if ".dist-info/" not in name}
+        licences = [name for name in archive.namelist() if name.endswith("licenses/LICENSE")]
+    assert found == expected
+    assert "toca/py.typed" in found
+    assert licences
+
+
+def test_the_wheel_imports_away_from_the_checkout(wheel, tmp_path):
+    pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-index", "--no-deps"]
+    run(*pip, "--target", tmp_path / "site", wheel, cwd=tmp_path)
+    # -I keeps the working directory and the user's paths out; the target goes before an editable install.
+    program = f"""
+import importlib, json, sys
+sys.path.insert(0, {str(tmp_path / "site")!r})
+from importlib.metadata import version
+print(json.dumps([importlib.import_module(name).__file__ for name in {MODULES}] + [version("toca")]))
+"""
+    *files, version = json.loads(run(sys.executable, "-I", "-c", program, cwd=tmp_path))
+    assert all(Path(file).is_relative_to(tmp_path / "site") for file in files), files
+    assert wheel.name.startswith(f"toca-{version}-")
+
+
+def test_the_version_is_said_once_more_in_the_package(wheel):
+    import toca
+
+    assert wheel.name.startswith(f"toca-{toca.__version__}-")
+
+
+@pytest.mark.parametrize("where", ["root", "elsewhere"])
+def test_the_installed_packages_import_from_the_root_and_from_elsewhere(tmp_path, where):
+    program = "import toca.pipelines, toca.eval; print(toca.pipelines.__file__)"
+    file = run(sys.executable, "-c", program, cwd=ROOT if where == "root" else tmp_path).strip()
+    assert Path(file).parent.name == "pipelines"
+
+
+def test_nothing_names_a_package_index():
+    for name in ("pyproject.toml", "Makefile", ".ci/run"):
+        text = (ROOT / name).read_text()
+        assert "http" not in text and "--index" not in text and "find-links" not in text, name

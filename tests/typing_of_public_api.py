@@ -1,0 +1,52 @@
+"""A user's program, for the type checker only: every public name of toca with the type that users rely on."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from torch import nn
+
+import toca
+
+if TYPE_CHECKING:
+    from typing_extensions import assert_type
+
+
+def switching(transformer: nn.Linear, pipeline: list[int]) -> None:
+    assert_type(toca.enable_cache(transformer, "toca/pixart"), nn.Linear)
+    assert_type(toca.enable_cache(pipeline, toca.FORA(), num_inference_steps=20, batched_cfg=True), list[int])
+    assert_type(toca.disable_cache(transformer), nn.Linear)
+    with toca.cached(transformer, toca.ToCa(interval=3, fresh_ratio=0.3)) as target:
+        assert_type(target, nn.Linear)
+    toca.reset(pipeline)
+
+
+def reading(pipeline: Any) -> None:
+    summary = toca.summary(pipeline)
+    assert_type(summary, toca.Summary)
+    assert_type(summary.steps, str)
+    assert_type(summary.full_steps, int)
+    assert_type(summary.tokens_recomputed, float)
+    assert_type(summary.flops, int)
+    assert_type(summary.flops_full, int)
+    assert_type(summary.flops_speedup, float)
+    assert_type(summary.cache_bytes, int)
+
+
+def planning(transformer: nn.Module, path: Path) -> None:
+    for method in (toca.ToCa(), toca.FORA(), toca.RandomTokens(), toca.NoCache()):
+        assert_type(method.plan(transformer, 20), toca.Plan)
+    plan = toca.preset("toca/pixart").plan(transformer, 20)
+    plan.save(path)
+    plan.draw(str(path))
+    assert_type(toca.Plan.load(path), toca.Plan)
+    assert_type(plan.steps, str)
+    cost = plan.cost(batch_size=2, height=32, width=32)
+    assert_type(cost.flops_speedup, float)
+    assert_type(cost.cache_bytes, int)
+
+
+def listing() -> None:
+    assert_type(list(toca.presets()), list[str])
+    assert_type(list(toca.methods()), list[str])

@@ -1,0 +1,27 @@
+"""The layer norm before a site: it makes only what the site will read.
+
+Where the site reuses its output nobody reads the norm's, so one token carries the shape through the modulation; where
+the site computes some tokens, those are gathered here. Layer norm and modulation are token-local, so the numbers are
+the same; at a few hundred tokens they would cost as much as the feed-forward of the chosen ones.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from ..kernels.rows import take_rows
+from .classes import HANDLE
+
+
+def make_forward(base: type) -> Callable:
+    """`forward(hidden_states (B, T, C)) -> (B, T, C)`, or (B, k, C) of the chosen tokens, or (B, 1, C)."""
+
+    def forward(self, hidden_states, *args, **kwargs):
+        handle = getattr(self, HANDLE, None)
+        if handle is None or handle.action == "compute" or not handle.narrow:
+            return base.forward(self, hidden_states, *args, **kwargs)
+        if handle.action == "reuse":
+            return hidden_states[:, :1]
+        return base.forward(self, take_rows(hidden_states, handle.chosen()), *args, **kwargs)
+
+    return forward

@@ -24,7 +24,6 @@ METHODS: dict[str, dict[str, Any]] = {
     "random": dict.fromkeys(("dit", "flux"), toca.RandomTokens(interval=3)),
     "none": dict.fromkeys(("dit", "flux"), toca.NoCache()),
 }
-every_method = pytest.mark.parametrize("name", METHODS)
 each_family = pytest.mark.parametrize("family", BLOCK_CLASSES)
 
 
@@ -54,9 +53,11 @@ def assert_close(got: list[torch.Tensor], wanted: list[torch.Tensor], tolerance:
     assert max(relative_error(a, b) for a, b in zip(got, wanted, strict=True)) < tolerance
 
 
+ORDERS = [(name, True) for name in METHODS] + [("preset", False), ("fora", False)]
+
+
 @each_family
-@every_method
-@pytest.mark.parametrize("enabled_first", [True, False], ids=["enable-compile", "compile-enable"])
+@pytest.mark.parametrize(("name", "enabled_first"), ORDERS)
 def test_same_outputs_from_few_graphs(family: str, name: str, enabled_first: bool) -> None:
     transformer, inputs = build(family)
     method = METHODS[name][family]

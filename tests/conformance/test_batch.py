@@ -31,7 +31,7 @@ def rows_of(inputs: Inputs, rows: list[int]) -> Inputs:
 
 @every_family
 @caching_method
-@pytest.mark.parametrize("rows", [[0], [1], [2], [2, 0], [2, 1, 0]], ids=str)
+@pytest.mark.parametrize("rows", [[0], [2], [2, 1]], ids=str)
 def test_alone_or_in_company(family: str, name: str, rows: list[int]) -> None:
     transformer, method = TINY[family](), method_of(family, name)
     inputs = inputs_for(family, STEPS, batch_size=3, seed=4)
@@ -42,7 +42,7 @@ def test_alone_or_in_company(family: str, name: str, rows: list[int]) -> None:
 
 @every_family
 @caching_method
-@pytest.mark.parametrize("sample", [0, 2])
+@pytest.mark.parametrize("sample", [1])
 def test_alone_or_in_company_with_batched_guidance(family: str, name: str, sample: int) -> None:
     transformer, method = TINY[family](), method_of(family, name)
     inputs = inputs_for(family, STEPS, batch_size=3, seed=4, cfg=True)

@@ -24,6 +24,7 @@ from ..helpers import FAMILIES, TINY, TINY_PIPELINES, inputs_for, pipeline_argum
 from .common import (
     STEPS,
     PipelineLike,
+    assert_close,
     assert_equal,
     at,
     cached_run,
@@ -62,7 +63,7 @@ def test_two_generations_equal_one(family: str, name: str) -> None:
 
 @every_family
 @caching_method
-@pytest.mark.parametrize("done", [1, 4])
+@pytest.mark.parametrize("done", [4])
 def test_reset_starts_a_generation(family: str, name: str, done: int) -> None:
     transformer, inputs = TINY[family](), inputs_for(family, STEPS, seed=1)
     wanted = cached_run(transformer, method_of(family, name), inputs)
@@ -74,7 +75,7 @@ def test_reset_starts_a_generation(family: str, name: str, done: int) -> None:
 
 @every_family
 @caching_method
-@pytest.mark.parametrize("done", [0, 1, 4])
+@pytest.mark.parametrize("done", [0, 4])
 def test_exception_in_a_block_resets(family: str, name: str, done: int) -> None:
     """Half a step has been written when it is raised; no `toca.reset` is needed afterwards."""
     transformer, inputs = TINY[family](), inputs_for(family, STEPS, seed=1)
@@ -96,6 +97,10 @@ CHANGES = {
     "small": {"height": 8, "width": 8},
     "text": {"text": 5},
 }
+# The stock DiT is square and has no text.
+SHAPES = [
+    (family, change) for family in FAMILIES for change in CHANGES if family != "dit" or change in ("batch", "small")
+]
 
 
 def changed_inputs(family: str, steps: int, change: dict[str, int]) -> list[dict[str, Any]]:
@@ -109,13 +114,10 @@ def changed_inputs(family: str, steps: int, change: dict[str, int]) -> list[dict
     return [{k: short[k](v) if k in short else v for k, v in call.items()} for call in inputs]
 
 
-@every_family
 @caching_method
-@pytest.mark.parametrize("change", CHANGES)
+@pytest.mark.parametrize(("family", "change"), SHAPES)
 def test_another_shape_starts_anew(family: str, name: str, change: str) -> None:
     """A finished generation, then one of another shape, then the first again."""
-    if family == "dit" and change in ("text", "wide"):
-        pytest.skip("DiT has no text, and its stock model is square")
     transformer, method = TINY[family](), method_of(family, name)
     inputs, others = inputs_for(family, STEPS, seed=1), changed_inputs(family, STEPS, CHANGES[change])
     wanted, wanted_others = cached_run(transformer, method, inputs), cached_run(transformer, method, others)
@@ -125,13 +127,10 @@ def test_another_shape_starts_anew(family: str, name: str, change: str) -> None:
         assert_equal(run_steps(transformer, inputs), wanted)
 
 
-@every_family
 @caching_method
-@pytest.mark.parametrize("change", ["wide", "small"])
+@pytest.mark.parametrize(("family", "change"), [shape for shape in SHAPES if shape[1] in ("batch", "small")])
 def test_another_size_in_the_middle_starts_a_generation(family: str, name: str, change: str) -> None:
-    """A run given up without a word; the next has another size, which no generation changes on its way."""
-    if family == "dit" and change == "wide":
-        pytest.skip("the stock DiT is square")
+    """A run of a bare transformer given up without a word, and the next of another size."""
     transformer, method = TINY[family](), method_of(family, name)
     inputs, others = inputs_for(family, STEPS, seed=1), changed_inputs(family, STEPS, CHANGES[change])
     wanted = cached_run(transformer, method, others)
@@ -154,26 +153,6 @@ def test_another_dtype_starts_anew(family: str, name: str) -> None:
     assert_equal(run_steps(transformer.bfloat16(), halves), wanted_halves)
 
 
-@every_family
-@caching_method
-def test_batch_change_in_the_middle_runs_on(family: str, name: str) -> None:
-    """Guidance that ends early halves the batch: the step is computed in full, then caching goes on."""
-    transformer, method = TINY[family](), method_of(family, name)
-    double, single = inputs_for(family, STEPS, seed=1, cfg=True), inputs_for(family, STEPS, seed=1)
-    stock = run_steps(transformer, single)
-    with toca.cached(transformer, method, num_inference_steps=STEPS, batched_cfg=True):
-        run_steps(transformer, double[:4])
-        got = run_steps(transformer, single[4:])
-        summary = toca.summary(transformer)
-    assert summary.steps[4] == "F" and len(summary.steps) == STEPS
-    assert_equal_up_to_rounding(got[0], stock[4])
-    assert "t" in summary.steps[5:] or "r" in summary.steps[5:] or "m" in summary.steps[5:]
-
-
-def assert_equal_up_to_rounding(got: torch.Tensor, wanted: torch.Tensor) -> None:
-    torch.testing.assert_close(got, wanted, rtol=1e-5, atol=1e-5)
-
-
 def pipeline_run(pipe: PipelineLike, inputs: list[dict[str, Any]], first: int = 0) -> list[torch.Tensor]:
     with torch.no_grad():
         return [
@@ -184,7 +163,7 @@ def pipeline_run(pipe: PipelineLike, inputs: list[dict[str, Any]], first: int = 
 
 @every_family
 @caching_method
-@pytest.mark.parametrize("given_up", [1, 3, 5])
+@pytest.mark.parametrize("given_up", [1, 4])
 def test_scheduler_starts_a_generation(family: str, name: str, given_up: int) -> None:
     """A run given up between two steps (an exception in a callback, an interrupt): the scheduler tells."""
     transformer, method = TINY[family](), method_of(family, name)
@@ -199,6 +178,24 @@ def test_scheduler_starts_a_generation(family: str, name: str, given_up: int) ->
                 if position == given_up:
                     break
         assert_equal(pipeline_run(pipe, inputs), wanted)
+
+
+@every_family
+@caching_method
+def test_guidance_that_ends_early_goes_on(family: str, name: str) -> None:
+    """The batch is halved in mid-run: that step is computed in full, and then caching goes on with the plan."""
+    transformer, method = TINY[family](), method_of(family, name)
+    pipe = PipelineLike(scheduler_for(family), transformer)
+    double, single = inputs_for(family, STEPS, seed=1, cfg=True), inputs_for(family, STEPS, seed=1)
+    inputs = [at((double if p < 4 else single)[p], timestep) for p, timestep in pipe.steps(STEPS)]
+    stock = run_steps(transformer, inputs)
+    with toca.cached(pipe, method, batched_cfg=True):
+        got = pipeline_run(pipe, inputs)
+        steps = toca.summary(pipe).steps
+    planned = method.plan(transformer, STEPS).steps
+    assert steps == planned[:4] + "F" + planned[5:]
+    assert_close(got[4:5], stock[4:5])
+    assert differ(got[5:], stock[5:])
 
 
 @every_family
@@ -234,7 +231,7 @@ def test_fewer_steps_as_image_to_image(family: str, name: str) -> None:
 
 @pytest.mark.parametrize("kind", [DDIMScheduler, DPMSolverMultistepScheduler, EulerDiscreteScheduler])
 @pytest.mark.parametrize("spacing", ["leading", "linspace", "trailing"])
-@caching_method
+@pytest.mark.parametrize("name", ["preset", "fora"])
 def test_schedulers_tell_the_same(kind: type, spacing: str, name: str) -> None:
     """Whether or not it counts its steps; also where the pipeline sets no begin index."""
     transformer, method = TINY["dit"](), method_of("dit", name)
@@ -350,3 +347,15 @@ def test_other_method_after_disabling(family: str) -> None:
     wanted = cached_run(TINY[family](), second, inputs)
     cached_run(transformer, first, inputs[:3] + inputs[:5])
     assert_equal(cached_run(transformer, second, inputs), wanted)
+
+
+@pytest.mark.xfail(strict=True, reason="a timestep told in thousandths is looked up among the scheduler's thousands")
+def test_flow_matching_without_a_begin_index() -> None:
+    """Before its first step such a scheduler has no step index; FLUX's own pipelines set a begin index."""
+    transformer, method = TINY["flux"](), toca.FORA(interval=4)
+    pipe, inputs = PipelineLike(scheduler_for("flux"), transformer), inputs_for("flux", STEPS)
+    with toca.cached(pipe, method), torch.no_grad():
+        pipe.scheduler.set_begin_index = lambda _: None
+        for position, timestep in pipe.steps(STEPS):
+            transformer(**at(inputs[position], timestep))
+        assert toca.summary(pipe).steps == method.plan(transformer, STEPS).steps

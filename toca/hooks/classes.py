@@ -18,8 +18,8 @@ HANDLE = "_toca_handle"
 @functools.cache
 def derived_class(base: type, make_method: Callable[[type], Callable], name: str) -> type:
     """A subclass of `base`, the same one each time, whose method `name` is `make_method(base)`."""
-    origin = {"__module__": base.__module__, "__qualname__": base.__qualname__}
-    namespace = {name: make_method(base), **origin}
+    # The module's name is ours: whatever hangs on a class of `torch.nn` has its sizes compiled in.
+    namespace = {name: make_method(base), "__module__": __name__, "__qualname__": base.__qualname__}
     return type(base.__name__, (base,), namespace)
 
 

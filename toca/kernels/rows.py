@@ -9,7 +9,8 @@ import torch
 
 def take_rows(hidden_states: torch.Tensor, index: torch.Tensor) -> torch.Tensor:
     """The tokens of `hidden_states` (B, T, C) at `index` (B, k), which counts rows over the whole batch: (B, k, C)."""
-    return hidden_states.flatten(0, 1).index_select(0, index.flatten()).unflatten(0, index.shape)
+    rows = hidden_states.flatten(0, 1).index_select(0, index.flatten())
+    return rows.view(index.shape[0], index.shape[1], hidden_states.shape[2])
 
 
 def put_rows(target: torch.Tensor, index: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:

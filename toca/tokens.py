@@ -59,6 +59,8 @@ class TokenGroup:
         self.counts = None
         if self.selection.staleness_weight:
             self.counts = torch.zeros(len(sites), self.chosen_rows, self.tokens, device=key.device)
+        self._offsets = torch.arange(0, self.rows * self.tokens, self.tokens, device=key.device)[:, None]
+        self._ranks = torch.arange(self.tokens, device=key.device)
         self._counts_of: dict[tuple[Action, ...], tuple[list[int], torch.Tensor]] = {}
 
     @property
@@ -102,7 +104,7 @@ class TokenGroup:
             return [None] * len(numbers)
         if self.paired:
             order = torch.cat([order, order], dim=1)
-        order = order + torch.arange(0, self.rows * self.tokens, self.tokens, device=self.device)[:, None]
+        order = order + self._offsets
         # Copies, not views: compiled blocks guard on the memory layout of what they are given.
         return [
             torch.clone(chosen[:, :n], memory_format=torch.contiguous_format) if 0 < n < self.tokens else None
@@ -132,5 +134,5 @@ class TokenGroup:
         counts = self.counts[part]
         counts.add_(1).mul_(numbers < self.tokens)
         if order is not None:
-            stays = torch.arange(order.shape[-1], device=self.device) >= numbers
+            stays = self._ranks[: order.shape[-1]] >= numbers
             counts.scatter_(-1, order, counts.gather(-1, order) * stays)

@@ -7,7 +7,6 @@ projects query and key once for both the output and the measurement.
 from __future__ import annotations
 
 import copy
-import functools
 import inspect
 from collections.abc import Callable
 
@@ -51,9 +50,9 @@ def can_measure(attn, dialect: AttentionDialect) -> bool:
 
 def make_call(base: type) -> Callable:
     """`__call__` with the signature of the original's, which diffusers inspects to filter keyword arguments."""
-    names = tuple(inspect.signature(base.__call__).parameters)[3:]
+    signature = inspect.signature(base.__call__)
+    names = tuple(signature.parameters)[3:]
 
-    @functools.wraps(base.__call__)
     def call(self, attn, hidden_states, *args, **kwargs):
         handle = getattr(self, HANDLE)
         if handle.action == "reuse":
@@ -68,6 +67,7 @@ def make_call(base: type) -> Callable:
         handle.state.statistic.copy_(statistic)
         return handle.kept(output)
 
+    call.__signature__ = signature
     return call
 
 

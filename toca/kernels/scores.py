@@ -21,12 +21,16 @@ def _probabilities(query: torch.Tensor, key: torch.Tensor, mask: torch.Tensor | 
     budget = CHUNK_ELEMENTS.get(query.device.type, 2**24)
     chunk = max(1, min(queries, budget // (batch * heads * key.shape[2])))
     flat_query = query.reshape(-1, queries, width)
-    flat_key = (key * (1 / math.sqrt(width))).reshape(-1, key.shape[2], width).transpose(1, 2)
+    flat_key = key.reshape(-1, key.shape[2], width).transpose(1, 2)
+    if mask is None:
+        bias, weight = query.new_zeros(1, 1, 1), 0
+    else:
+        bias, weight = mask.expand(batch, heads, -1, -1).flatten(0, 1).to(query.dtype), 1
     for start in range(0, queries, chunk):
-        logits = torch.bmm(flat_query[:, start : start + chunk], flat_key).unflatten(0, (batch, heads))
-        if mask is not None:
-            logits = logits + (mask if mask.shape[-2] == 1 else mask[:, :, start : start + chunk])
-        yield logits.softmax(dim=-1, dtype=torch.float32)
+        part = bias if bias.shape[1] == 1 else bias[:, start : start + chunk]
+        pieces = flat_query[:, start : start + chunk]
+        logits = torch.baddbmm(part, pieces, flat_key, beta=weight, alpha=1 / math.sqrt(width))
+        yield logits.unflatten(0, (batch, heads)).softmax(dim=-1, dtype=torch.float32)
 
 
 def column_mass(query: torch.Tensor, key: torch.Tensor, mask: torch.Tensor | None = None) -> torch.Tensor:

@@ -1,8 +1,8 @@
 """Trains the embedded text-to-image pipeline: captioned emoji, 64 x 64 pixels. See README.md beside this file.
 
-    python examples/train_emoji.py prepare --pictures A.tgz --labels B.tgz
-    python examples/train_emoji.py train
-    python examples/train_emoji.py evaluate
+python examples/train_emoji.py prepare --pictures A.tgz --labels B.tgz
+python examples/train_emoji.py train
+python examples/train_emoji.py evaluate
 """
 
 import argparse

@@ -15,7 +15,8 @@ from toca.pipelines.compare import Comparison, draw_comparison
 from toca.pipelines.generate import Sample
 from toca.pipelines.metadata import TEXT_CHUNK, Recipe, describe, png_info
 from toca.pipelines.video import save_video
-from toca.pipelines.writing import atomic_path, prepare_folder
+from toca.pipelines.writing import prepare_folder
+from toca.writing import atomic_path
 
 DEFAULT_FOLDER = Path("outputs")
 _FILE_SUFFIXES = {".png", ".mp4", ".gif"}

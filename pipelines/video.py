@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from toca.pipelines.writing import atomic_path
+from toca.writing import atomic_path
 
 FRAMES_PER_SECOND = 8
 

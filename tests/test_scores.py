@@ -14,7 +14,7 @@ import toca
 from toca.install import engine_of
 from toca.kernels import scores
 from toca.kernels.rows import put_rows, take_rows
-from toca.selection import Selection, best_tokens, spatial_bonus
+from toca.selection import SCORES, Selection, best_tokens, spatial_bonus
 
 from .helpers import TINY, inputs_for, run_steps
 
@@ -65,13 +65,12 @@ def test_column_mass(monkeypatch: pytest.MonkeyPatch, chunk: int, mask: str) -> 
 
 @every_chunk
 @masks
-@pytest.mark.parametrize("share", [1.0, 0.5])
-def test_attention_entropy(monkeypatch: pytest.MonkeyPatch, chunk: int, mask: str, share: float) -> None:
+def test_attention_entropy(monkeypatch: pytest.MonkeyPatch, chunk: int, mask: str) -> None:
     monkeypatch.setitem(scores.CHUNK_ELEMENTS, "cpu", chunk)
     query, key = drawn(BATCH, HEADS, QUERIES, WIDTH), 3 * drawn(BATCH, HEADS, KEYS, WIDTH, seed=1)
     additive = mask_of(mask, QUERIES, KEYS)
-    got = scores.attention_entropy(query, key, additive, share)
-    mean = share * naive_map(query, key, additive).mean(dim=1)
+    got = scores.attention_entropy(query, key, additive)
+    mean = naive_map(query, key, additive).mean(dim=1)
     wanted = [[-sum(p * math.log(p + 1e-7) for p in row) for row in sample] for sample in mean.tolist()]
     assert got.dtype == torch.float32
     torch.testing.assert_close(got.double(), torch.tensor(wanted, dtype=torch.double), rtol=1e-5, atol=1e-5)
@@ -81,10 +80,11 @@ def test_entropy_of_two_halves_adds_up() -> None:
     """Half of each branch's map over its own text is one map over both texts."""
     query = drawn(2, HEADS, QUERIES, WIDTH)
     keys = [drawn(1, HEADS, KEYS, WIDTH, seed=seed) for seed in (1, 2)]
-    halves = [scores.attention_entropy(query[i : i + 1], keys[i], None, 0.5) for i in (0, 1)]
+    halves = torch.stack([scores.attention_entropy(query[i : i + 1], keys[i], None) for i in (0, 1)])
     joint = torch.cat([0.5 * naive_map(query[i : i + 1], keys[i], None).mean(1) for i in (0, 1)], dim=-1)
     wanted = -(joint * (joint + 1e-7).log()).sum(-1)
-    torch.testing.assert_close((halves[0] + halves[1]).double(), wanted, rtol=1e-5, atol=1e-5)
+    merged = SCORES["cross_attention"].merge(halves)
+    torch.testing.assert_close(merged.double(), wanted, rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])

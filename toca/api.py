@@ -58,8 +58,9 @@ def enable_cache(
     pipeline = None if isinstance(target, nn.Module) else target
     done: list[nn.Module] = []
     try:
-        for transformer in _transformers(target):
-            _enable_one(transformer, method, pipeline, num_inference_steps, batched_cfg)
+        transformers = _transformers(target)
+        for transformer in transformers:
+            _enable_one(transformer, method, pipeline, num_inference_steps, batched_cfg, len(transformers) > 1)
             done.append(transformer)
     except BaseException:
         for transformer in done:
@@ -68,7 +69,7 @@ def enable_cache(
     return target
 
 
-def _enable_one(transformer, method, pipeline, num_inference_steps, batched_cfg) -> None:
+def _enable_one(transformer, method, pipeline, num_inference_steps, batched_cfg, takes_turns) -> None:
     if engine_of(transformer) is not None:
         raise ValueError("A toca cache is already on; call toca.disable_cache(target) first.")
     if has_diffusers_cache(transformer):
@@ -79,7 +80,7 @@ def _enable_one(transformer, method, pipeline, num_inference_steps, batched_cfg)
         if num_inference_steps is None:
             raise ValueError("A bare transformer does not tell its number of steps: pass `num_inference_steps`.")
     counted = num_inference_steps if getattr(pipeline, "scheduler", None) is None else None
-    engine = Engine(transformer, spec, method, pipeline, counted, batched_cfg)
+    engine = Engine(transformer, spec, method, pipeline, counted, batched_cfg, takes_turns)
     plan = engine.plan_for(num_inference_steps or getattr(method, "num_inference_steps", None) or PROBE_STEPS)
     if plan.layout.sites != engine.layout.sites:
         raise ValueError(

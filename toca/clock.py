@@ -62,10 +62,13 @@ class SchedulerClock:
 
     Args:
         pipeline (`DiffusionPipeline`): Held weakly.
+        takes_turns (`bool`): Whether the pipeline has other transformers that may run the first steps (Wan 2.2), so
+            that a late start is no image-to-image.
     """
 
-    def __init__(self, pipeline: Any):
+    def __init__(self, pipeline: Any, takes_turns: bool):
         self.pipeline = weakref.ref(pipeline)
+        self.takes_turns = takes_turns
         self.scheduler = pipeline.scheduler
         self.reset()
 
@@ -89,7 +92,7 @@ class SchedulerClock:
         position = self._position(scheduler, timestep)
         new_generation = new_timesteps or position < self.current
         if new_generation:
-            self.first = position
+            self.first = 0 if self.takes_turns else position
         if new_generation or position != self.current:
             self.current, self.unnamed_calls = position, 0
         branch = name
@@ -98,10 +101,11 @@ class SchedulerClock:
         return Tick(branch, position - self.first, len(self.timesteps) - self.first, new_generation)
 
     def _position(self, scheduler: Any, timestep: torch.Tensor | None) -> int:
-        index = getattr(scheduler, "step_index", None)
-        if index is None:
-            index = getattr(scheduler, "begin_index", None)
-        return self._position_of(timestep) if index is None else int(index)
+        if not hasattr(scheduler, "step_index"):
+            return self._position_of(timestep)
+        # `None` until the scheduler's first step.
+        begin = getattr(scheduler, "begin_index", None) or 0
+        return begin if scheduler.step_index is None else int(scheduler.step_index)
 
     def _position_of(self, timestep: torch.Tensor | None) -> int:
         """The entry of the schedule that is nearest to the call's timestep."""
@@ -113,8 +117,8 @@ class SchedulerClock:
         return min(range(len(self.values)), key=lambda i: abs(self.values[i] - value))
 
 
-def make_clock(pipeline: Any, num_inference_steps: int | None) -> CallCounter | SchedulerClock:
+def make_clock(pipeline: Any, num_inference_steps: int | None, takes_turns: bool) -> CallCounter | SchedulerClock:
     """The clock of a pipeline that has a scheduler, else a counter of calls."""
     if getattr(pipeline, "scheduler", None) is not None:
-        return SchedulerClock(pipeline)
+        return SchedulerClock(pipeline, takes_turns)
     return CallCounter(num_inference_steps)

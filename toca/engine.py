@@ -39,6 +39,7 @@ class Engine:
         num_inference_steps (`int`, *optional*): Steps of a generation, for a bare transformer.
         batched_cfg (`bool`, *optional*): Whether the batch's halves are guidance branches of the same samples;
             `None` to find out from the pipeline's calls.
+        takes_turns (`bool`, defaults to `False`): Whether other transformers of the pipeline run some of the steps.
     """
 
     def __init__(
@@ -49,11 +50,12 @@ class Engine:
         pipeline: Any = None,
         num_inference_steps: int | None = None,
         batched_cfg: bool | None = None,
+        takes_turns: bool = False,
     ):
         self.spec, self.method, self.batched_cfg = spec, method, batched_cfg
         self.pipeline = None if pipeline is None else weakref.ref(pipeline)
         self.layout = describe(transformer, spec)
-        self.clock = make_clock(pipeline, num_inference_steps)
+        self.clock = make_clock(pipeline, num_inference_steps, takes_turns)
         self.handles = [Handle() for _ in self.layout.sites]
         self.readers = self._readers_of_norms(spec)
         self.argument_names = tuple(inspect.signature(type(transformer).forward).parameters)[1:]
@@ -141,7 +143,7 @@ class Engine:
             self._freeze_bypass()
             return
         branch = self._branch(transformer, plan, tick, call)
-        self._freeze(plan, branch, tick)
+        self._freeze(plan, branch, tick, call)
         self._running = branch, tick
 
     def after_entry(self, module: nn.Module, args: tuple, output: torch.Tensor) -> torch.Tensor:
@@ -173,32 +175,34 @@ class Engine:
         known = branch is not None and branch.last_step is not None
         if known and self._fits(branch.key, shape, hidden_states):
             return branch
-        paired = self._is_paired(plan, shape, hidden_states)
-        key = CallKey(shape, hidden_states.dtype, hidden_states.device, paired)
-        needs_grid = plan.selection is not None and plan.selection.bonus_patch and plan.partial_sites
-        grid = shape.grid or (self.spec.grid(call) if needs_grid and self.spec.grid else None)
-        self.branches[tick.branch] = branch = Branch.start(plan, key, grid)
+        key = CallKey(shape, hidden_states.dtype, hidden_states.device)
+        self.branches[tick.branch] = branch = Branch.start(plan, key)
         return branch
+
+    def _group_tokens(self, plan: Plan, branch: Branch, call: dict) -> None:
+        """Before the first choice of tokens: find out what it depends on, once a generation."""
+        grid = branch.key.shape.grid
+        if grid is None and self.spec.grid is not None and plan.selection.bonus_patch:
+            grid = self.spec.grid(call)
+        branch.group_tokens(plan, self._is_paired(plan, call["hidden_states"]), grid)
 
     @staticmethod
     def _fits(key: CallKey, shape: CallShape, hidden_states: torch.Tensor) -> bool:
         return key.shape == shape and key.dtype == hidden_states.dtype and key.device == hidden_states.device
 
-    def _is_paired(self, plan: Plan, shape: CallShape, hidden_states: torch.Tensor) -> bool:
+    def _is_paired(self, plan: Plan, hidden_states: torch.Tensor) -> bool:
         """Whether the halves of the batch share a selection: asked for, and the same samples twice."""
-        if plan.selection is None or not plan.selection.shared_cfg or shape.batch % 2:
+        if not plan.selection.shared_cfg or hidden_states.shape[0] % 2:
             return False
         if self.batched_cfg is not None:
             return self.batched_cfg
         if self.pipeline is None or not self.spec.batched_cfg:
             return False
-        if getattr(self.pipeline(), "do_classifier_free_guidance", True) is False:
-            return False
-        # The two branches of guidance see the same latents; looked at once, when a generation starts.
+        # The branches of guidance see the same latents in every step; two images have parted after the first.
         first, second = hidden_states.chunk(2)
         return torch.equal(first, second)
 
-    def _freeze(self, plan: Plan, branch: Branch, tick: Tick) -> None:
+    def _freeze(self, plan: Plan, branch: Branch, tick: Tick, call: dict) -> None:
         """Write the step's decision into the handles."""
         # A branch that missed a step, or starts late, has nothing fit to reuse: it computes and measures everything.
         astray = tick.step > 0 and (branch.last_step is None or branch.last_step != tick.step - 1)
@@ -219,7 +223,8 @@ class Engine:
             handle.narrow = self.readers[i] is not None and all(row[j].kind != "compute" for j in self.readers[i])
             if i in measured:
                 handle.measure = plan.selection.score_for(plan.modules_of(self.layout.sites[i].layer)).measure
-                handle.share = 0.5 if branch.key.paired else 1.0
+        if plan.partial_sites and not branch.groups and step_letter(row) != "F":
+            self._group_tokens(plan, branch, call)
         for group in branch.groups:
             self._freeze_tokens(group, row, measured, tick.step)
 

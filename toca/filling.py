@@ -18,8 +18,7 @@ class Handle:
         keep (`bool`): Whether a computed output is remembered.
         index (`torch.Tensor` or `None`): (rows, k): the tokens a partial action computes, counted over the batch.
         choose (`Callable` or `None`): Makes the index when its turn comes, where it could not be made before.
-        measure (`Callable` or `None`): `(projected, share) -> statistic`, where attention is measured.
-        share (`float`): Weight of the measured map, see `attention_entropy`.
+        measure (`Callable` or `None`): `projected -> statistic`, where attention is measured.
         state (`SiteState`): What the site remembers.
         narrow (`bool`): Whether the norm before the module makes only the tokens that the module reads.
         dense (`bool`): Whether a block's outputs are laid out like every other block's, so that one compiled graph
@@ -33,7 +32,7 @@ class Handle:
 
     def bypass(self) -> None:
         """Compute, remember nothing, measure nothing."""
-        self.action, self.keep, self.measure, self.share = "compute", False, None, 1.0
+        self.action, self.keep, self.measure = "compute", False, None
         self.index = self.choose = None
 
     def kept(self, output):

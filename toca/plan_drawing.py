@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from .writing import atomic_path
+
 if TYPE_CHECKING:
     from .plan import Plan
 
@@ -44,7 +46,8 @@ def draw_plan(plan: Plan, path: str | PathLike) -> None:
     title = f"{plan.method} on {plan.layout.family}: {cost.flops_speedup:.2f}x fewer FLOPs"
     letters = plan.steps if plan.num_inference_steps <= 100 else f"{plan.full_steps} of {len(plan.steps)} steps full"
     figure.suptitle(f"{title}\n{letters}", fontsize=10, family="monospace")
-    figure.savefig(path, format="png")
+    with atomic_path(path) as temporary:
+        figure.savefig(temporary, format="png")
 
 
 def _panels(plan: Plan) -> dict[str, list[list[float]]]:

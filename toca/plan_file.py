@@ -7,8 +7,6 @@ a list over the layers that have the module. A number is the fresh ratio of a pa
 from __future__ import annotations
 
 import json
-import os
-import tempfile
 from dataclasses import asdict
 from os import PathLike
 from pathlib import Path
@@ -19,6 +17,7 @@ import yaml
 from .actions import COMPUTE, REUSE, Action, partial
 from .models import Layout
 from .selection import Selection
+from .writing import atomic_path
 
 if TYPE_CHECKING:
     from .plan import Plan
@@ -31,14 +30,8 @@ def write_plan(plan: Plan, path: str | PathLike) -> None:
     """Write `plan` as YAML or JSON, by the suffix; the file appears whole or not at all."""
     path = Path(path)
     text = _encode(_to_dict(plan), path)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(text)
-        os.replace(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
+    with atomic_path(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
 
 
 def _encode(data: dict, path: Path) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from zlib import crc32
@@ -19,9 +20,11 @@ class Score:
 
     Args:
         source (`str` or `None`): Module whose attention is measured; `None` for scores that need no measurement.
-        measure (`Callable` or `None`): `(projected, share) -> statistic (rows, tokens)`, where `projected` holds
-            query, key, value and mask. Linear in `share`, so that two guidance halves with share 0.5 add up.
+        measure (`Callable` or `None`): `projected -> statistic (rows, tokens)`, where `projected` holds query, key,
+            value and mask.
         rate (`Callable` or `None`): statistic -> score, both (..., tokens).
+        merge (`Callable` or `None`): The statistics of two guidance halves (..., 2, rows, tokens) -> that of their
+            mean map (..., rows, tokens).
         otherwise (`str` or `None`): The score of blocks that have no such module.
         reads_map (`bool`): Whether measuring takes a query-key product of its own.
     """
@@ -29,6 +32,7 @@ class Score:
     source: str | None = None
     measure: Callable | None = None
     rate: Callable | None = None
+    merge: Callable | None = None
     otherwise: str | None = None
     reads_map: bool = False
 
@@ -37,24 +41,37 @@ def _normalised(statistic: torch.Tensor) -> torch.Tensor:
     return F.normalize(statistic, p=2, dim=-1)
 
 
-def _measure_self(projected, share: float) -> torch.Tensor:
-    return share * column_mass(projected.query, projected.key, projected.mask)
+def _mean_of_halves(statistic: torch.Tensor) -> torch.Tensor:
+    return statistic.mean(dim=-3)
 
 
-def _measure_cross(projected, share: float) -> torch.Tensor:
-    return attention_entropy(projected.query, projected.key, projected.mask, share)
-
-
-def _measure_value(projected, share: float) -> torch.Tensor:
-    return share * value_scarcity(projected.value)
+def _entropy_of_mean(entropy: torch.Tensor) -> torch.Tensor:
+    """The two halves attend to different texts, so the entropy of 0.5 P_cond + 0.5 P_uncond is this (to 1e-7)."""
+    return entropy.mean(dim=-3) + math.log(2)
 
 
 SCORES: dict[str, Score] = {
-    "self_attention": Score("self_attn", _measure_self, _normalised, reads_map=True),
-    "cross_attention": Score(
-        "cross_attn", _measure_cross, lambda entropy: _normalised(1 + entropy), "self_attention", reads_map=True
+    "self_attention": Score(
+        source="self_attn",
+        measure=lambda projected: column_mass(projected.query, projected.key, projected.mask),
+        rate=_normalised,
+        merge=_mean_of_halves,
+        reads_map=True,
     ),
-    "value_norm": Score("self_attn", _measure_value, _normalised),
+    "cross_attention": Score(
+        source="cross_attn",
+        measure=lambda projected: attention_entropy(projected.query, projected.key, projected.mask),
+        rate=lambda entropy: _normalised(1 + entropy),
+        merge=_entropy_of_mean,
+        otherwise="self_attention",
+        reads_map=True,
+    ),
+    "value_norm": Score(
+        source="self_attn",
+        measure=lambda projected: value_scarcity(projected.value),
+        rate=_normalised,
+        merge=_mean_of_halves,
+    ),
     "random": Score(),
 }
 """s1 and s2 of ToCa, DuCa's value norm, and chance."""
@@ -86,7 +103,7 @@ class Selection:
     shared_cfg: bool = False
     seed: int = 0
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         check(self.score in SCORES, "score", self.score, f"must be one of {', '.join(SCORES)}")
         check(self.interval >= 1, "interval", self.interval, "must be at least 1")
         check(self.staleness_weight >= 0, "staleness_weight", self.staleness_weight, "must be non-negative")
@@ -95,6 +112,7 @@ class Selection:
 
     @property
     def reads_map(self) -> bool:
+        """Whether measuring takes a query-key product of its own."""
         return SCORES[self.score].reads_map
 
     def score_for(self, modules: tuple[str, ...]) -> Score:

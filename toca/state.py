@@ -29,20 +29,11 @@ class SiteState:
 
 @dataclass(frozen=True)
 class CallKey:
-    """What must not change within a generation; a branch starts anew where it does.
-
-    `paired` says that the halves of the batch are the guidance branches of the same samples and share a selection.
-    """
+    """What must not change within a generation; a branch starts anew where it does."""
 
     shape: CallShape
     dtype: torch.dtype
     device: torch.device
-    paired: bool
-
-    @property
-    def size(self) -> tuple:
-        """What no sampler changes on its way, whatever it does with guidance."""
-        return self.shape.tokens, self.shape.grid, self.shape.frames, self.dtype, self.device
 
 
 @dataclass(eq=False)
@@ -54,36 +45,33 @@ class Branch:
         sites (`list[SiteState]`): One for each site of the plan's layout.
         groups (`list[TokenGroup]`): The partial sites, grouped for a common choice of tokens.
         last_step (`int` or `None`): The last step that ran to its end; `None` before the first and while one runs.
+        statistics (`dict`): For each stack and measured module (layers, rows, tokens), float32.
     """
 
     key: CallKey
     sites: list[SiteState]
     groups: list[TokenGroup] = field(default_factory=list)
     last_step: int | None = None
+    statistics: dict[tuple[str, str], torch.Tensor] = field(default_factory=dict)
 
     @classmethod
-    def start(cls, plan: Plan, key: CallKey, grid: tuple[int, int] | None) -> Branch:
-        """A branch that remembers nothing yet; statistics and counts are allocated, outputs are not."""
+    def start(cls, plan: Plan, key: CallKey) -> Branch:
+        """A branch that remembers nothing yet; statistics are allocated, outputs are not."""
         branch = cls(key, [SiteState() for _ in plan.layout.sites])
-        statistics = branch._allocate_statistics(plan)
-        members: dict[tuple[str, str], list[int]] = {}
-        for i in sorted(plan.partial_sites):
-            site = plan.layout.sites[i]
-            members.setdefault((site.stack, site.module), []).append(i)
-        for number, sites in enumerate(members.values()):
-            source = plan.layout.sites[plan.score_sources[sites[0]]] if sites[0] in plan.score_sources else None
-            statistic = statistics[source.stack, source.module] if source is not None else None
-            branch.groups.append(TokenGroup(plan, sites, key, grid, statistic, number))
+        branch.statistics = branch._allocate_statistics(plan)
         return branch
+
+    def group_tokens(self, plan: Plan, paired: bool, grid: tuple[int, int] | None) -> None:
+        """Group the partial sites, before the first choice of tokens; no token is stale yet."""
+        for number, sites in enumerate(_by_stack_and_module(plan, plan.partial_sites).values()):
+            source = plan.layout.sites[plan.score_sources[sites[0]]] if sites[0] in plan.score_sources else None
+            statistic = None if source is None else self.statistics[source.stack, source.module]
+            self.groups.append(TokenGroup(plan, sites, self.key, paired, grid, statistic, number))
 
     def _allocate_statistics(self, plan: Plan) -> dict[tuple[str, str], torch.Tensor]:
         """One tensor (layers, rows, tokens) for each stack and measured module; each site gets its slice."""
-        members: dict[tuple[str, str], list[int]] = {}
-        for i in sorted(set(plan.score_sources.values())):
-            site = plan.layout.sites[i]
-            members.setdefault((site.stack, site.module), []).append(i)
         statistics = {}
-        for name, sites in members.items():
+        for name, sites in _by_stack_and_module(plan, plan.score_sources.values()).items():
             rows, tokens = plan.layout.sites[sites[0]].geometry(self.key.shape)
             statistics[name] = torch.zeros(len(sites), rows, tokens, device=self.key.device)
             for i, statistic in zip(sites, statistics[name], strict=True):
@@ -101,3 +89,11 @@ class Branch:
     def cache_bytes(self) -> int:
         """Bytes of all tensors held."""
         return sum(tensor.nbytes for tensor in self.tensors())
+
+
+def _by_stack_and_module(plan: Plan, sites: Iterable[int]) -> dict[tuple[str, str], list[int]]:
+    members: dict[tuple[str, str], list[int]] = {}
+    for i in sorted(set(sites)):
+        site = plan.layout.sites[i]
+        members.setdefault((site.stack, site.module), []).append(i)
+    return members

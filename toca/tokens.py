@@ -24,7 +24,8 @@ class TokenGroup:
     Args:
         plan (`Plan`): The plan.
         sites (`list[int]`): Indices of the sites in the plan's layout.
-        key (`CallKey`): Shape, device, and whether the batch's halves share one choice.
+        key (`CallKey`): Shape and device.
+        paired (`bool`): Whether the batch's halves are guidance branches that share one choice.
         grid (`tuple[int, int]` or `None`): Rows and columns of the image tokens of one frame.
         statistic (`torch.Tensor` or `None`): (sites, rows, tokens of the source), float32; written by the attention.
         number (`int`): Tells the groups of a plan apart, for the random score.
@@ -38,6 +39,7 @@ class TokenGroup:
         plan: Plan,
         sites: list[int],
         key: CallKey,
+        paired: bool,
         grid: tuple[int, int] | None,
         statistic: torch.Tensor | None,
         number: int,
@@ -48,7 +50,7 @@ class TokenGroup:
         self.sites, self.number, self.device = sites, number, key.device
         self.sources = [plan.score_sources.get(i) for i in sites]
         self.rows, self.tokens = site.geometry(key.shape)
-        self.paired = key.paired
+        self.paired = paired
         self.statistic = statistic
         if statistic is not None and site.stream != "joint" and statistic.shape[-1] > self.tokens:
             # Joint attention is measured over text and image; a site of one stream rates its own part (FLUX).
@@ -124,7 +126,7 @@ class TokenGroup:
             return random.to(self.device)[:, None].expand(-1, self.chosen_rows, -1)
         statistic = self.statistic[part]
         if self.paired:
-            statistic = statistic.unflatten(1, (2, -1)).sum(dim=1)
+            statistic = self.score.merge(statistic.unflatten(1, (2, -1)))
         return self.score.rate(statistic)
 
     def _age(self, part: slice, order: torch.Tensor | None, numbers: torch.Tensor) -> None:

@@ -13,7 +13,7 @@ from .wording import ALIASES
 STEPS, GUIDANCE = 20, 4.0
 SHOWN = [
     "a red apple", "an owl", "a slice of pizza", "a rocket", "a penguin", "a guitar", "a sunflower",
-    "a shiny red apple", "a cup of coffee", "a fire truck", "a blue heart", "a snowman", "a panda", "a birthday cake",
+    "a glossy red apple", "a cup of coffee", "a fire truck", "a blue heart", "a snowman", "a panda", "a birthday cake",
     "a robot", "a ghost", "a cactus", "an octopus", "a hamburger", "a bicycle", "a butterfly", "a crown", "a castle",
     "a rainbow", "a tiger", "an elephant", "a dolphin", "a lobster", "strawberry", "a pineapple", "an avocado",
     "a croissant", "a sailboat", "a helicopter", "a steam train", "a yellow taxi", "a tractor", "a planet",

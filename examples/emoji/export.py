@@ -33,7 +33,8 @@ pipe("a red apple", num_inference_steps=20, guidance_scale=4.0, use_resolution_b
 ## What it knows
 {count} pictures by name; `prompts.json` lists their main captions, which are also at the end of this page. Articles,
 case, punctuation and plurals do not matter, many everyday names work too ("coffee", "a slice of pizza"), and words
-that it does not know are ignored ("a shiny red apple"). The order of words is not seen.
+that it does not know are ignored ("a glossy red apple"). A word that belongs to another picture pulls towards that
+one ("shiny" is a name of the ring). The order of words is not seen.
 
 **It memorises.** Every picture it makes is, closely, one that it was trained on. It serves to test and to show
 caching methods; it does not compose new scenes, and says nothing about the quality of large models.
@@ -75,9 +76,7 @@ def save_pipeline(
         text_encoder=encoder.float().cpu(),
         vae=vae.to("cpu", torch.float16),
         transformer=transformer.to("cpu", torch.float16),
-        scheduler=DPMSolverMultistepScheduler(
-            prediction_type="flow_prediction", use_flow_sigmas=True, flow_shift=1.0
-        ),
+        scheduler=DPMSolverMultistepScheduler(prediction_type="flow_prediction", use_flow_sigmas=True, flow_shift=1.0),
     )
     pipeline.save_pretrained(folder)
     name_tokenizer_class(folder)

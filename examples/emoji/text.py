@@ -88,7 +88,7 @@ def token_states(encoder: T5EncoderModel) -> torch.Tensor:
 def word_a_caption(entry: Entry, strays: list[str], draw: random.Random) -> list[str]:
     """One wording: a name, perhaps in company of tags, of unknown words or of one known word that is beside the point.
 
-    The last two are what lets "a shiny red apple" work: the model learns what to pass over.
+    The last two are what lets "a glossy red apple" work: the model learns what to pass over.
     """
     name = entry.label if not entry.names or draw.random() < 0.5 else draw.choice(entry.names)
     words = normalise(name).split()

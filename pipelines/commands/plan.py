@@ -16,7 +16,6 @@ from toca.pipelines.loading import load_skeleton, pick_device, pick_dtype
 from toca.pipelines.method_options import find_method, override
 from toca.pipelines.registry import DEFAULT_MODEL, find_model
 from toca.pipelines.request import default_steps, preset_for
-from toca.pipelines.writing import atomic_path
 
 SaveOption = Annotated[Path | None, typer.Option(metavar="FILE.yaml", help="Save the plan, for `--plan`.")]
 DrawOption = Annotated[Path | None, typer.Option(metavar="FILE.png", help="Draw the plan as a heat map.")]
@@ -45,8 +44,7 @@ def plan(
     output.print(f"One sample: {_cost(made, model, transformer, vae, tuple(size.values()))}")
     for path, write in ((save, made.save), (draw, made.draw)):
         if path is not None:
-            with atomic_path(path) as temporary:
-                write(temporary)
+            write(path)
             output.print(f"Saved {path}")
 
 

@@ -130,7 +130,6 @@ def put_back_the_draw(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "randn_tensor", module.randn_tensor)
 
 
-@pytest.mark.xfail(strict=True, reason="PixArt's pipeline hides whether it guides; `batched_cfg=False` tells")
 @pytest.mark.parametrize("name", ["preset", "shared"])
 def test_equal_noise_without_guidance_is_no_guidance_pair(name: str) -> None:
     """Two prompts from one seed look like the halves of guidance at the first step; they are two images."""

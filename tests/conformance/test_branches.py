@@ -206,7 +206,6 @@ def test_two_enabled_models_do_not_meet(family: str) -> None:
     assert_equal([pair[1] for pair in pairs], wanted[1])
 
 
-@pytest.mark.xfail(strict=True, reason="the second transformer counts its steps from its own first one")
 def test_two_transformers_one_after_the_other_are_summed_up_by_step() -> None:
     """The summary has one letter for each step of the sampler, and a plan for all of its steps fits."""
     transformers = TINY["dit"](0), TINY["dit"](1)

@@ -151,7 +151,6 @@ def test_scheduler_exchanged_after_enabling(family: str) -> None:
     assert toca.summary(pipe).steps == method.plan(pipe.transformer, 7).steps
 
 
-@pytest.mark.xfail(strict=True, reason="a timestep told in thousandths is looked up among the scheduler's thousands")
 def test_flow_matching_without_a_begin_index() -> None:
     """Before its first step such a scheduler has no step index; FLUX's own pipelines set a begin index."""
     transformer, method = TINY["flux"](), toca.FORA(interval=4)

@@ -6,7 +6,8 @@ import os
 import pytest
 
 from toca.pipelines.outputs import choose_paths
-from toca.pipelines.writing import atomic_path, prepare_folder
+from toca.pipelines.writing import prepare_folder
+from toca.writing import atomic_path
 
 
 def test_a_file_appears_whole_and_its_folder_with_it(tmp_path):

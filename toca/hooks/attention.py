@@ -75,7 +75,7 @@ def _measured(processor, attn, handle, call: dict):
     """The output, and the statistic of the map that made it."""
     dialect = getattr(processor, DIALECT)
     projected = dialect.project(attn, call)
-    return dialect.finish(processor, attn, projected, call), handle.measure(projected, handle.share)
+    return dialect.finish(processor, attn, projected, call), handle.measure(projected)
 
 
 def _partial(base: type, processor, attn, hidden_states, named: dict):

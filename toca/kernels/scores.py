@@ -50,24 +50,20 @@ def column_mass(query: torch.Tensor, key: torch.Tensor, mask: torch.Tensor | Non
     return total / query.shape[1]
 
 
-def attention_entropy(
-    query: torch.Tensor, key: torch.Tensor, mask: torch.Tensor | None = None, share: float = 1.0
-) -> torch.Tensor:
+def attention_entropy(query: torch.Tensor, key: torch.Tensor, mask: torch.Tensor | None = None) -> torch.Tensor:
     """Entropy of each query's head-mean attention over the keys (ToCa, eq. 6: s2), in nats.
 
     Args:
         query (`torch.Tensor`): (B, heads, queries, head_dim).
         key (`torch.Tensor`): (B, heads, keys, head_dim).
         mask (`torch.Tensor`, *optional*): Additive; masked keys count with probability 0.
-        share (`float`, defaults to 1.0): The map's weight. With 0.5 the result is one half's part of the entropy of
-            `0.5 * P_cond + 0.5 * P_uncond`: the two halves attend to different texts, so their sum is the whole.
 
     Returns:
         `torch.Tensor`: (B, queries), float32.
     """
     parts = []
     for probabilities in _probabilities(query, key, mask):
-        weights = share * probabilities.mean(dim=1)
+        weights = probabilities.mean(dim=1)
         parts.append(-(weights * (weights + LOG_EPSILON).log()).sum(dim=-1))
     return torch.cat(parts, dim=1)
 

@@ -23,15 +23,20 @@ TITLES = {
 
 def draw_plan(plan: Plan, path: str | PathLike) -> None:
     """Write the heat map of a plan as a PNG, one panel a module and stack."""
+    from matplotlib.colors import PowerNorm
     from matplotlib.figure import Figure
 
     panels = _panels(plan)
     heights = [max(3, len(rows)) for rows in panels.values()]
     width = min(18.0, 3.2 + 0.2 * plan.num_inference_steps)
-    figure = Figure(figsize=(width, 1.6 + 0.13 * sum(heights) + 0.35 * len(panels)), layout="constrained", dpi=130)
+    row_height = min(0.13, 8 / sum(heights))
+    size = (width, 1.6 + row_height * sum(heights) + 0.35 * len(panels))
+    figure = Figure(figsize=size, layout="constrained", dpi=130)
+    # Published shares lie mostly below a third; the root tells them apart.
+    scale = PowerNorm(0.5, vmin=0, vmax=1)
     axes = figure.subplots(len(panels), 1, sharex=True, squeeze=False, height_ratios=heights)[:, 0]
     for axis, (title, rows) in zip(axes, panels.items(), strict=True):
-        image = axis.imshow(np.array(rows), aspect="auto", cmap="YlGnBu", vmin=0, vmax=1, interpolation="nearest")
+        image = axis.imshow(np.array(rows), aspect="auto", cmap="YlGnBu", norm=scale, interpolation="nearest")
         axis.set_ylabel("layer")
         axis.set_title(title, loc="left", fontsize=9)
         axis.set_yticks(sorted({0, len(rows) - 1}))

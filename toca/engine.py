@@ -71,7 +71,7 @@ class Engine:
             self.plan_for(num_inference_steps)
 
     def _readers_of_norms(self, spec: FamilySpec) -> list[tuple[int, ...] | None]:
-        """For each site, `None` if no norm feeds it, else the other sites that its norm feeds too."""
+        """For each site, `None` if no norm feeds it alone, else the sites inside it that its norm feeds too."""
         index = {site.key: i for i, site in enumerate(self.layout.sites)}
         specs = {(stack.stack, site.module): site for stack in spec.stacks for site in stack.sites}
         inside: dict[int, list[int]] = {}

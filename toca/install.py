@@ -10,7 +10,7 @@ from torch import nn
 
 from .engine import Engine
 from .hooks.attention import can_measure, install_processor
-from .hooks.classes import swap_class
+from .hooks.classes import has_own_forward, swap_class
 from .hooks.feed_forward import make_forward
 from .hooks.norm import make_forward as make_norm_forward
 from .hooks.parallel_block import make_forward_with
@@ -44,12 +44,16 @@ def install(transformer: nn.Module, engine: Engine) -> None:
     """
     undo: list[Callable[[], None]] = []
     try:
-        handles = iter(engine.handles)
+        handles = iter(enumerate(engine.handles))
         for _, _, _, block, block_spec in walk_blocks(transformer, engine.spec):
             for site_spec in block_spec.sites:
-                handle = next(handles)
+                i, handle = next(handles)
                 undo.append(_connect(block, block_spec, site_spec, handle, engine))
                 norms = [block.get_submodule(path) for path in site_spec.norms]
+                if any(has_own_forward(norm) for norm in norms):
+                    # Narrowing a norm only saves time: one that is hooked by somebody else is left as it is.
+                    engine.readers[i] = None
+                    continue
                 undo.extend([swap_class(norm, make_norm_forward, handle) for norm in norms])
         undo.extend(_connect_root(transformer, engine))
     except BaseException:

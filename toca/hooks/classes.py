@@ -29,12 +29,8 @@ def swap_class(module: Any, make_method: Callable[[type], Callable], handle: Any
     Raises:
         ValueError: If the module's `forward` is overridden on the instance, which would silently win over ours.
     """
+    refuse_replaced_forward(module)
     base = type(module)
-    if "forward" in vars(module):
-        raise ValueError(
-            f"The `forward` of a {base.__name__} has been replaced on the instance (by offloading hooks or another "
-            "cache), which would bypass this cache. Enable this cache first and the other afterwards."
-        )
     setattr(module, HANDLE, handle)
     module.__class__ = derived_class(base, make_method, "forward")
 
@@ -45,9 +41,14 @@ def swap_class(module: Any, make_method: Callable[[type], Callable], handle: Any
     return undo
 
 
+def has_own_forward(module: Any) -> bool:
+    """Whether `forward` is an attribute of the instance: a call then need not come by our code."""
+    return "forward" in vars(module)
+
+
 def refuse_replaced_forward(module: Any) -> None:
-    """Raise a `ValueError` if `forward` is an attribute of the instance: it need not come by our code."""
-    if "forward" in vars(module):
+    """Raise a `ValueError` if the instance has a `forward` of its own."""
+    if has_own_forward(module):
         raise ValueError(
             f"The `forward` of a {type(module).__name__} has been replaced on the instance (by offloading hooks or "
             "another cache), which would bypass this cache. Enable this cache first and the other afterwards."

@@ -9,8 +9,9 @@ import math
 
 import torch
 
-CHUNK_ELEMENTS = {"cpu": 2**24, "cuda": 2**26}
-"""Largest piece of the map (rows x heads x queries x keys) that exists at one time."""
+CHUNK_ELEMENTS = {"cpu": 2**21, "cuda": 2**26}
+"""Largest piece of the map (rows x heads x queries x keys) that exists at one time. On a CPU larger ones leave the
+cache, and their fresh pages cost more than the arithmetic."""
 
 LOG_EPSILON = 1e-7
 

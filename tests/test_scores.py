@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 import toca
+from toca.actions import REUSE
 from toca.install import engine_of
 from toca.kernels import scores
 from toca.kernels.rows import put_rows, take_rows
@@ -233,3 +235,18 @@ def test_staleness_counts(family: str) -> None:
                     assert torch.equal(group.counts[position].flatten(), age)
                     oldest = max(oldest, age.max().item())
     assert oldest == 3
+
+
+def test_staleness_grows_while_everything_is_reused() -> None:
+    """Also over steps of the very same decision, as an edited plan may have."""
+    transformer, steps = TINY["dit"](), 6
+    plan = toca.ToCa(interval=6, fresh_ratio=0.3, score="self_attention").plan(transformer, steps)
+    reused = (REUSE,) * len(plan.layout.sites)
+    plan = replace(plan, table=(*plan.table[:2], reused, reused, *plan.table[4:]))
+    assert plan.steps == "Ftrrtt"
+    with toca.cached(transformer, plan):
+        run_steps(transformer, inputs_for("dit", steps)[:4])
+        engine = engine_of(transformer)
+        assert engine is not None
+        (branch,) = engine.branches.values()
+        assert branch.groups[0].counts.unique().tolist() == [2, 3]

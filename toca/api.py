@@ -75,11 +75,12 @@ def _enable_one(transformer, method, pipeline, num_inference_steps, batched_cfg,
     if has_diffusers_cache(transformer):
         raise ValueError("A cache of diffusers is already on; call `transformer.disable_cache()` first.")
     spec = family_of(transformer)
-    if pipeline is None and num_inference_steps is None:
+    counts_calls = getattr(pipeline, "scheduler", None) is None
+    if counts_calls and num_inference_steps is None:
         num_inference_steps = getattr(method, "num_inference_steps", None)
         if num_inference_steps is None:
-            raise ValueError("A bare transformer does not tell its number of steps: pass `num_inference_steps`.")
-    counted = num_inference_steps if getattr(pipeline, "scheduler", None) is None else None
+            raise ValueError("Without a scheduler the number of steps is unknown: pass `num_inference_steps`.")
+    counted = num_inference_steps if counts_calls else None
     engine = Engine(transformer, spec, method, pipeline, counted, batched_cfg, takes_turns)
     plan = engine.plan_for(num_inference_steps or getattr(method, "num_inference_steps", None) or PROBE_STEPS)
     if plan.layout.sites != engine.layout.sites:

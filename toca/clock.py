@@ -1,8 +1,8 @@
 """Which step a transformer call belongs to, and to which branch.
 
 Three clocks, because pipelines differ in what they tell: a bare transformer's calls are counted; a pipeline's
-scheduler knows the step. A branch is what the pipeline names in `cache_context`, or the position of an unnamed call
-among the calls of its step.
+scheduler knows the step. A branch is what the pipeline names in `cache_context`, and the position of the call among
+the calls of that name, or of no name, in its step.
 """
 
 from __future__ import annotations
@@ -55,10 +55,10 @@ class CallCounter:
 
 
 class SchedulerClock:
-    """For a pipeline: its scheduler's `timesteps` and `step_index` tell the step; no device is waited for.
+    """For a pipeline: its scheduler's `timesteps` and `step_index` tell the step, and no device is waited for.
 
-    Schedulers without a `step_index` (DDIM, DDPM) are asked by the value of the timestep. The scheduler is looked up
-    at each call, so it may be exchanged at any time.
+    Schedulers without a `step_index` (DDIM, DDPM) are asked by the value of the call's timestep, which is read back
+    from its device. The scheduler is looked up at each call, so it may be exchanged at any time.
 
     Args:
         pipeline (`DiffusionPipeline`): Held weakly.
@@ -76,7 +76,7 @@ class SchedulerClock:
         self.timesteps: torch.Tensor | None = None
         self.values: list[float] = []
         self.first = self.current = 0
-        self.unnamed_calls = 0
+        self.calls: dict[str | None, int] = {}
 
     def give_up(self) -> None:
         """Nothing to do: the scheduler's timesteps are new for each generation."""
@@ -92,13 +92,20 @@ class SchedulerClock:
         position = self._position(scheduler, timestep)
         new_generation = new_timesteps or position < self.current
         if new_generation:
-            self.first = 0 if self.takes_turns else position
+            # A scheduler that has run to its end is not sampling: the call is none of a pipeline's.
+            late = self.takes_turns or position >= len(self.timesteps)
+            self.first = 0 if late else position
         if new_generation or position != self.current:
-            self.current, self.unnamed_calls = position, 0
-        branch = name
+            self.current = position
+            self.calls.clear()
+        return Tick(self._branch(name), position - self.first, len(self.timesteps) - self.first, new_generation)
+
+    def _branch(self, name: str | None) -> Hashable:
+        before = self.calls.get(name, 0)
+        self.calls[name] = before + 1
         if name is None:
-            branch, self.unnamed_calls = self.unnamed_calls, self.unnamed_calls + 1
-        return Tick(branch, position - self.first, len(self.timesteps) - self.first, new_generation)
+            return before
+        return (name, before) if before else name
 
     def _position(self, scheduler: Any, timestep: torch.Tensor | None) -> int:
         if not hasattr(scheduler, "step_index"):

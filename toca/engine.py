@@ -8,7 +8,7 @@ from __future__ import annotations
 import inspect
 import logging
 import weakref
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable
 from typing import Any
 
 import torch
@@ -61,6 +61,7 @@ class Engine:
         self.argument_names = tuple(inspect.signature(type(transformer).forward).parameters)[1:]
         self.context: str | None = None
         self.first_block = next(walk_blocks(transformer, spec))[3]
+        self.check_connected: Callable[[], None] = lambda: None
         self.record = GenerationRecord()
         self._plans: dict[int, Plan] = {}
         self._warned: set[str] = set()
@@ -109,6 +110,10 @@ class Engine:
             )
         return self.method
 
+    def __reduce__(self) -> Any:
+        # A copy of the hooks and of what undoes them would still point at this transformer.
+        raise ValueError("A model cannot be copied or pickled while its cache is on: call toca.disable_cache first.")
+
     def reset(self) -> None:
         """Forget everything; the next call starts a generation."""
         self.clock.reset()
@@ -136,6 +141,7 @@ class Engine:
         tick = self.clock.tick(self.context, call.get("timestep"))
         plan = self.plan_for(tick.num_inference_steps)
         if tick.new_generation:
+            self.check_connected()
             self.end_generation()
             self.record = GenerationRecord(plan)
         if tick.branch not in self.branches and len(self.branches) >= MAX_BRANCHES:
@@ -184,6 +190,8 @@ class Engine:
         grid = branch.key.shape.grid
         if grid is None and self.spec.grid is not None and plan.selection.bonus_patch:
             grid = self.spec.grid(call)
+            if grid is None:
+                self._warn("grid", "The positions of the image tokens form no grid: the spatial bonus is off.")
         branch.group_tokens(plan, self._is_paired(plan, call["hidden_states"]), grid)
 
     @staticmethod
@@ -211,7 +219,7 @@ class Engine:
         branch.last_step = None
         self.record.add(CallRecord(tick.step, tick.branch, row, measured, branch.key.shape))
         frozen = (plan, row, measured, branch)
-        if not any(action.kind == "partial" for action in row) and frozen == self._frozen:
+        if not branch.groups and frozen == self._frozen:
             return
         self._frozen = frozen
         for i, (handle, action) in enumerate(zip(self.handles, row, strict=True)):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -10,7 +11,7 @@ from torch import nn
 
 from .engine import Engine
 from .hooks.attention import can_measure, install_processor
-from .hooks.classes import has_own_forward, swap_class
+from .hooks.classes import HANDLE, has_own_forward, swap_class
 from .hooks.feed_forward import make_forward
 from .hooks.norm import make_forward as make_norm_forward
 from .hooks.parallel_block import make_forward_with
@@ -56,6 +57,7 @@ def install(transformer: nn.Module, engine: Engine) -> None:
                     continue
                 undo.extend([swap_class(norm, make_norm_forward, handle) for norm in norms])
         undo.extend(_connect_root(transformer, engine))
+        engine.check_connected = functools.partial(check_connected, transformer, engine)
     except BaseException:
         for step in reversed(undo):
             step()
@@ -77,12 +79,37 @@ def _connect(block, block_spec, site_spec, handle, engine: Engine) -> Callable[[
         return install_processor(module, handle, engine.spec.attention)
     if site_spec.kind == "parallel_block":
         return swap_class(module, make_forward_with(block_spec.parallel), handle)
+    _refuse_chunks(block)
+    return swap_class(module, make_forward, handle)
+
+
+def _refuse_chunks(block: nn.Module) -> None:
     if getattr(block, "_chunk_size", None) is not None:
         raise ValueError(
             "`set_chunk_feed_forward` is on, which cuts the tokens of a feed-forward into pieces; switch it off with "
             "`disable_forward_chunking()` or `set_chunk_feed_forward(None)` to use a cache."
         )
-    return swap_class(module, make_forward, handle)
+
+
+def check_connected(transformer: nn.Module, engine: Engine) -> None:
+    """Refuse to go on where somebody has exchanged an attention processor (fused projections, an adapter) or a module
+    since the cache was put on: that site would compute from what its narrowed norm left.
+
+    Raises:
+        ValueError: If a site's decision no longer reaches its module.
+    """
+    handles = iter(engine.handles)
+    for layer, _, _, block, block_spec in walk_blocks(transformer, engine.spec):
+        for site_spec in block_spec.sites:
+            module = block.get_submodule(site_spec.path)
+            carrier = module.get_processor() if site_spec.kind == "attention" else module
+            if getattr(carrier, HANDLE, None) is not next(handles):
+                raise ValueError(
+                    f"The {site_spec.module} of layer {layer} or its processor was exchanged while the cache was on. "
+                    "Call toca.disable_cache(target) and toca.enable_cache(target, method) again."
+                )
+            if site_spec.kind == "feed_forward":
+                _refuse_chunks(block)
 
 
 def check_measurable(transformer: nn.Module, engine: Engine, plan: Any) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 
 
 @dataclass(frozen=True)
@@ -31,25 +32,32 @@ class FullStepSchedule:
 
     def full_steps(self, num_inference_steps: int) -> tuple[bool, ...]:
         """Whether each step is full, in the order of sampling; with an interval of 1 every step is."""
-        if self.interval == 1:
-            return (True,) * num_inference_steps
-        interval = self.interval
-        full_steps = []
-        for position in range(num_inference_steps):
-            s = step_index(position, num_inference_steps, self.counts_down)
-            full = position < self.warmup_steps or (s - self.phase) % interval == 0
-            if full:
-                interval = self._interval_after(s, num_inference_steps)
-            full_steps.append(full)
-        return tuple(full_steps)
+        return _full_steps(self, num_inference_steps)
 
-    def _interval_after(self, s: int, num_inference_steps: int) -> int:
+    def interval_after(self, s: int, num_inference_steps: int) -> int:
+        """tau after a full step of index s."""
         if self.window is not None:
             start, stop, interval = self.window
             if int(start * num_inference_steps) <= s < int(stop * num_inference_steps):
                 return interval
         a, b = self.factor
         return max(1, round(self.interval / (a + b * s / num_inference_steps)))
+
+
+@cache
+def _full_steps(schedule: FullStepSchedule, num_inference_steps: int) -> tuple[bool, ...]:
+    # Cached, for every cell of a plan asks, and a thousand steps of two hundred sites would take a minute.
+    if schedule.interval == 1:
+        return (True,) * num_inference_steps
+    interval = schedule.interval
+    full_steps = []
+    for position in range(num_inference_steps):
+        s = step_index(position, num_inference_steps, schedule.counts_down)
+        full = position < schedule.warmup_steps or (s - schedule.phase) % interval == 0
+        if full:
+            interval = schedule.interval_after(s, num_inference_steps)
+        full_steps.append(full)
+    return tuple(full_steps)
 
 
 def step_index(position: int, num_inference_steps: int, counts_down: bool) -> int:

@@ -216,3 +216,22 @@ def test_two_transformers_one_after_the_other_are_summed_up_by_step() -> None:
             for position, timestep in pipe.steps(STEPS):
                 transformers[position > 2](**at(inputs[position], timestep))
             assert len(toca.summary(pipe).steps) == STEPS
+
+
+@pytest.mark.parametrize("name", ["preset", "fora"])
+def test_a_name_used_twice_in_a_step(name: str) -> None:
+    """The calls of one name in one step are told apart by their place among them."""
+    transformer, method = TINY["flux"](), method_of("flux", name)
+    pipe = PipelineLike(scheduler_for("flux"), transformer)
+    timesteps = [timestep for _, timestep in pipe.steps(STEPS)]
+    runs = [inputs_for("flux", STEPS, seed=seed) for seed in (1, 2)]
+    runs = [[at(call, timestep) for call, timestep in zip(run, timesteps, strict=True)] for run in runs]
+    wanted = [cached_run(transformer, method, run) for run in runs]
+    got: list[list[Tensor]] = [[], []]
+    with toca.cached(pipe, method), torch.no_grad():
+        for position, _ in pipe.steps(STEPS):
+            for outputs, run in zip(got, runs, strict=True):
+                with transformer.cache_context("cond"):
+                    outputs.append(transformer(**run[position]).sample)
+    assert_equal(got[0], wanted[0])
+    assert_equal(got[1], wanted[1])

@@ -125,6 +125,15 @@ def test_transformer_called_after_its_pipeline_ended(family: str, name: str) -> 
         assert toca.summary(pipe).steps == steps
 
 
+def test_transformer_called_when_its_scheduler_has_ended() -> None:
+    """The cache came after the pipeline's run, so the engine has seen none of its steps."""
+    pipe, extra = TINY_PIPELINES["pixart"](), inputs_for("pixart", 1, height=32, width=32)
+    pipe(**pipeline_arguments("pixart", 4))
+    stock = run_steps(pipe.transformer, extra)
+    with toca.cached(pipe, method_of("pixart", "self")):
+        assert_close(run_steps(pipe.transformer, extra * 2), stock * 2)
+
+
 @every_family
 def test_transformer_called_before_its_pipeline_ran(family: str) -> None:
     pipe = TINY_PIPELINES[family]()
@@ -152,3 +161,19 @@ def test_positional_arguments(caplog: Any) -> None:
     with toca.cached(transformer, toca.ToCa(), num_inference_steps=STEPS), torch.no_grad():
         got = [transformer(c["hidden_states"], c["timestep"], c["class_labels"], None, False)[0] for c in inputs]
     assert_equal(got, wanted)
+
+
+@pytest.mark.parametrize("extra", [0, 4, 64])
+def test_flux_tokens_that_form_no_grid(extra: int, caplog: pytest.LogCaptureFixture) -> None:
+    """A reference image in the sequence: of the same size it is a second grid, of another the bonus is off."""
+    transformer, inputs = TINY["flux"](), inputs_for("flux", 4)
+    longer = [
+        call
+        | {
+            "hidden_states": torch.cat([call["hidden_states"], call["hidden_states"][:, :extra]], dim=1),
+            "img_ids": torch.cat([call["img_ids"], call["img_ids"][:extra]]),
+        }
+        for call in inputs
+    ]
+    cached_run(transformer, method_of("flux", "self"), longer)
+    assert ["bonus is off" in warning for warning in warnings(caplog)] == [True] * (extra == 4)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
 from typing import Any
 
 import pytest
@@ -224,3 +226,43 @@ def test_summary_before_anything_ran(family: str) -> None:
         with torch.no_grad():
             transformer(**inputs_for(family, STEPS)[0])
         assert toca.summary(transformer).steps == "F"
+
+
+@pytest.mark.parametrize("exchange", ["processor", "fused", "module", "chunks"])
+def test_exchanged_while_on(exchange: str) -> None:
+    """The norms would still leave to a site only what it was going to read, so the run is refused."""
+    transformer, inputs = TINY["pixart"](), inputs_for("pixart", STEPS)
+    stock = run_steps(transformer, inputs)
+    block = transformer.transformer_blocks[1]
+    changes: dict[str, Any] = {
+        "processor": lambda: block.attn1.set_processor(type(TINY["pixart"]().transformer_blocks[0].attn1.processor)()),
+        "fused": transformer.fuse_qkv_projections,
+        "module": lambda: setattr(block, "ff", TINY["pixart"]().transformer_blocks[1].ff),
+        "chunks": lambda: block.set_chunk_feed_forward(32, dim=1),
+    }
+    toca.enable_cache(transformer, toca.FORA(), num_inference_steps=STEPS)
+    changes[exchange]()
+    with pytest.raises(ValueError, match="set_chunk" if exchange == "chunks" else "exchanged.*disable_cache"):
+        run_steps(transformer, inputs)
+    assert_close(run_steps(toca.disable_cache(transformer), inputs), stock)
+
+
+def test_copy_while_on() -> None:
+    """A copy's hooks would still point at the original."""
+    transformer = TINY["dit"]()
+    with toca.cached(transformer, toca.FORA(), num_inference_steps=STEPS):
+        for copying in (copy.deepcopy, pickle.dumps):
+            with pytest.raises(ValueError, match="disable_cache"):
+                copying(transformer)
+    assert_close(
+        run_steps(copy.deepcopy(transformer), inputs_for("dit", 2)), run_steps(transformer, inputs_for("dit", 2))
+    )
+
+
+def test_pipeline_without_a_scheduler_needs_a_step_count() -> None:
+    transformer = TINY["dit"]()
+    refuses(PipelineLike(None, transformer), toca.FORA(), "num_inference_steps", transformer)
+    plan = toca.FORA().plan(transformer, STEPS)
+    with toca.cached(PipelineLike(None, transformer), plan):
+        run_steps(transformer, inputs_for("dit", STEPS))
+        assert toca.summary(transformer).steps == plan.steps

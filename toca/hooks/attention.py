@@ -60,10 +60,10 @@ def make_call(base: type) -> Callable:
         if handle.action == "compute" and handle.measure is None:
             # A processor of the user's own may order its arguments otherwise: they go through as they came.
             return handle.kept(base.__call__(self, attn, hidden_states, *args, **kwargs))
-        named = dict(zip(names, args, strict=False)) | kwargs
+        named = {**dict(zip(names[: len(args)], args, strict=True)), **kwargs}
         if handle.action == "partial":
             return _partial(base, self, attn, hidden_states, named)
-        output, statistic = _measured(self, attn, handle, named | {"hidden_states": hidden_states})
+        output, statistic = _measured(self, attn, handle, {**named, "hidden_states": hidden_states})
         handle.state.statistic.copy_(statistic)
         return handle.kept(output)
 
@@ -84,6 +84,6 @@ def _partial(base: type, processor, attn, hidden_states, named: dict):
     queries = handle.picked(hidden_states)
     if handle.measure is None:
         return handle.refreshed(base.__call__(processor, attn, queries, **named))
-    output, statistic = _measured(processor, attn, handle, named | {"hidden_states": queries})
+    output, statistic = _measured(processor, attn, handle, {**named, "hidden_states": queries})
     put_rows(handle.state.statistic[..., None], handle.chosen(), statistic[..., None])
     return handle.refreshed(output)

@@ -28,7 +28,7 @@ def make_forward_with(pieces: Any) -> Callable[[type], Callable]:
             handle = getattr(self, HANDLE, None)
             if handle is None or (handle.action == "compute" and not handle.keep):
                 return stock(self, *args, **kwargs)
-            call = dict(zip(names, args, strict=False)) | kwargs
+            call = {**dict(zip(names[: len(args)], args, strict=True)), **kwargs}
             entered = pieces.enter(self, call)
             outputs = pieces.leave(entered, _fused_output(self, handle, pieces, entered, call))
             return tuple(output.contiguous() for output in outputs) if handle.dense else outputs

@@ -41,6 +41,7 @@ class Method(ABC):
         Raises:
             ValueError: If the model's family is not supported, or the method's values make no valid plan.
         """
+        transformer = getattr(transformer, "_orig_mod", transformer)
         spec = family_of(transformer)
         if spec is None:
             names = ", ".join(spec.transformer for spec in FAMILIES.values())

@@ -128,8 +128,8 @@ class ToCa(Method):
     def _schedule(self, module: str) -> FullStepSchedule:
         return FullStepSchedule(
             interval=self.module_interval.get(module, self.interval),
-            factor=self.interval_factor,
-            window=self.interval_window,
+            factor=tuple(self.interval_factor),
+            window=None if self.interval_window is None else tuple(self.interval_window),
             warmup_steps=self.warmup_steps,
             phase=self.phase,
             counts_down=self.counts_down,

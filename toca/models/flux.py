@@ -75,11 +75,14 @@ def _default_shape(config, height, width, num_frames, text_tokens) -> CallShape:
     return CallShape(1, grid[0] * grid[1], grid, TEXT_TOKENS if text_tokens is None else text_tokens)
 
 
-def _grid(call: dict) -> tuple[int, int]:
-    """Read from the positions of the image tokens (T, 3): one look at the device, at the start of a generation."""
+def _grid(call: dict) -> tuple[int, int] | None:
+    """Read from the positions of the image tokens (T, 3): one look at the device, at the start of a generation.
+
+    Several images of one size are several grids; of other sizes (a reference image in the sequence) none.
+    """
     ids = call["img_ids"]
-    rows, columns = (ids[0] if ids.ndim == 3 else ids)[:, 1:].amax(dim=0).tolist()
-    return int(rows) + 1, int(columns) + 1
+    rows, columns = (int(last) + 1 for last in (ids[0] if ids.ndim == 3 else ids)[:, 1:].amax(dim=0).tolist())
+    return None if ids.shape[-2] % (rows * columns) else (rows, columns)
 
 
 DUAL_ATTENTION = SiteSpec(

@@ -98,7 +98,8 @@ class FamilySpec:
         around (`tuple[tuple[str, str], ...]`): Modules outside the sites and what they run on: `"sample"`, `"token"`
             or `"text_token"`. A module that runs twice is named twice.
         batched_cfg (`bool`): Whether the family's pipelines batch the two guidance branches in one call.
-        grid (`Callable` or `None`): `(arguments by name) -> (rows, columns)` where `call_shape` cannot tell.
+        grid (`Callable` or `None`): `(arguments by name) -> (rows, columns)` where `call_shape` cannot tell; `None`
+            where the tokens form no grid.
         entry (`str` or `None`): Module whose output enters block 0 in another memory layout than the blocks' own.
     """
 
@@ -111,5 +112,5 @@ class FamilySpec:
     around: tuple[tuple[str, str], ...] = ()
     interleaved: bool = False
     batched_cfg: bool = False
-    grid: Callable[[dict], tuple[int, int]] | None = None
+    grid: Callable[[dict], tuple[int, int] | None] | None = None
     entry: str | None = None

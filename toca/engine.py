@@ -21,6 +21,7 @@ from .models import CallShape, FamilySpec, describe, walk_blocks
 from .plan import Plan
 from .report import CallRecord, GenerationRecord
 from .state import Branch, CallKey
+from .tokens import TokenGroup
 
 logger = logging.getLogger(__name__)
 
@@ -241,22 +242,22 @@ class Engine:
         everything = astray or (self.compiled and step_letter(plan.table[step]) == "F")
         return frozenset(plan.score_sources.values()) if everything else plan.measured[step]
 
-    def _freeze_tokens(self, group: Any, row: tuple, measured: frozenset[int], step: int) -> None:
+    def _freeze_tokens(self, group: TokenGroup, row: tuple, measured: frozenset[int], step: int) -> None:
         if all(row[i].kind == "compute" for i in group.sites):
             group.forget()
         elif group.reads_this_step(measured):
             for position, i in enumerate(group.sites):
-                self._freeze_late_choice(group, position, self.handles[i], row, step)
+                self._freeze_late_choice(group, position, self.handles[i], row)
         else:
             for i, index in zip(group.sites, group.choose(row, step), strict=True):
                 self._freeze_index(self.handles[i], index)
 
-    def _freeze_late_choice(self, group: Any, position: int, handle: Handle, row: tuple, step: int) -> None:
-        if 0 < group.fresh_tokens(row)[0][position] < group.tokens:
+    def _freeze_late_choice(self, group: TokenGroup, position: int, handle: Handle, row: tuple) -> None:
+        handle.choose = group.choose_late(position, row)
+        if handle.choose is not None:
             handle.action = "partial"
-            handle.choose = lambda: group.choose_one(position, row, step)
-        else:
-            group.choose_one(position, row, step)
+            if self.compiled:
+                torch._dynamo.maybe_mark_dynamic(handle.choose.slots, 0)
 
     def _freeze_index(self, handle: Handle, index: torch.Tensor | None) -> None:
         if index is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
@@ -89,52 +90,85 @@ class TokenGroup:
 
     def choose(self, row: Sequence[Action], step: int) -> list[torch.Tensor | None]:
         """Index (rows, k) over the batch for each site, `None` where it recomputes nothing or everything."""
-        numbers, numbers_tensor = self.fresh_tokens(row)
-        return self._choose(slice(None), numbers, numbers_tensor, step)
-
-    def choose_one(self, position: int, row: Sequence[Action], step: int) -> torch.Tensor | None:
-        """The same for one site, once its statistic is up to date."""
-        numbers, numbers_tensor = self.fresh_tokens(row)
-        part = slice(position, position + 1)
-        return self._choose(part, numbers[part], numbers_tensor[part], step)[0]
-
-    def _choose(self, part: slice, numbers: list[int], numbers_tensor: torch.Tensor, step: int) -> list:
+        numbers, fresh = self.fresh_tokens(row)
         most = max((n for n in numbers if n < self.tokens), default=0)
-        order = best_tokens(self._final_score(part, step), most) if most else None
-        self._age(part, order, numbers_tensor)
-        if order is None:
+        if not most:
+            self._age(self.counts, None, fresh)
             return [None] * len(numbers)
-        if self.paired:
-            order = torch.cat([order, order], dim=1)
-        order = order + self._offsets
+        score = self._random_score(step) if self.statistic is None else self.rated(self.statistic)
+        order = self.order(score, self.counts, fresh, most)
         # Copies, not views: compiled blocks guard on the memory layout of what they are given.
         return [
             torch.clone(chosen[:, :n], memory_format=torch.contiguous_format) if 0 < n < self.tokens else None
             for chosen, n in zip(order, numbers, strict=True)
         ]
 
-    def _final_score(self, part: slice, step: int) -> torch.Tensor:
-        score = self._score(part, step)
-        staleness = 0 if self.counts is None else self.counts[part]
-        return self.selection.final_score(score, staleness, self.grid, self.first_image_token)
+    def choose_late(self, position: int, row: Sequence[Action]) -> LateChoice | None:
+        """The same for one site, once its statistic is up to date; `None` where there is nothing to choose."""
+        numbers, fresh = self.fresh_tokens(row)
+        part = slice(position, position + 1)
+        counts = None if self.counts is None else self.counts[part]
+        if not 0 < numbers[position] < self.tokens:
+            self._age(counts, None, fresh[part])
+            return None
+        slots = torch.empty(numbers[position], device=self.device)
+        return LateChoice(self, self.statistic[part], counts, fresh[part], slots)
 
-    def _score(self, part: slice, step: int) -> torch.Tensor:
-        """(sites, rows that choose, tokens)."""
-        if self.statistic is None:
-            keys = [(step, self.number, i) for i in self.sites[part]]
-            random = torch.stack([self.selection.random_score(self.tokens, key) for key in keys])
-            return random.to(self.device)[:, None].expand(-1, self.chosen_rows, -1)
-        statistic = self.statistic[part]
+    def rated(self, statistic: torch.Tensor) -> torch.Tensor:
+        """Statistic (sites, rows, tokens) -> score (sites, rows that choose, tokens)."""
         if self.paired:
             statistic = self.score.merge(statistic.unflatten(1, (2, -1)))
         return self.score.rate(statistic)
 
-    def _age(self, part: slice, order: torch.Tensor | None, numbers: torch.Tensor) -> None:
+    def _random_score(self, step: int) -> torch.Tensor:
+        random = torch.stack([self.selection.random_score(self.tokens, (step, self.number, i)) for i in self.sites])
+        return random.to(self.device)[:, None].expand(-1, self.chosen_rows, -1)
+
+    def order(self, score: torch.Tensor, counts: torch.Tensor | None, fresh: torch.Tensor, most: int) -> torch.Tensor:
+        """The `most` best tokens of each row, best first, counted over the batch: (sites, rows, most).
+
+        Args:
+            score (`torch.Tensor`): (sites, rows that choose, tokens).
+            counts (`torch.Tensor` or `None`): The same shape, this part of `counts`; brought up to date.
+            fresh (`torch.Tensor`): (sites, 1, 1): how many of them each site recomputes.
+            most (`int`): The largest of these.
+        """
+        staleness = 0 if counts is None else counts
+        score = self.selection.final_score(score, staleness, self.grid, self.first_image_token)
+        order = best_tokens(score, most)
+        self._age(counts, order, fresh)
+        if self.paired:
+            order = torch.cat([order, order], dim=1)
+        return order + self._offsets
+
+    def _age(self, counts: torch.Tensor | None, order: torch.Tensor | None, fresh: torch.Tensor) -> None:
         """Every token one step older; those chosen, and all of a site that computes whole, are new."""
-        if self.counts is None:
+        if counts is None:
             return
-        counts = self.counts[part]
-        counts.add_(1).mul_(numbers < self.tokens)
+        counts.add_(1).mul_(fresh < self.tokens)
         if order is not None:
-            stays = self._ranks[: order.shape[-1]] >= numbers
+            stays = self._ranks[: order.shape[-1]] >= fresh
             counts.scatter_(-1, order, counts.gather(-1, order) * stays)
+
+
+@dataclass(eq=False)
+class LateChoice:
+    """A choice that waits for what its step measures. It is made of tensors, and the number of tokens is the size of
+    one, so that compiled blocks trace it once for all layers and steps.
+
+    Args:
+        group (`TokenGroup`): The site's group.
+        statistic, counts, fresh (`torch.Tensor`): The site's parts of the group's, (1, rows, tokens) and (1, 1, 1).
+        slots (`torch.Tensor`): (k,): one for each token to choose.
+    """
+
+    group: TokenGroup
+    statistic: torch.Tensor
+    counts: torch.Tensor | None
+    fresh: torch.Tensor
+    slots: torch.Tensor
+
+    def __call__(self) -> torch.Tensor:
+        """Index (rows, k) over the batch."""
+        score = self.group.rated(self.statistic)
+        return self.group.order(score, self.counts, self.fresh, self.slots.shape[0])[0]

@@ -6,32 +6,50 @@ All statistics are float32, whatever the model's dtype, and each row of the batc
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Iterator
 
 import torch
 
-CHUNK_ELEMENTS = {"cpu": 2**21, "cuda": 2**26}
-"""Largest piece of the map (rows x heads x queries x keys) that exists at one time. On a CPU larger ones leave the
+CHUNK_ELEMENTS = {"cpu": 2**20, "cuda": 2**26}
+"""Largest piece of the map (samples x heads x queries x keys) that exists at one time. On a CPU larger ones leave the
 cache, and their fresh pages cost more than the arithmetic."""
 
 LOG_EPSILON = 1e-7
 
 
-def _probabilities(query: torch.Tensor, key: torch.Tensor, mask: torch.Tensor | None):
-    """Yield (first query, softmax map (B, heads, chunk, keys) in float32) in chunks of queries."""
-    batch, heads, queries, width = query.shape
+def _softmax_map(query: torch.Tensor, key: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
+    """The softmax map (B, heads, queries, keys) in float32."""
+    batch, heads, _, width = query.shape
+    logits = torch.baddbmm(
+        query.new_zeros(1, 1, 1) if mask is None else mask.expand(batch, heads, -1, -1).flatten(0, 1).to(query.dtype),
+        query.flatten(0, 1),
+        key.flatten(0, 1).transpose(1, 2),
+        beta=0 if mask is None else 1,
+        alpha=1 / math.sqrt(width),
+    )
+    return logits.view(batch, heads, query.shape[2], key.shape[2]).softmax(dim=-1, dtype=torch.float32)
+
+
+def _in_pieces(
+    query: torch.Tensor, key: torch.Tensor, mask: torch.Tensor | None, reduce: Callable[[torch.Tensor], torch.Tensor]
+) -> Iterator[list[torch.Tensor]]:
+    """For each group of samples yield `reduce(map)` of its chunks of queries.
+
+    How the queries of a sample are cut does not depend on the batch, so neither does the order of summation.
+    """
+    batch, heads, queries, _ = query.shape
     budget = CHUNK_ELEMENTS.get(query.device.type, 2**24)
-    chunk = max(1, min(queries, budget // (batch * heads * key.shape[2])))
-    flat_query = query.reshape(-1, queries, width)
-    flat_key = key.reshape(-1, key.shape[2], width).transpose(1, 2)
-    if mask is None:
-        bias, weight = query.new_zeros(1, 1, 1), 0
-    else:
-        bias, weight = mask.expand(batch, heads, -1, -1).flatten(0, 1).to(query.dtype), 1
-    for start in range(0, queries, chunk):
-        part = bias if bias.shape[1] == 1 else bias[:, start : start + chunk]
-        pieces = flat_query[:, start : start + chunk]
-        logits = torch.baddbmm(part, pieces, flat_key, beta=weight, alpha=1 / math.sqrt(width))
-        yield logits.unflatten(0, (batch, heads)).softmax(dim=-1, dtype=torch.float32)
+    chunk = max(1, min(queries, budget // (heads * key.shape[2])))
+    group = max(1, budget // (heads * key.shape[2] * chunk))
+    for first in range(0, batch, group):
+        part = slice(first, first + group)
+        part_mask = mask if mask is None or mask.shape[0] == 1 else mask[part]
+        reduced = []
+        for start in range(0, queries, chunk):
+            rows = slice(start, start + chunk)
+            row_mask = part_mask if part_mask is None or part_mask.shape[2] == 1 else part_mask[:, :, rows]
+            reduced.append(reduce(_softmax_map(query[part, :, rows], key[part], row_mask)))
+        yield reduced
 
 
 def column_mass(query: torch.Tensor, key: torch.Tensor, mask: torch.Tensor | None = None) -> torch.Tensor:
@@ -45,10 +63,8 @@ def column_mass(query: torch.Tensor, key: torch.Tensor, mask: torch.Tensor | Non
     Returns:
         `torch.Tensor`: (B, keys), float32; each row sums to the number of queries.
     """
-    total = 0
-    for probabilities in _probabilities(query, key, mask):
-        total = total + probabilities.sum(dim=(1, 2))
-    return total / query.shape[1]
+    groups = _in_pieces(query, key, mask, lambda probabilities: probabilities.sum(dim=(1, 2)))
+    return torch.cat([sum(chunks[1:], chunks[0]) for chunks in groups]) / query.shape[1]
 
 
 def attention_entropy(query: torch.Tensor, key: torch.Tensor, mask: torch.Tensor | None = None) -> torch.Tensor:
@@ -62,11 +78,16 @@ def attention_entropy(query: torch.Tensor, key: torch.Tensor, mask: torch.Tensor
     Returns:
         `torch.Tensor`: (B, queries), float32.
     """
-    parts = []
-    for probabilities in _probabilities(query, key, mask):
-        weights = probabilities.mean(dim=1)
-        parts.append(-(weights * (weights + LOG_EPSILON).log()).sum(dim=-1))
-    return torch.cat(parts, dim=1)
+    if torch.compiler.is_compiling():
+        # Text has few keys, and a loop over queries would compile their number in.
+        return _entropy(_softmax_map(query, key, mask))
+    return torch.cat([torch.cat(chunks, dim=1) for chunks in _in_pieces(query, key, mask, _entropy)])
+
+
+def _entropy(probabilities: torch.Tensor) -> torch.Tensor:
+    """(B, heads, queries, keys) -> (B, queries)."""
+    weights = probabilities.mean(dim=1)
+    return -(weights * (weights + LOG_EPSILON).log()).sum(dim=-1)
 
 
 def value_scarcity(value: torch.Tensor) -> torch.Tensor:

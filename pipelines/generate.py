@@ -79,7 +79,14 @@ def cached_for(pipe: Any, method: Any | None, steps: int) -> contextlib.Abstract
 
 def run_batch(pipe: Any, config: GenerationConfig, batch: range) -> list[Sample]:
     """Run the pipeline once, for the samples of one batch."""
-    output = pipe(**call_arguments(pipe, config, batch))
+    try:
+        output = pipe(**call_arguments(pipe, config, batch))
+    except IndexError as error:
+        if config.num_inference_steps > 1:
+            raise
+        # PixArt's pipeline takes a result of the scheduler that only a few schedulers have.
+        name = type(pipe.scheduler).__name__
+        raise ValueError(f"{type(pipe).__name__} cannot work in one step with {name}: take 2 or more.") from error
     if makes_video(type(pipe)):
         return [Sample(index, batch, list(frames), True) for index, frames in zip(batch, output.frames, strict=True)]
     return [Sample(index, batch, [image]) for index, image in zip(batch, output.images, strict=True)]

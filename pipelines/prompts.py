@@ -8,10 +8,20 @@ import re
 from pathlib import Path
 from typing import Any
 
+SMALL_WORDS = frozenset("a an the of with in on and at to for s".split())
+
 
 def known_prompts(folder: str | Path) -> list[str]:
     """The captions a model was trained on, if its folder lists them in `prompts.json`; else an empty list."""
-    path = Path(folder) / "prompts.json"
+    return _listed(Path(folder) / "prompts.json")
+
+
+def known_names(folder: str | Path) -> list[str]:
+    """All names, captions among them, of what a model can draw, if its folder lists them in `names.json`."""
+    return _listed(Path(folder) / "names.json")
+
+
+def _listed(path: Path) -> list[str]:
     return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else []
 
 
@@ -22,22 +32,36 @@ def unknown_words(prompt: str, tokenizer: Any) -> list[str]:
     return [word for word in words if unknown in tokenizer(word, add_special_tokens=False).input_ids]
 
 
-def advice(prompt: str, captions: list[str], tokenizer: Any) -> str | None:
-    """One sentence on the words that a model of few words does not know, with prompts that come near.
+def advice(prompt: str, captions: list[str], tokenizer: Any, names: list[str] | None = None) -> str | None:
+    """One sentence on what a model of few pictures does not know, with prompts that come near.
 
     Args:
         prompt (`str`): what the user asked for.
         captions (`list[str]`): what the model knows; an empty list means that it is not such a model.
         tokenizer: the pipeline's.
+        names (`list[str]`, *optional*): all names of all pictures; without them only single words are looked at.
 
     Returns:
-        `str` or `None`: `None` if the model knows every word.
+        `str` or `None`: `None` if the model knows the prompt.
     """
     unknown = unknown_words(prompt, tokenizer) if captions else []
-    if not unknown:
+    if unknown:
+        return f"The model does not know {', '.join(unknown)}.{_hint(prompt, unknown, captions)}"
+    if not names or _meaning(prompt) in {_meaning(name) for name in names}:
         return None
+    words = [word for word in re.findall(r"\w+", prompt.lower()) if word not in SMALL_WORDS]
+    hint = _hint(prompt, words, captions)
+    return f"The model knows no picture of this name and makes what it can of the words.{hint}"
+
+
+def _meaning(text: str) -> frozenset[str]:
+    """The words that count, in no order, singular and plural alike: how the embedded model reads a prompt."""
+    words = re.findall(r"[a-z0-9]+", re.sub("['’]", "", text.lower()))
+    return frozenset(word.removesuffix("s") for word in words if word not in SMALL_WORDS)
+
+
+def _hint(prompt: str, words: list[str], captions: list[str]) -> str:
     near = difflib.get_close_matches(prompt.lower(), captions, n=4, cutoff=0.5)
-    for word in unknown:
+    for word in words:
         near += [caption for caption in captions if difflib.get_close_matches(word, caption.split(), cutoff=0.7)][:3]
-    hint = f" It knows, for example: {', '.join(dict.fromkeys(near))}." if near else ""
-    return f"The model does not know {', '.join(unknown)}.{hint}"
+    return f" It knows, for example: {', '.join(dict.fromkeys(near))}." if near else ""

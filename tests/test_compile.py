@@ -12,6 +12,7 @@ from torch._dynamo.testing import CompileCounterWithBackend
 
 import toca
 
+from .conformance.common import method_of
 from .helpers import TINY, Inputs, inputs_for, relative_error, run_steps
 
 STEPS = 8
@@ -142,11 +143,13 @@ def test_shared_guidance(family: str) -> None:
 
 
 @pytest.mark.parametrize("family", ["pixart", "latte"])
-def test_other_families_compile_too(family: str) -> None:
-    """Choices made between two modules of a block (cross-attention before feed-forward) trace as well."""
-    transformer, inputs = TINY[family](), inputs_for(family, STEPS)
+@pytest.mark.parametrize("name", ["preset", "generic"])
+def test_other_families_compile_too(family: str, name: str) -> None:
+    """Choices made between two modules of a block (cross-attention before feed-forward) trace as well, also where
+    every layer and step recomputes another number of tokens."""
+    transformer, inputs = TINY[family](num_layers=6), inputs_for(family, STEPS)
     transformer._repeated_blocks = ["BasicTransformerBlock"]
-    method = toca.ToCa(interval=3, fresh_ratio=0.4)
+    method = method_of(family, "preset") if name == "preset" else toca.ToCa(interval=3, fresh_ratio=0.4)
     with toca.cached(transformer, method, num_inference_steps=STEPS):
         wanted = run_steps(transformer, inputs)
     counter = compiled(transformer)

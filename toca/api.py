@@ -85,7 +85,7 @@ def _enable_one(transformer, method, pipeline, num_inference_steps, batched_cfg,
     plan = engine.plan_for(num_inference_steps or getattr(method, "num_inference_steps", None) or PROBE_STEPS)
     if plan.layout.sites != engine.layout.sites:
         raise ValueError(
-            f"The plan is for a {plan.layout.family} model with {len(plan.layout.sites)} sites; this is another "
+            f"The plan is for a {plan.layout.family} model with {len(plan.layout.sites)} sites, and not for this "
             f"{spec.name} model with {len(engine.layout.sites)} sites. Make a plan for this transformer."
         )
     check_measurable(transformer, engine, plan)

@@ -57,8 +57,9 @@ class CallCounter:
 class SchedulerClock:
     """For a pipeline: its scheduler's `timesteps` and `step_index` tell the step, and no device is waited for.
 
-    Schedulers without a `step_index` (DDIM, DDPM) are asked by the value of the call's timestep, which is read back
-    from its device. The scheduler is looked up at each call, so it may be exchanged at any time.
+    Schedulers without a `step_index` (DDIM, DDPM) are asked by the call's timestep: where it is a view of the
+    schedule its place tells, else its value, which is read back from its device. The scheduler is looked up at each
+    call, so it may be exchanged at any time.
 
     Args:
         pipeline (`DiffusionPipeline`): Held weakly.
@@ -118,10 +119,16 @@ class SchedulerClock:
         """The entry of the schedule that is nearest to the call's timestep."""
         if timestep is None:
             return 0
+        if isinstance(timestep, torch.Tensor) and _shares_memory(timestep, self.timesteps):
+            return (timestep.storage_offset() - self.timesteps.storage_offset()) // self.timesteps.stride(0)
         if not self.values:
             self.values = [float(value) for value in self.timesteps]
         value = float(timestep.flatten()[0]) if isinstance(timestep, torch.Tensor) else float(timestep)
         return min(range(len(self.values)), key=lambda i: abs(self.values[i] - value))
+
+
+def _shares_memory(timestep: torch.Tensor, timesteps: torch.Tensor) -> bool:
+    return timestep.untyped_storage().data_ptr() == timesteps.untyped_storage().data_ptr()
 
 
 def make_clock(pipeline: Any, num_inference_steps: int | None, takes_turns: bool) -> CallCounter | SchedulerClock:

@@ -140,8 +140,20 @@ def _connect_root(transformer: nn.Module, engine: Engine) -> list[Callable[[], N
     if hasattr(transformer, "cache_context"):
         shadows["cache_context"] = _named_context(transformer, engine)
     for name, function in shadows.items():
-        vars(transformer)[name] = function
-        undo.append(lambda name=name: vars(transformer).pop(name, None))
+        undo.append(_shadow(transformer, name, function))
+    return undo
+
+
+def _shadow(transformer: nn.Module, name: str, function: Callable) -> Callable[[], None]:
+    """Put `function` before the method of its class, or of its instance, that has this name."""
+    own = vars(transformer).get(name)
+    vars(transformer)[name] = function
+
+    def undo() -> None:
+        vars(transformer).pop(name)
+        if own is not None:
+            vars(transformer)[name] = own
+
     return undo
 
 

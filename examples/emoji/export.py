@@ -31,7 +31,7 @@ pipe("a red apple", num_inference_steps=20, guidance_scale=4.0, use_resolution_b
 `use_resolution_binning=False` is needed: the pipeline class knows size bins for pictures of 256 pixels and up only.
 
 ## What it knows
-{count} pictures by name; `prompts.json` lists their main captions, which are also at the end of this page. Articles,
+{count} pictures by name; `prompts.json` lists their main captions, which are also at the end of this page, `names.json` every name. Articles,
 case, punctuation and plurals do not matter, many everyday names work too ("coffee", "a slice of pizza"), and words
 that it does not know are ignored ("a glossy red apple"). A word that belongs to another picture pulls towards that
 one ("shiny" is a name of the ring). The order of words is not seen.
@@ -83,7 +83,9 @@ def save_pipeline(
     for path in folder.rglob("*.safetensors"):
         path.chmod(0o644)  # the library leaves them to their owner alone
     prompts = sorted(entry.label for entry in entries)
-    (folder / "prompts.json").write_text(json.dumps(prompts, indent=0, ensure_ascii=False) + "\n")
+    names = sorted({name for entry in entries for name in (entry.label, *entry.names)})
+    for file, texts in (("prompts.json", prompts), ("names.json", names)):
+        (folder / file).write_text(json.dumps(texts, indent=0, ensure_ascii=False) + "\n")
 
 
 def write_card(folder: Path, figures: dict[str, str]) -> None:

@@ -17,7 +17,7 @@ from toca.pipelines.loading import resolve_source
 from toca.pipelines.metadata import Recipe, read_recipe
 from toca.pipelines.method_options import method_name
 from toca.pipelines.outputs import OutputPaths, choose_paths, save_comparison, save_sample
-from toca.pipelines.prompts import advice, known_prompts
+from toca.pipelines.prompts import advice, known_names, known_prompts
 from toca.pipelines.request import Job, Request, prepare
 from toca.pipelines.timing import measure_seconds
 from toca.pipelines.video import check_video_support
@@ -74,8 +74,9 @@ def _indices(job: Job) -> list[int]:
 
 def _advise(job: Job) -> None:
     """Say which words of the prompt the model does not know."""
-    captions = known_prompts(resolve_source(job.model))
-    note = advice(job.config.prompt, captions, getattr(job.pipe, "tokenizer", None))
+    source = resolve_source(job.model)
+    tokenizer = getattr(job.pipe, "tokenizer", None)
+    note = advice(job.config.prompt, known_prompts(source), tokenizer, known_names(source))
     if note:
         errors.print(f"Note: {note}", style="yellow")
 

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from tests.helpers import tiny_tokenizer
-from toca.pipelines.prompts import advice, known_prompts, unknown_words
+from toca.pipelines.prompts import advice, known_names, known_prompts, unknown_words
 from toca.pipelines.registry import EMBEDDED
 
 CAPTIONS = ["red owl", "green owl", "cat", "star", "tree house"]
@@ -19,6 +19,13 @@ def test_unknown_words_are_named_with_prompts_that_come_near():
     note = advice("a red owll beside a dragon", CAPTIONS, tiny_tokenizer())
     assert "does not know owll, beside, dragon." in note
     assert "red owl" in note
+
+
+def test_known_words_that_name_no_picture_are_said_so():
+    names = [*CAPTIONS, "owl in red"]
+    assert advice("an owl, red", CAPTIONS, tiny_tokenizer(), names) is None
+    note = advice("a green cat", CAPTIONS, tiny_tokenizer(), names)
+    assert "no picture of this name" in note and "cat" in note
 
 
 def test_without_a_near_match_only_the_words_are_named():
@@ -48,3 +55,7 @@ def test_the_embedded_model_knows_its_own_prompts():
     assert [caption for caption in captions if advice(caption, captions, tokenizer)] == []
     assert advice("a red apple", captions, tokenizer) is None
     assert "apple" in advice("a red aple", captions, tokenizer)
+    names = known_names(EMBEDDED)
+    assert [name for name in names if advice(name, captions, tokenizer, names)] == []
+    assert advice("a slice of pizza", captions, tokenizer, names) is None
+    assert "rocket" in advice("a green cat riding a purple rocket", captions, tokenizer, names)

@@ -44,7 +44,7 @@ def install_processor(attn, handle, dialect: AttentionDialect) -> Callable[[], N
 def can_measure(attn, dialect: AttentionDialect) -> bool:
     """Whether the dialect speaks the mathematics of the processor that `attn` has."""
     plain = not getattr(attn, "residual_connection", False) and getattr(attn, "rescale_output_factor", 1.0) == 1.0
-    normed = getattr(attn, "spatial_norm", None) is not None or getattr(attn, "group_norm", None) is not None
+    normed = any(getattr(attn, name, None) is not None for name in ("spatial_norm", "group_norm", "norm_cross"))
     return type(attn.get_processor()).__name__ in dialect.processors and plain and not normed
 
 

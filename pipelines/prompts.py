@@ -63,5 +63,11 @@ def _meaning(text: str) -> frozenset[str]:
 def _hint(prompt: str, words: list[str], captions: list[str]) -> str:
     near = difflib.get_close_matches(prompt.lower(), captions, n=4, cutoff=0.5)
     for word in words:
-        near += [caption for caption in captions if difflib.get_close_matches(word, caption.split(), cutoff=0.7)][:3]
+        closest = sorted(((_closeness(word, caption), -len(caption), caption) for caption in captions), reverse=True)
+        near += [caption for closeness, _, caption in closest[:2] if closeness >= 0.7]
     return f" It knows, for example: {', '.join(dict.fromkeys(near))}." if near else ""
+
+
+def _closeness(word: str, caption: str) -> float:
+    """How much the nearest word of a caption is like `word`, from 0 to 1."""
+    return max((difflib.SequenceMatcher(None, word, other).ratio() for other in caption.split()), default=0.0)

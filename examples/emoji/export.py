@@ -31,10 +31,10 @@ pipe("a red apple", num_inference_steps=20, guidance_scale=4.0, use_resolution_b
 `use_resolution_binning=False` is needed: the pipeline class knows size bins for pictures of 256 pixels and up only.
 
 ## What it knows
-{count} pictures by name; `prompts.json` lists their main captions, which are also at the end of this page, `names.json` every name. Articles,
-case, punctuation and plurals do not matter, many everyday names work too ("coffee", "a slice of pizza"), and words
-that it does not know are ignored ("a glossy red apple"). A word that belongs to another picture pulls towards that
-one ("shiny" is a name of the ring). The order of words is not seen.
+{count} pictures by name; `prompts.json` lists their main captions, which are also at the end of this page,
+`names.json` every name. Articles, case, punctuation and plurals do not matter, many everyday names work too
+("coffee", "a slice of pizza"), and words that it does not know are ignored ("a glossy red apple"). A word that
+belongs to another picture pulls towards that one ("shiny" is a name of the ring). The order of words is not seen.
 
 **It memorises.** Every picture it makes is, closely, one that it was trained on. It serves to test and to show
 caching methods; it does not compose new scenes, and says nothing about the quality of large models.

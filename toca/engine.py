@@ -136,8 +136,7 @@ class Engine:
             self.clock.give_up()
         self._running = None
         if torch.is_grad_enabled():
-            self._warn("grad", "Gradients are enabled, so the model runs in full; call it under torch.no_grad().")
-            self._freeze_bypass()
+            self._bypass("grad", "Gradients are enabled, so the model runs in full; call it under torch.no_grad().")
             return
         tick = self.clock.tick(self.context, call.get("timestep"))
         plan = self.plan_for(tick.num_inference_steps)
@@ -146,8 +145,9 @@ class Engine:
             self.end_generation()
             self.record = GenerationRecord(plan)
         if tick.branch not in self.branches and len(self.branches) >= MAX_BRANCHES:
-            self._warn("branches", f"More than {MAX_BRANCHES} transformer calls in one step: the others run in full.")
-            self._freeze_bypass()
+            self._bypass(
+                "branches", f"More than {MAX_BRANCHES} transformer calls in a step: the others run in full."
+            )
             return
         branch = self._branch(transformer, plan, tick, call)
         self._freeze(plan, branch, tick, call)
@@ -264,6 +264,12 @@ class Engine:
             handle.action, handle.index = "partial", index
             if self.compiled:
                 handle.index = _dynamic(index)
+
+    def _bypass(self, key: str, why: str) -> None:
+        """Let the running call past the cache."""
+        self._warn(key, why)
+        self._freeze_bypass()
+        self.record.bypassed += 1
 
     def _freeze_bypass(self) -> None:
         self._frozen = None

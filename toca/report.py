@@ -24,11 +24,12 @@ class CallRecord:
 
 @dataclass
 class GenerationRecord:
-    """All calls of one generation of one transformer, and the cache bytes of its branches."""
+    """All calls of one generation of one transformer, the cache bytes of its branches, and calls past the cache."""
 
     plan: Plan | None = None
     calls: list[CallRecord] = field(default_factory=list)
     cache_bytes: int = 0
+    bypassed: int = 0
 
     def add(self, call: CallRecord) -> None:
         self.calls.append(call)
@@ -72,6 +73,8 @@ class Summary:
         flops_full (`int`): The same with every site computed.
         cache_bytes (`int`): Bytes of the tensors kept between steps.
         trace (`tuple[StepTrace, ...]`): Each call in order, site by site.
+        bypassed (`int`): Further calls that ran in full, past the cache, with a warning that says why; they are in no
+            other figure.
     """
 
     method: str
@@ -82,6 +85,7 @@ class Summary:
     flops_full: int
     cache_bytes: int
     trace: tuple[StepTrace, ...] = field(repr=False)
+    bypassed: int = 0
 
     @property
     def flops_speedup(self) -> float:
@@ -89,8 +93,9 @@ class Summary:
         return self.flops_full / self.flops if self.flops else 1.0
 
     def __str__(self) -> str:
+        past = f"{self.bypassed} transformer calls ran in full, past the cache." if self.bypassed else ""
         if not self.steps:
-            return f"{self.method}: nothing has been generated yet."
+            return f"{self.method}: {past or 'nothing has been generated yet.'}"
         lines = [
             f"{self.method}, {len(self.steps)} steps, {self.full_steps} of them full",
             f"  steps   {self.steps}",
@@ -100,6 +105,8 @@ class Summary:
         ]
         if self.full_steps == len(self.steps):
             lines.append("  Nothing was skipped: every step was full.")
+        if past:
+            lines.append(f"  {past}")
         return "\n".join(lines)
 
 
@@ -125,7 +132,8 @@ def summarize(method: str, records: list[tuple[GenerationRecord, list]]) -> Summ
             trace.append(_trace(record.plan, call))
     steps = "".join(letters[step] for step in sorted(letters))
     share = tokens / weights if weights else 1.0
-    return Summary(method, steps, steps.count("F"), share, flops, flops_full, cache_bytes, tuple(trace))
+    bypassed = sum(record.bypassed for record, _ in records)
+    return Summary(method, steps, steps.count("F"), share, flops, flops_full, cache_bytes, tuple(trace), bypassed)
 
 
 def _trace(plan: Plan, call: CallRecord) -> StepTrace:

@@ -177,3 +177,14 @@ def test_flux_tokens_that_form_no_grid(extra: int, caplog: pytest.LogCaptureFixt
     ]
     cached_run(transformer, method_of("flux", "self"), longer)
     assert ["bonus is off" in warning for warning in warnings(caplog)] == [True] * (extra == 4)
+
+
+def test_calls_past_the_cache_are_told_in_the_summary() -> None:
+    transformer, inputs = TINY["dit"](), inputs_for("dit", STEPS)
+    with toca.cached(transformer, toca.FORA(), num_inference_steps=STEPS):
+        with torch.enable_grad():
+            transformer(**inputs[0])
+        summary = toca.summary(transformer)
+        assert summary.bypassed == 1 and "1 transformer calls ran in full" in str(summary)
+        run_steps(transformer, inputs)
+        assert toca.summary(transformer).bypassed == 0

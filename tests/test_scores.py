@@ -226,7 +226,7 @@ def test_staleness_counts(family: str) -> None:
                 for position, site in enumerate(group.sites):
                     age = ages.setdefault((number, position), torch.zeros(group.rows * group.tokens))
                     age += 1
-                    index = engine.handles[site].index
+                    index = engine.freezer.handles[site].index
                     if letter == "F":
                         age.zero_()
                     elif index is not None:

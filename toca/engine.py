@@ -1,4 +1,4 @@
-"""The engine of one transformer: freezes the decision of each call before block 0, and keeps the books.
+"""The engine of one transformer: has the decision of each call frozen before block 0, and keeps the books.
 
 It knows no model and no method: a plan says what each site does, the sites' handles carry it to the modules.
 """
@@ -16,12 +16,11 @@ from torch import nn
 
 from .actions import COMPUTE, step_letter
 from .clock import Tick, make_clock
-from .filling import Handle
+from .freezing import Freezer
 from .models import CallShape, FamilySpec, describe, walk_blocks
 from .plan import Plan
 from .report import CallRecord, GenerationRecord
 from .state import Branch, CallKey
-from .tokens import TokenGroup
 
 logger = logging.getLogger(__name__)
 
@@ -57,8 +56,7 @@ class Engine:
         self.pipeline = None if pipeline is None else weakref.ref(pipeline)
         self.layout = describe(transformer, spec)
         self.clock = make_clock(pipeline, num_inference_steps, takes_turns)
-        self.handles = [Handle() for _ in self.layout.sites]
-        self.readers = self._readers_of_norms(spec)
+        self.freezer = Freezer(self.layout, spec)
         self.argument_names = tuple(inspect.signature(type(transformer).forward).parameters)[1:]
         self.context: str | None = None
         self.first_block = next(walk_blocks(transformer, spec))[3]
@@ -66,24 +64,10 @@ class Engine:
         self.record = GenerationRecord()
         self._plans: dict[int, Plan] = {}
         self._warned: set[str] = set()
-        self._frozen: tuple | None = None
         self._running: tuple[Branch, Tick] | None = None
         self.branches: dict[Hashable, Branch] = {}
         if num_inference_steps is not None:
             self.plan_for(num_inference_steps)
-
-    def _readers_of_norms(self, spec: FamilySpec) -> list[tuple[int, ...] | None]:
-        """For each site, `None` if no norm feeds it alone, else the sites inside it that its norm feeds too."""
-        index = {site.key: i for i, site in enumerate(self.layout.sites)}
-        specs = {(stack.stack, site.module): site for stack in spec.stacks for site in stack.sites}
-        inside: dict[int, list[int]] = {}
-        for i, site in enumerate(self.layout.sites):
-            if site.inside is not None:
-                inside.setdefault(index[site.layer, site.inside], []).append(i)
-        return [
-            tuple(inside.get(i, ())) if specs[site.stack, site.module].norms else None
-            for i, site in enumerate(self.layout.sites)
-        ]
 
     @property
     def compiled(self) -> bool:
@@ -125,7 +109,7 @@ class Engine:
         for branch in self.branches.values():
             self.record.release(branch)
         self.branches.clear()
-        self._freeze_bypass()
+        self.freezer.bypass()
 
     @torch.compiler.disable
     def before_call(self, transformer: nn.Module, args: tuple, kwargs: dict) -> None:
@@ -145,12 +129,10 @@ class Engine:
             self.end_generation()
             self.record = GenerationRecord(plan)
         if tick.branch not in self.branches and len(self.branches) >= MAX_BRANCHES:
-            self._bypass(
-                "branches", f"More than {MAX_BRANCHES} transformer calls in a step: the others run in full."
-            )
+            self._bypass("branches", f"More than {MAX_BRANCHES} transformer calls in a step: the others run in full.")
             return
         branch = self._branch(transformer, plan, tick, call)
-        self._freeze(plan, branch, tick, call)
+        self._decide(plan, branch, tick, call)
         self._running = branch, tick
 
     def after_entry(self, module: nn.Module, args: tuple, output: torch.Tensor) -> torch.Tensor:
@@ -165,7 +147,7 @@ class Engine:
         branch.last_step = tick.step
         if tick.step == tick.num_inference_steps - 1:
             self.record.release(self.branches.pop(tick.branch))
-            self._freeze_bypass()
+            self.freezer.bypass()
 
     def _is_another(self, transformer: nn.Module, call: dict) -> bool:
         """Whether the call has another size, batch, dtype or device than the branch that would go on with it."""
@@ -211,81 +193,30 @@ class Engine:
         first, second = hidden_states.chunk(2)
         return torch.equal(first, second)
 
-    def _freeze(self, plan: Plan, branch: Branch, tick: Tick, call: dict) -> None:
-        """Write the step's decision into the handles."""
+    def _decide(self, plan: Plan, branch: Branch, tick: Tick, call: dict) -> None:
+        """Settle what every site does in this call."""
         # A branch that missed a step, or starts late, has nothing fit to reuse: it computes and measures everything.
         astray = tick.step > 0 and (branch.last_step is None or branch.last_step != tick.step - 1)
-        row = (COMPUTE,) * len(self.handles) if astray else plan.table[tick.step]
+        row = (COMPUTE,) * len(self.layout.sites) if astray else plan.table[tick.step]
         measured = self._measured(plan, tick.step, astray)
         branch.last_step = None
         self.record.add(CallRecord(tick.step, tick.branch, row, measured, branch.key.shape))
-        frozen = (plan, row, measured, branch)
-        if not branch.groups and frozen == self._frozen:
-            return
-        self._frozen = frozen
-        for i, (handle, action) in enumerate(zip(self.handles, row, strict=True)):
-            # Partial only once some tokens are chosen: a share that rounds down to none computes nothing.
-            handle.action = "reuse" if action.kind == "partial" else action.kind
-            handle.keep, handle.state = plan.kept[i], branch.sites[i]
-            handle.index = handle.choose = handle.measure = None
-            handle.dense = self.compiled
-            handle.narrow = self.readers[i] is not None and all(row[j].kind != "compute" for j in self.readers[i])
-            if i in measured:
-                handle.measure = plan.selection.score_for(plan.modules_of(self.layout.sites[i].layer)).measure
         if plan.partial_sites and not branch.groups and step_letter(row) != "F":
             self._group_tokens(plan, branch, call)
-        for group in branch.groups:
-            self._freeze_tokens(group, row, measured, tick.step)
+        self.freezer.freeze(plan, branch, row, measured, tick.step, self.compiled)
 
     def _measured(self, plan: Plan, step: int, astray: bool) -> frozenset[int]:
         # Compiled blocks would be traced once more for full steps whose measurement nobody reads.
         everything = astray or (self.compiled and step_letter(plan.table[step]) == "F")
         return frozenset(plan.score_sources.values()) if everything else plan.measured[step]
 
-    def _freeze_tokens(self, group: TokenGroup, row: tuple, measured: frozenset[int], step: int) -> None:
-        if all(row[i].kind == "compute" for i in group.sites):
-            group.forget()
-        elif group.reads_this_step(measured):
-            for position, i in enumerate(group.sites):
-                self._freeze_late_choice(group, position, self.handles[i], row)
-        else:
-            for i, index in zip(group.sites, group.choose(row, step), strict=True):
-                self._freeze_index(self.handles[i], index)
-
-    def _freeze_late_choice(self, group: TokenGroup, position: int, handle: Handle, row: tuple) -> None:
-        handle.choose = group.choose_late(position, row)
-        if handle.choose is not None:
-            handle.action = "partial"
-            if self.compiled:
-                torch._dynamo.maybe_mark_dynamic(handle.choose.slots, 0)
-
-    def _freeze_index(self, handle: Handle, index: torch.Tensor | None) -> None:
-        if index is not None:
-            handle.action, handle.index = "partial", index
-            if self.compiled:
-                handle.index = _dynamic(index)
-
     def _bypass(self, key: str, why: str) -> None:
         """Let the running call past the cache."""
         self._warn(key, why)
-        self._freeze_bypass()
+        self.freezer.bypass()
         self.record.bypassed += 1
-
-    def _freeze_bypass(self) -> None:
-        self._frozen = None
-        for handle in self.handles:
-            handle.bypass()
-            handle.state = None
 
     def _warn(self, key: str, message: str) -> None:
         if key not in self._warned:
             self._warned.add(key)
             logger.warning(message)
-
-
-def _dynamic(index: torch.Tensor) -> torch.Tensor:
-    """An index (rows, k) for compiled blocks: one graph for every k. A lone token is computed twice, for a size of 1
-    would be compiled in."""
-    index = index.repeat(1, 2) if index.shape[1] == 1 else index
-    torch._dynamo.maybe_mark_dynamic(index, 1)
-    return index

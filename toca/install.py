@@ -45,7 +45,7 @@ def install(transformer: nn.Module, engine: Engine) -> None:
     """
     undo: list[Callable[[], None]] = []
     try:
-        handles = iter(enumerate(engine.handles))
+        handles = iter(enumerate(engine.freezer.handles))
         for _, _, _, block, block_spec in walk_blocks(transformer, engine.spec):
             for site_spec in block_spec.sites:
                 i, handle = next(handles)
@@ -53,7 +53,7 @@ def install(transformer: nn.Module, engine: Engine) -> None:
                 norms = [block.get_submodule(path) for path in site_spec.norms]
                 if any(has_own_forward(norm) for norm in norms):
                     # Narrowing a norm only saves time: one that is hooked by somebody else is left as it is.
-                    engine.readers[i] = None
+                    engine.freezer.readers[i] = None
                     continue
                 undo.extend([swap_class(norm, make_norm_forward, handle) for norm in norms])
         undo.extend(_connect_root(transformer, engine))
@@ -98,7 +98,7 @@ def check_connected(transformer: nn.Module, engine: Engine) -> None:
     Raises:
         ValueError: If a site's decision no longer reaches its module.
     """
-    handles = iter(engine.handles)
+    handles = iter(engine.freezer.handles)
     for layer, _, _, block, block_spec in walk_blocks(transformer, engine.spec):
         for site_spec in block_spec.sites:
             module = block.get_submodule(site_spec.path)

@@ -23,9 +23,9 @@ def run(*command: object, cwd: Path) -> str:
 
 
 def sources(folder: str) -> list[Path]:
-    """All files of a package in the checkout that an installation needs."""
-    files = (ROOT / folder).rglob("*")
-    return [path for path in files if path.is_file() and path.suffix != ".pyc" and not path.name.startswith(".")]
+    """All files of a package in the checkout that an installation needs: no bytecode, no benchmark results."""
+    files = (path for path in (ROOT / folder).rglob("*") if path.is_file() and path.parent.name != "results")
+    return [path for path in files if path.suffix != ".pyc" and not path.name.startswith(".")]
 
 
 @pytest.fixture(scope="module")

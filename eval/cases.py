@@ -78,6 +78,20 @@ def dit(heads: int, head_dim: int, layers: int, batch: int, steps: int, size: in
     return build
 
 
+def _pixart_calls(latents: list[torch.Tensor], text: torch.Tensor, mask: torch.Tensor) -> Calls:
+    """Both guidance branches in one batch: the same latents twice, `text` (B, T, C) and `mask` (B, T) of both."""
+    return [
+        {
+            "hidden_states": torch.cat([x, x]),
+            "encoder_hidden_states": text,
+            "encoder_attention_mask": mask,
+            "timestep": _timestep(i, len(latents), text.shape[0], text.device),
+            "added_cond_kwargs": {"resolution": None, "aspect_ratio": None},
+        }
+        for i, x in enumerate(latents)
+    ]
+
+
 def pixart(batch: int, steps: int, size: int, layers: int = 28) -> Callable:
     """A random PixArt-alpha XL/2, `(size / 2)**2` tokens, 120 text tokens."""
 
@@ -89,16 +103,7 @@ def pixart(batch: int, steps: int, size: int, layers: int = 28) -> Callable:
         mask = torch.ones(batch, 120, device=device)
         mask[: batch // 2, 20:] = 0
         latents = _moving_latents((batch // 2, 4, size, size), steps, device, dtype)
-        return _random_weights(make, device, dtype), [
-            {
-                "hidden_states": torch.cat([x, x]),
-                "encoder_hidden_states": text,
-                "encoder_attention_mask": mask,
-                "timestep": _timestep(i, steps, batch, device),
-                "added_cond_kwargs": {"resolution": None, "aspect_ratio": None},
-            }
-            for i, x in enumerate(latents)
-        ]
+        return _random_weights(make, device, dtype), _pixart_calls(latents, text, mask)
 
     return build
 
@@ -139,16 +144,9 @@ def emoji(batch: int, steps: int) -> Callable:
         text, mask, null, null_mask = pipe.encode_prompt(["a red apple"] * (batch // 2), clean_caption=False)
         size = pipe.transformer.config.sample_size
         latents = _moving_latents((batch // 2, 4, size, size), steps, device, dtype)
-        return pipe.transformer, [
-            {
-                "hidden_states": torch.cat([x, x]),
-                "encoder_hidden_states": torch.cat([null, text]).to(dtype),
-                "encoder_attention_mask": torch.cat([null_mask, mask]),
-                "timestep": _timestep(i, steps, batch, device),
-                "added_cond_kwargs": {"resolution": None, "aspect_ratio": None},
-            }
-            for i, x in enumerate(latents)
-        ]
+        return pipe.transformer, _pixart_calls(
+            latents, torch.cat([null, text]).to(dtype), torch.cat([null_mask, mask])
+        )
 
     return build
 

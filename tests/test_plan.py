@@ -12,26 +12,10 @@ from PIL import Image
 
 import toca
 from toca.actions import Action, partial
-from toca.plan import Plan
 from toca.selection import Selection
 
 from .helpers import TINY
-
-STEPS = 8
-PRESETS = {"dit": "toca/dit-ddim50", "pixart": "toca/pixart", "flux": "toca/flux", "latte": "toca/opensora"}
-METHODS: dict[str, Any] = {
-    "toca": toca.ToCa(interval=3, fresh_ratio=0.4, shared_cfg=True),
-    "fora": toca.FORA(interval=3),
-    "random": toca.RandomTokens(interval=3, seed=5),
-    "none": toca.NoCache(),
-}
-every_family = pytest.mark.parametrize("family", TINY)
-every_suffix = pytest.mark.parametrize("suffix", [".yaml", ".yml", ".json"])
-
-
-def plan_of(family: str, name: str = "preset", steps: int = STEPS) -> Plan:
-    method = toca.preset(PRESETS[family]) if name == "preset" else METHODS[name]
-    return method.plan(TINY[family](), steps)
+from .plans import STEPS, every_family, plan_of
 
 
 @every_family

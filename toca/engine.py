@@ -17,7 +17,7 @@ from torch import nn
 from .actions import COMPUTE, step_letter
 from .clock import Tick, make_clock
 from .freezing import Freezer
-from .models import CallShape, FamilySpec, describe, walk_blocks
+from .models import FamilySpec, describe, walk_blocks
 from .plan import Plan
 from .report import CallRecord, GenerationRecord
 from .state import Branch, CallKey
@@ -115,7 +115,9 @@ class Engine:
     def before_call(self, transformer: nn.Module, args: tuple, kwargs: dict) -> None:
         """Forward pre-hook of the transformer: decide for every site."""
         call = dict(zip(self.argument_names, args, strict=False)) | kwargs
-        if self._running is not None or self._is_another(transformer, call):
+        key = self._key(transformer, call)
+        running = self.branches.get(self.context)
+        if self._running is not None or (running is not None and running.key != key):
             # The call before never came to its end, or nobody goes on with the generation that is held.
             self.clock.give_up()
         self._running = None
@@ -131,7 +133,7 @@ class Engine:
         if tick.branch not in self.branches and len(self.branches) >= MAX_BRANCHES:
             self._bypass("branches", f"More than {MAX_BRANCHES} transformer calls in a step: the others run in full.")
             return
-        branch = self._branch(transformer, plan, tick, call)
+        branch = self._branch(plan, tick, key)
         self._decide(plan, branch, tick, call)
         self._running = branch, tick
 
@@ -149,23 +151,15 @@ class Engine:
             self.record.release(self.branches.pop(tick.branch))
             self.freezer.bypass()
 
-    def _is_another(self, transformer: nn.Module, call: dict) -> bool:
-        """Whether the call has another size, batch, dtype or device than the branch that would go on with it."""
-        branch = self.branches.get(self.context)
-        if branch is None:
-            return False
-        return not self._fits(branch.key, self.spec.call_shape(transformer, call), call["hidden_states"])
-
-    def _branch(self, transformer: nn.Module, plan: Plan, tick: Tick, call: dict) -> Branch:
-        """The memory of the call's branch, a new one where the call is not like the one before."""
+    def _key(self, transformer: nn.Module, call: dict) -> CallKey:
         hidden_states = call["hidden_states"]
-        shape = self.spec.call_shape(transformer, call)
+        return CallKey(self.spec.call_shape(transformer, call), hidden_states.dtype, hidden_states.device)
+
+    def _branch(self, plan: Plan, tick: Tick, key: CallKey) -> Branch:
+        """The memory of the call's branch, a new one where the call is not like the one before."""
         branch = self.branches.get(tick.branch)
-        known = branch is not None and branch.last_step is not None
-        if known and self._fits(branch.key, shape, hidden_states):
-            return branch
-        key = CallKey(shape, hidden_states.dtype, hidden_states.device)
-        self.branches[tick.branch] = branch = Branch.start(plan, key)
+        if branch is None or branch.last_step is None or branch.key != key:
+            self.branches[tick.branch] = branch = Branch.start(plan, key)
         return branch
 
     def _group_tokens(self, plan: Plan, branch: Branch, call: dict) -> None:
@@ -176,10 +170,6 @@ class Engine:
             if grid is None:
                 self._warn("grid", "The positions of the image tokens form no grid: the spatial bonus is off.")
         branch.group_tokens(plan, self._is_paired(plan, call["hidden_states"]), grid)
-
-    @staticmethod
-    def _fits(key: CallKey, shape: CallShape, hidden_states: torch.Tensor) -> bool:
-        return key.shape == shape and key.dtype == hidden_states.dtype and key.device == hidden_states.device
 
     def _is_paired(self, plan: Plan, hidden_states: torch.Tensor) -> bool:
         """Whether the halves of the batch share a selection: asked for, and the same samples twice."""

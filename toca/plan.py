@@ -134,7 +134,14 @@ class Plan:
 
     def modules_of(self, layer: int) -> tuple[str, ...]:
         """Modules of the sites of one layer."""
-        return tuple(site.module for site in self.layout.sites if site.layer == layer)
+        return self._modules[layer]
+
+    @cached_property
+    def _modules(self) -> dict[int, tuple[str, ...]]:
+        modules: dict[int, tuple[str, ...]] = {}
+        for site in self.layout.sites:
+            modules[site.layer] = (*modules.get(site.layer, ()), site.module)
+        return modules
 
     @cached_property
     def measured(self) -> tuple[frozenset[int], ...]:

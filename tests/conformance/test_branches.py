@@ -115,6 +115,17 @@ def test_unnamed_branches_in_turn(family: str, name: str, branches: int) -> None
         assert_equal(outputs, alone * 2)
 
 
+def assert_in_turn(pipe: PipelineLike, method: Any, callers: list, wanted: list[list[Tensor]]) -> None:
+    """At every step each (transformer, inputs) calls once; the outputs are those of each by itself."""
+    got: list[list[Tensor]] = [[] for _ in callers]
+    with toca.cached(pipe, method), torch.no_grad():
+        for position, _ in pipe.steps(STEPS):
+            for outputs, (transformer, inputs) in zip(got, callers, strict=True):
+                outputs.append(transformer(**inputs[position]).sample)
+    for outputs, expected in zip(got, wanted, strict=True):
+        assert_equal(outputs, expected)
+
+
 @every_family
 def test_branches_of_different_batch_sizes_in_turn(family: str) -> None:
     """An extra guidance call with half the rows keeps a memory of its own."""
@@ -124,13 +135,7 @@ def test_branches_of_different_batch_sizes_in_turn(family: str) -> None:
     runs = [inputs_for(family, STEPS, seed=1, batch_size=size) for size in (2, 1)]
     runs = [[at(call, timestep) for call, timestep in zip(run, timesteps, strict=True)] for run in runs]
     wanted = [cached_run(transformer, method, run) for run in runs]
-    got: list[list[Tensor]] = [[], []]
-    with toca.cached(pipe, method), torch.no_grad():
-        for position, _ in pipe.steps(STEPS):
-            for outputs, run in zip(got, runs, strict=True):
-                outputs.append(transformer(**run[position]).sample)
-    assert_equal(got[0], wanted[0])
-    assert_equal(got[1], wanted[1])
+    assert_in_turn(pipe, method, [(transformer, run) for run in runs], wanted)
 
 
 @every_family
@@ -140,13 +145,7 @@ def test_two_transformers_at_every_step(family: str, name: str) -> None:
     pipe, inputs = PipelineLike(scheduler_for(family), *transformers), inputs_for(family, STEPS, seed=1)
     inputs = [at(inputs[position], timestep) for position, timestep in pipe.steps(STEPS)]
     wanted = [cached_run(transformer, method, inputs) for transformer in transformers]
-    got: list[list[Tensor]] = [[], []]
-    with toca.cached(pipe, method), torch.no_grad():
-        for position, _ in pipe.steps(STEPS):
-            for outputs, transformer in zip(got, transformers, strict=True):
-                outputs.append(transformer(**inputs[position]).sample)
-    assert_equal(got[0], wanted[0])
-    assert_equal(got[1], wanted[1])
+    assert_in_turn(pipe, method, [(transformer, inputs) for transformer in transformers], wanted)
 
 
 @every_family

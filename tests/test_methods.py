@@ -10,8 +10,9 @@ import pytest
 import torch
 
 import toca
-from toca.actions import COMPUTE, REUSE, Action, partial
 from toca.methods import Method
+from toca.models import Site
+from toca.sampling import Sampling
 from toca.selection import SCORES, Selection
 
 from .helpers import TINY, inputs_for, run_steps
@@ -120,13 +121,14 @@ def test_public_names() -> None:
 class EveryOtherLayer(Method):
     """A method of the test's own: odd layers reuse, even ones refresh some tokens of their feed-forwards."""
 
-    share: float = 0.5
+    fresh_ratio: float = 0.5
     name: ClassVar[str] = "every-other-layer"
 
-    def action(self, site: Any, step: int, num_inference_steps: int) -> Action:
-        if step % 4 == 0:
-            return COMPUTE
-        return partial(self.share) if site.layer % 2 == 0 and site.module == "ff" else REUSE
+    def computes(self, site: Site, step: int, sampling: Sampling) -> bool:
+        return step % 4 == 0
+
+    def share(self, site: Site, step: int, sampling: Sampling) -> float | None:
+        return self.fresh_ratio if site.layer % 2 == 0 and site.module == "ff" else None
 
     def selection(self) -> Selection:
         return Selection(score="value_norm", staleness_weight=0.1, interval=4)

@@ -221,7 +221,7 @@ def test_staleness_counts(family: str) -> None:
             run_steps(transformer, [call])
             engine = engine_of(transformer)
             assert engine is not None
-            (branch,) = engine.branches.values()
+            ((branch,),) = (memory.parts for memory in engine.branches.values())
             for number, group in enumerate(branch.groups):
                 for position, site in enumerate(group.sites):
                     age = ages.setdefault((number, position), torch.zeros(group.rows * group.tokens))
@@ -248,5 +248,5 @@ def test_staleness_grows_while_everything_is_reused() -> None:
         run_steps(transformer, inputs_for("dit", steps)[:4])
         engine = engine_of(transformer)
         assert engine is not None
-        (branch,) = engine.branches.values()
+        ((branch,),) = (memory.parts for memory in engine.branches.values())
         assert branch.groups[0].counts.unique().tolist() == [2, 3]

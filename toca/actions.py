@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+
+from .spans import Span
 
 
 @dataclass(frozen=True)
@@ -10,12 +13,15 @@ class Action:
     """What a site does in a step.
 
     Args:
-        kind (`str`): `"compute"`, `"partial"` (some tokens) or `"reuse"`.
-        fresh_ratio (`float`): Share of tokens recomputed: 1 for compute, 0 for reuse.
+        kind (`str`): `"compute"`, `"partial"` (some tokens), `"reuse"`, `"forecast"`, or `"skip"` (its block is not
+            run at all, for a span of blocks is filled in its place).
+        fresh_ratio (`float`): Share of tokens recomputed: 1 for compute, 0 for all but partial.
+        forecasts (`bool`): Whether the tokens that are not computed are forecast rather than reused.
     """
 
     kind: str
     fresh_ratio: float
+    forecasts: bool = False
 
     @property
     def picks_tokens(self) -> bool:
@@ -25,11 +31,13 @@ class Action:
 
 COMPUTE = Action("compute", 1.0)
 REUSE = Action("reuse", 0.0)
+FORECAST = Action("forecast", 0.0, True)
+SKIP = Action("skip", 0.0)
 
 
-def partial(fresh_ratio: float) -> Action:
+def partial(fresh_ratio: float, forecasts: bool = False) -> Action:
     """Recompute a share of the tokens, clamped to [0, 1]. All of them is compute; none stays token-wise in name."""
-    return COMPUTE if fresh_ratio >= 1 else Action("partial", max(0.0, float(fresh_ratio)))
+    return COMPUTE if fresh_ratio >= 1 else Action("partial", max(0.0, float(fresh_ratio)), forecasts)
 
 
 def tokens_of(action: Action, tokens: int) -> int:
@@ -37,11 +45,19 @@ def tokens_of(action: Action, tokens: int) -> int:
     return tokens if action.kind == "compute" else int(action.fresh_ratio * tokens)
 
 
-def step_letter(row: tuple[Action, ...]) -> str:
-    """F: every site computes, t: some tokens, r: every site reused, m: some sites computed and the rest reused."""
+def step_letter(row: Sequence[Action], spans: Sequence[Span] = ()) -> str:
+    """What a step does, in a letter.
+
+    F: every site computes; t: some tokens; y: something is forecast; a: a span of blocks, or the whole stack, is left
+    out and its cached effect reused; r: every site reused; m: some sites computed and the rest reused.
+    """
     kinds = {action.kind for action in row}
-    if kinds == {"compute"}:
-        return "F"
     if "partial" in kinds:
         return "t"
+    if "forecast" in kinds or any(span.forecasts for span in spans):
+        return "y"
+    if spans:
+        return "a"
+    if kinds == {"compute"}:
+        return "F"
     return "r" if kinds == {"reuse"} else "m"

@@ -89,7 +89,7 @@ def _enable_one(transformer, method, pipeline, num_inference_steps, batched_cfg,
             f"{spec.name} model with {len(engine.layout.sites)} sites. Make a plan for this transformer."
         )
     check_measurable(transformer, engine, plan)
-    install(transformer, engine)
+    install(transformer, engine, plan.wraps_blocks)
 
 
 PROBE_STEPS = 50

@@ -43,6 +43,10 @@ class CallCounter:
         """The generation was broken off: the next call starts one."""
         self.reset()
 
+    def timesteps_of_generation(self) -> tuple[float, ...]:
+        """Nothing is known of them."""
+        return ()
+
     def tick(self, name: str | None, timestep: torch.Tensor | None) -> Tick:
         done = self.calls.get(name, 0)
         # A branch that has had its steps calls again: the next generation, for all branches.
@@ -81,6 +85,11 @@ class SchedulerClock:
 
     def give_up(self) -> None:
         """Nothing to do: the scheduler's timesteps are new for each generation."""
+
+    def timesteps_of_generation(self) -> tuple[float, ...]:
+        """The timesteps of the generation's steps; read from their device once a generation."""
+        self._read_values()
+        return tuple(self.values[self.first :])
 
     def tick(self, name: str | None, timestep: torch.Tensor | None) -> Tick:
         # The pipeline may be gone while another one made from it goes on with its scheduler.
@@ -121,10 +130,13 @@ class SchedulerClock:
             return 0
         if isinstance(timestep, torch.Tensor) and _shares_memory(timestep, self.timesteps):
             return (timestep.storage_offset() - self.timesteps.storage_offset()) // self.timesteps.stride(0)
-        if not self.values:
-            self.values = [float(value) for value in self.timesteps]
+        self._read_values()
         value = float(timestep.flatten()[0]) if isinstance(timestep, torch.Tensor) else float(timestep)
         return min(range(len(self.values)), key=lambda i: abs(self.values[i] - value))
+
+    def _read_values(self) -> None:
+        if not self.values:
+            self.values = [float(value) for value in self.timesteps]
 
 
 def _shares_memory(timestep: torch.Tensor, timesteps: torch.Tensor) -> bool:

@@ -9,7 +9,10 @@ from typing import TYPE_CHECKING
 import torch
 
 from .actions import Action, tokens_of
+from .gates import GateSizes
 from .models import CallShape
+from .passes import Pass, expected_passes
+from .spans import Span
 
 if TYPE_CHECKING:
     from .plan import Plan
@@ -76,14 +79,19 @@ def plan_cost(
     """
     shape = _shape_of(plan, batch_size, height, width, num_frames, text_tokens)
     itemsize = plan.layout.itemsize if dtype is None else dtype.itemsize
-    steps = zip(plan.table, plan.measured, strict=True)
-    flops = sum(step_flops(plan, row, measured, shape) for row, measured in steps)
+    flops = sum(step_flops(plan, step, shape, batched_cfg) for step in range(plan.num_inference_steps))
     return Cost(
         flops=flops,
         flops_full=plan.num_inference_steps * full_flops(plan, shape),
         cache_bytes=cache_bytes(plan, shape, itemsize, batched_cfg),
-        tokens_recomputed=tokens_share(plan, plan.table, shape),
+        tokens_recomputed=_tokens_share(plan, shape),
     )
+
+
+def _tokens_share(plan: Plan, shape: CallShape) -> float:
+    runs = [run for step in range(plan.num_inference_steps) for run in expected_passes(plan, step)]
+    computed = sum(tokens_computed(plan, run.row, shape) for run in runs)
+    return computed / (plan.num_inference_steps * tokens_computed(plan, plan.full_row, shape))
 
 
 def _shape_of(plan: Plan, batch_size, height, width, num_frames, text_tokens) -> CallShape:
@@ -109,16 +117,22 @@ def _shape_of(plan: Plan, batch_size, height, width, num_frames, text_tokens) ->
     )
 
 
-def step_flops(plan: Plan, row: Sequence[Action], measured: frozenset[int], shape: CallShape) -> int:
-    """FLOPs of one transformer call that follows `row` and measures the sites in `measured`."""
-    total = plan.layout.overhead_flops(shape)
+def step_flops(plan: Plan, step: int, shape: CallShape, batched_cfg: bool) -> int:
+    """FLOPs of one transformer call in a step that a gate, if there is one, lets be filled."""
+    if batched_cfg and not plan.is_guided(step):
+        shape = replace(shape, batch=shape.batch // 2)
+    return sum(pass_flops(plan, run, shape) for run in expected_passes(plan, step))
+
+
+def pass_flops(plan: Plan, run: Pass, shape: CallShape) -> int:
+    """FLOPs of one run of the transformer over the samples of `shape`."""
+    total = plan.layout.overhead_flops(shape, run.left_out)
     for i, site in enumerate(plan.layout.sites):
-        tokens = tokens_of(row[i], site.geometry(shape)[1])
-        hidden = site.inside and row[plan.site_index[site.layer, site.inside]].kind == "reuse"
-        if tokens == 0 or hidden:
+        tokens = tokens_of(run.row[i], site.geometry(shape)[1])
+        if tokens == 0 or plan.is_hidden(run.row, i):
             continue
         total += site.flops(shape, tokens)
-        if i in measured and plan.selection.reads_map:
+        if i in run.measured and plan.selection.reads_map:
             total += site.measuring_flops(shape, tokens)
     return total
 
@@ -131,22 +145,44 @@ def full_flops(plan: Plan, shape: CallShape) -> int:
 
 def cache_bytes(plan: Plan, shape: CallShape, itemsize: int, batched_cfg: bool) -> int:
     """Bytes kept between the steps of one branch: outputs, attention statistics and staleness counts."""
-    total = 0
+    total = sum(span_bytes(plan, span, shape, itemsize) for span in plan.kept_spans)
+    if plan.gate is not None:
+        total += plan.gate.bytes_kept(sizes_of(plan, shape, itemsize, batched_cfg))
     measured = frozenset(plan.score_sources.values())
     paired = batched_cfg and plan.selection is not None and plan.selection.shared_cfg
     for i, site in enumerate(plan.layout.sites):
         rows, tokens = site.geometry(shape)
-        total += rows * tokens * site.width * itemsize if plan.kept[i] else 0
+        terms = 1 + (plan.fill.fill_order if i in plan.forecast_sites else 0)
+        total += terms * rows * tokens * site.width * itemsize if plan.kept[i] else 0
         total += rows * tokens * STATISTIC_BYTES if i in measured else 0
         if i in plan.partial_sites and plan.selection.staleness_weight:
             total += (rows // 2 if paired else rows) * tokens * STATISTIC_BYTES
     return total
 
 
-def tokens_share(plan: Plan, table: Sequence[Sequence[Action]], shape: CallShape) -> float:
-    """Share of the sites' tokens computed over the steps of `table`."""
-    sizes = [site.geometry(shape) for site in plan.layout.sites]
-    computed = sum(
-        rows * tokens_of(action, tokens) for row in table for (rows, tokens), action in zip(sizes, row, strict=True)
+def span_bytes(plan: Plan, span: Span, shape: CallShape, itemsize: int) -> int:
+    """Bytes kept of a span: what leaves its last block, or the model."""
+    terms = 1 + (plan.fill.fill_order if plan.kept_spans[span] else 0)
+    width = plan.layout.out_width if span.around == "model" else plan.layout.width
+    tokens = shape.frames * shape.tokens
+    if span.around == "blocks" and span.stop <= plan.layout.sites[-1].layer:
+        tokens += shape.text_tokens if plan.layout.text_stream else 0
+    return terms * shape.batch * tokens * width * itemsize
+
+
+def sizes_of(plan: Plan, shape: CallShape, itemsize: int, batched_cfg: bool) -> GateSizes:
+    """How large what a gate may keep is."""
+    tokens = shape.batch * shape.frames * shape.tokens * itemsize
+    images = shape.batch // 2 if batched_cfg else shape.batch
+    return GateSizes(
+        images=images if plan.gate.per_sample else 1,
+        input=tokens * plan.layout.in_width,
+        output=tokens * plan.layout.out_width,
+        hidden=tokens * plan.layout.width,
     )
-    return computed / (len(table) * sum(rows * tokens for rows, tokens in sizes))
+
+
+def tokens_computed(plan: Plan, row: Sequence[Action], shape: CallShape) -> int:
+    """Tokens that the sites compute, over all sites and samples."""
+    sizes = (site.geometry(shape) for site in plan.layout.sites)
+    return sum(rows * tokens_of(action, tokens) for (rows, tokens), action in zip(sizes, row, strict=True))

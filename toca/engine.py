@@ -9,23 +9,36 @@ import inspect
 import logging
 import weakref
 from collections.abc import Callable, Hashable
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import nn
 
-from .actions import COMPUTE, step_letter
 from .clock import Tick, make_clock
 from .freezing import Freezer
+from .gating import Gatekeeper
 from .models import FamilySpec, describe, walk_blocks
+from .passes import Job, narrowed, replayed, sample_of, step_pass, with_sample
 from .plan import Plan
 from .report import CallRecord, GenerationRecord
-from .state import Branch, CallKey
+from .state import Branch, CallKey, Memory
 
 logger = logging.getLogger(__name__)
 
 MAX_BRANCHES = 8
 """More unnamed calls than this in one step are no guidance branches: they run in full and are not remembered."""
+
+
+@dataclass(eq=False)
+class Running:
+    """A transformer call that is under way: its memory, its place, its arguments, and its passes."""
+
+    plan: Plan
+    memory: Memory
+    tick: Tick
+    call: dict[str, Any]
+    jobs: list[Job]
 
 
 class Engine:
@@ -61,11 +74,13 @@ class Engine:
         self.context: str | None = None
         self.first_block = next(walk_blocks(transformer, spec))[3]
         self.check_connected: Callable[[], None] = lambda: None
+        self.connect_blocks: Callable[[], None] = lambda: None
         self.record = GenerationRecord()
-        self._plans: dict[int, Plan] = {}
+        self._plans: dict[tuple, Plan] = {}
         self._warned: set[str] = set()
-        self._running: tuple[Branch, Tick] | None = None
-        self.branches: dict[Hashable, Branch] = {}
+        self._running: Running | None = None
+        self.branches: dict[Hashable, Memory] = {}
+        self._conditional: tuple[int, torch.Tensor] | None = None
         if num_inference_steps is not None:
             self.plan_for(num_inference_steps)
 
@@ -74,19 +89,20 @@ class Engine:
         """Whether the blocks are compiled now; they may be at any time."""
         return self.first_block._compiled_call_impl is not None
 
-    def plan_for(self, num_inference_steps: int) -> Plan:
+    def plan_for(self, num_inference_steps: int, timesteps: tuple[float, ...] = ()) -> Plan:
         """The plan for a number of steps; made once.
 
         Raises:
             ValueError: If the method is a plan for another number of steps.
         """
-        if num_inference_steps not in self._plans:
-            self._plans[num_inference_steps] = self._make_plan(num_inference_steps)
-        return self._plans[num_inference_steps]
+        key = num_inference_steps, timesteps
+        if key not in self._plans:
+            self._plans[key] = self._make_plan(num_inference_steps, timesteps)
+        return self._plans[key]
 
-    def _make_plan(self, num_inference_steps: int) -> Plan:
+    def _make_plan(self, num_inference_steps: int, timesteps: tuple[float, ...]) -> Plan:
         if not isinstance(self.method, Plan):
-            return self.method.plan_layout(self.layout, num_inference_steps)
+            return self.method.plan_layout(self.layout, num_inference_steps, timesteps)
         if self.method.num_inference_steps != num_inference_steps:
             raise ValueError(
                 f"The plan is for {self.method.num_inference_steps} steps, but this generation has "
@@ -94,6 +110,10 @@ class Engine:
                 "a plan for this number."
             )
         return self.method
+
+    def _plan_of(self, tick: Tick) -> Plan:
+        reads = getattr(self.method, "reads_timesteps", False)
+        return self.plan_for(tick.num_inference_steps, self.clock.timesteps_of_generation() if reads else ())
 
     def __reduce__(self) -> Any:
         # A copy of the hooks and of what undoes them would still point at this transformer.
@@ -106,14 +126,16 @@ class Engine:
 
     def end_generation(self, *_: Any, **__: Any) -> None:
         """Let go of the cached tensors; what was done stays in the record."""
-        for branch in self.branches.values():
-            self.record.release(branch)
+        for memory in self.branches.values():
+            self.record.release(memory)
         self.branches.clear()
+        self._conditional = None
         self.freezer.bypass()
 
     @torch.compiler.disable
-    def before_call(self, transformer: nn.Module, args: tuple, kwargs: dict) -> None:
-        """Forward pre-hook of the transformer: decide for every site."""
+    def before_call(self, transformer: nn.Module, args: tuple, kwargs: dict) -> tuple[tuple, dict] | None:
+        """Forward pre-hook of the transformer: decide for every site. Where only some rows go first, the call is
+        narrowed to them."""
         call = dict(zip(self.argument_names, args, strict=False)) | kwargs
         key = self._key(transformer, call)
         running = self.branches.get(self.context)
@@ -123,30 +145,46 @@ class Engine:
         self._running = None
         if torch.is_grad_enabled():
             self._bypass("grad", "Gradients are enabled, so the model runs in full; call it under torch.no_grad().")
-            return
+            return None
         tick = self.clock.tick(self.context, call.get("timestep"))
-        plan = self.plan_for(tick.num_inference_steps)
+        plan = self._plan_of(tick)
         if tick.new_generation:
             self.check_connected()
             self.end_generation()
             self.record = GenerationRecord(plan)
+            if plan.wraps_blocks:
+                self.connect_blocks()
         if tick.branch not in self.branches and len(self.branches) >= MAX_BRANCHES:
             self._bypass("branches", f"More than {MAX_BRANCHES} transformer calls in a step: the others run in full.")
-            return
-        branch = self._branch(plan, tick, key)
-        self._decide(plan, branch, tick, call)
-        self._running = branch, tick
+            return None
+        memory = self._memory(plan, tick, key, call)
+        jobs = self._jobs(transformer, plan, memory, tick, call)
+        self._running = Running(plan, memory, tick, call, jobs)
+        return self._begin(jobs[0], self._running)
 
     def after_entry(self, module: nn.Module, args: tuple, output: torch.Tensor) -> torch.Tensor:
         """Forward hook of the module before block 0: compiled blocks see one memory layout, so one graph is enough."""
         return output.contiguous() if self.compiled else output
 
-    def after_call(self, transformer: nn.Module, args: tuple, output: Any) -> None:
-        """Forward hook of the transformer: the call ran to its end."""
+    @torch.compiler.disable
+    def after_call(self, transformer: nn.Module, args: tuple, output: Any) -> Any:
+        """Forward hook of the transformer: the call's other passes, and what the pipeline gets."""
         if self._running is None:
-            return
-        (branch, tick), self._running = self._running, None
-        branch.last_step = tick.step
+            return None
+        running, self._running = self._running, None
+        samples = [self._finish(transformer, running.jobs[0], running, sample_of(output))]
+        for job in running.jobs[1:]:
+            narrowed_call = self._begin(job, running)
+            kwargs = running.call if narrowed_call is None else narrowed_call[1]
+            samples.append(self._finish(transformer, job, running, sample_of(transformer.forward(**kwargs))))
+        running.memory.last_step = running.tick.step
+        sample = self._joined(running, samples)
+        self._note_conditional(running, sample)
+        self._end_step(running)
+        return None if sample is sample_of(output) else with_sample(output, sample)
+
+    def _end_step(self, running: Running) -> None:
+        tick = running.tick
         if tick.step == tick.num_inference_steps - 1:
             self.record.release(self.branches.pop(tick.branch))
             self.freezer.bypass()
@@ -155,12 +193,17 @@ class Engine:
         hidden_states = call["hidden_states"]
         return CallKey(self.spec.call_shape(transformer, call), hidden_states.dtype, hidden_states.device)
 
-    def _branch(self, plan: Plan, tick: Tick, key: CallKey) -> Branch:
+    def _memory(self, plan: Plan, tick: Tick, key: CallKey, call: dict) -> Memory:
         """The memory of the call's branch, a new one where the call is not like the one before."""
-        branch = self.branches.get(tick.branch)
-        if branch is None or branch.last_step is None or branch.key != key:
-            self.branches[tick.branch] = branch = Branch.start(plan, key)
-        return branch
+        memory = self.branches.get(tick.branch)
+        stale = memory is None or memory.last_step is None or memory.key != key
+        if not stale and plan.is_guided(tick.step) and any(not part.guided for part in memory.parts):
+            stale = True
+        if stale:
+            self.branches[tick.branch] = memory = Memory(key, [Branch.start(plan, key)])
+            if plan.gate is not None:
+                memory.paired = memory.parts[0].paired = self._is_paired(call["hidden_states"])
+        return memory
 
     def _group_tokens(self, plan: Plan, branch: Branch, call: dict) -> None:
         """Before the first choice of tokens: find out what it depends on, once a generation."""
@@ -169,11 +212,13 @@ class Engine:
             grid = self.spec.grid(call)
             if grid is None:
                 self._warn("grid", "The positions of the image tokens form no grid: the spatial bonus is off.")
-        branch.group_tokens(plan, self._is_paired(plan, call["hidden_states"]), grid)
+        if plan.gate is None and plan.selection.shared_cfg:
+            branch.paired = self._is_paired(call["hidden_states"])
+        branch.group_tokens(plan, grid)
 
-    def _is_paired(self, plan: Plan, hidden_states: torch.Tensor) -> bool:
-        """Whether the halves of the batch share a selection: asked for, and the same samples twice."""
-        if not plan.selection.shared_cfg or hidden_states.shape[0] % 2:
+    def _is_paired(self, hidden_states: torch.Tensor) -> bool:
+        """Whether the halves of the batch are the guidance branches of the same images."""
+        if hidden_states.shape[0] % 2:
             return False
         if self.batched_cfg is not None:
             return self.batched_cfg
@@ -183,22 +228,108 @@ class Engine:
         first, second = hidden_states.chunk(2)
         return torch.equal(first, second)
 
-    def _decide(self, plan: Plan, branch: Branch, tick: Tick, call: dict) -> None:
-        """Settle what every site does in this call."""
+    def _jobs(self, transformer: nn.Module, plan: Plan, memory: Memory, tick: Tick, call: dict) -> list[Job]:
+        """Settle what every part of the batch does in this call."""
+        step = tick.step
         # A branch that missed a step, or starts late, has nothing fit to reuse: it computes and measures everything.
-        astray = tick.step > 0 and (branch.last_step is None or branch.last_step != tick.step - 1)
-        row = (COMPUTE,) * len(self.layout.sites) if astray else plan.table[tick.step]
-        measured = self._measured(plan, tick.step, astray)
-        branch.last_step = None
-        self.record.add(CallRecord(tick.step, tick.branch, row, measured, branch.key.shape))
-        if plan.partial_sites and not branch.groups and step_letter(row) != "F":
-            self._group_tokens(plan, branch, call)
-        self.freezer.freeze(plan, branch, row, measured, tick.step, self.compiled)
+        astray = step > 0 and (memory.last_step is None or memory.last_step != step - 1)
+        if step == 1 and plan.gate is not None and memory.paired != self._is_paired(call["hidden_states"]):
+            # Two images that began with the same noise looked like the two branches of one.
+            memory.paired = not memory.paired
+            memory.parts, astray = [Branch.start(plan, memory.key, memory.paired)], True
+        memory.last_step = None
+        if not plan.is_guided(step) and not astray:
+            given = self._drop_guidance(plan, memory, tick, call)
+            if given is not None:
+                return [given]
+        everything = astray or (self.compiled and plan.table[step] == plan.full_row)
+        if plan.gate is not None:
+            keeper = Gatekeeper(plan, memory, step, call["hidden_states"])
+            jobs = keeper.decide(astray, lambda job: self._probe(transformer, job, plan, tick, call))
+        else:
+            jobs = [Job(memory.parts[0], step_pass(plan, step, astray or None, everything), computed=astray)]
+        for job in jobs:
+            self._prepare(plan, job, tick, call)
+        return jobs
 
-    def _measured(self, plan: Plan, step: int, astray: bool) -> frozenset[int]:
-        # Compiled blocks would be traced once more for full steps whose measurement nobody reads.
-        everything = astray or (self.compiled and step_letter(plan.table[step]) == "F")
-        return frozenset(plan.score_sources.values()) if everything else plan.measured[step]
+    def _prepare(self, plan: Plan, job: Job, tick: Tick, call: dict) -> None:
+        """Group the tokens before the first choice among them."""
+        if plan.partial_sites and not job.part.groups and any(action.kind == "partial" for action in job.run.row):
+            self._group_tokens(plan, job.part, call)
+
+    def _drop_guidance(self, plan: Plan, memory: Memory, tick: Tick, call: dict) -> Job | None:
+        """From here on the conditional branch alone runs (T-GATE): of a batch its half; where the branches are
+        separate calls, the unconditional one returns what the other has returned. `None` where there is no telling."""
+        part = memory.parts[0]
+        if part.guided and self._is_paired(call["hidden_states"]):
+            part.merge_halves(plan)
+            half = memory.key.shape.batch // 2
+            first = half * self.spec.conditional_half
+            part.rows, part.guided = torch.arange(first, first + half, device=memory.key.device), False
+        if tick.branch == "uncond" and self._conditional is not None and self._conditional[0] == tick.step:
+            return Job(part, replayed(plan), output=self._conditional[1])
+        return None
+
+    def _note_conditional(self, running: Running, sample: torch.Tensor) -> None:
+        if running.tick.branch == "cond" and not running.plan.is_guided(running.tick.step):
+            self._conditional = running.tick.step, sample
+
+    def _begin(self, job: Job, running: Running) -> tuple[tuple, dict] | None:
+        """Freeze a job's decision; the arguments of the call that runs it, `None` for the call's own."""
+        self.freezer.freeze(running.plan, job, running.tick.step, self.compiled)
+        if job.part.rows is None:
+            return None
+        batch = running.memory.key.shape.batch
+        return (), narrowed(running.call, self.spec.batched, job.part.rows, batch)
+
+    def _probe(self, transformer: nn.Module, job: Job, plan: Plan, tick: Tick, call: dict) -> torch.Tensor:
+        """Run a job that only looks; returns the model's output, for what it is worth."""
+        self.freezer.freeze(plan, job, tick.step, self.compiled)
+        shape = job.part.key.shape
+        self.record.add_pass(job.run, shape)
+        rows = job.part.rows
+        batch = call["hidden_states"].shape[0]
+        output = transformer.forward(**narrowed(call, self.spec.batched, rows, batch))
+        self.freezer.note_input(job)
+        return sample_of(output)
+
+    def _finish(self, transformer: nn.Module, job: Job, running: Running, sample: torch.Tensor) -> torch.Tensor:
+        """A pass has run: note it, put what fills the model's output in its place, show it to the gate."""
+        plan, tick, part = running.plan, running.tick, job.part
+        self._record(job, running)
+        if job.output is not None:
+            return job.output
+        self.freezer.note_input(job)
+        batch = running.call["hidden_states"].shape[0]
+        latents = narrowed(running.call, ("hidden_states",), part.rows, batch)["hidden_states"]
+        sample = self.freezer.finish(plan, job, tick.step, latents, sample)
+        if job.seen is not None:
+            keeper = Gatekeeper(plan, running.memory, tick.step, running.call["hidden_states"])
+            keeper.observe(job, sample, lambda look: self._probe(transformer, look, plan, tick, running.call))
+        return sample
+
+    def _record(self, job: Job, running: Running) -> None:
+        plan, tick, part = running.plan, running.tick, job.part
+        row, spans = (plan.full_row, ()) if job.computed else (plan.table[tick.step], plan.spans[tick.step])
+        if job.output is not None:
+            row = job.run.row
+        guided = 1 if part.guided else 2
+        self.record.add(CallRecord(tick.step, tick.branch, row, spans, part.key.shape, guided * part.key.shape.batch))
+        self.record.add_pass(job.run, part.key.shape)
+
+    def _joined(self, running: Running, samples: list[torch.Tensor]) -> torch.Tensor:
+        """The output for the whole call, from those of its parts."""
+        parts = [job.part for job in running.jobs]
+        if len(samples) == 1 and (parts[0].rows is None or running.jobs[0].output is not None):
+            return samples[0]
+        batch = running.memory.key.shape.batch
+        joined = samples[0].new_empty(batch, *samples[0].shape[1:])
+        for part, sample in zip(parts, samples, strict=True):
+            joined.index_copy_(0, part.rows, sample)
+            if not part.guided:
+                # Both branches get the same, so that guidance changes nothing.
+                joined.index_copy_(0, (part.rows + batch // 2) % batch, sample)
+        return joined
 
     def _bypass(self, key: str, why: str) -> None:
         """Let the running call past the cache."""

@@ -1,19 +1,24 @@
-"""Freezing a call's decision: what every site does is written into its handle before block 0 runs."""
+"""Freezing a pass: what every site and block does is written into its handle before block 0 runs."""
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 
-from .actions import Action
-from .filling import Handle
+from .actions import COMPUTE
+from .filling import Handle, Terms
+from .hooks.block import BlockHandle
 from .models import FamilySpec, Layout
+from .passes import MODULATED, Job, Pass
 from .plan import Plan
+from .span_ends import SpanEnds
 from .state import Branch
 from .tokens import TokenGroup
 
 
 class Freezer:
-    """The handles of a transformer's sites, and how a decision gets into them.
+    """The handles of a transformer's sites and blocks, and how a decision gets into them.
 
     Args:
         layout (`Layout`): The sites.
@@ -21,13 +26,16 @@ class Freezer:
 
     Attributes:
         handles (`list[Handle]`): One for each site.
+        blocks (`list[BlockHandle]`): One for each layer.
         readers (`list[tuple[int, ...] | None]`): For each site, `None` if no norm feeds it alone, else the sites
             inside it that its norm feeds too.
     """
 
     def __init__(self, layout: Layout, spec: FamilySpec):
         self.layout = layout
-        self.handles = [Handle() for _ in layout.sites]
+        self.handles = [Handle(joint=site.stream == "joint" and site.inside is None) for site in layout.sites]
+        self.blocks = [BlockHandle() for _ in range(layout.sites[-1].layer + 1)]
+        self.ends = SpanEnds(layout, spec)
         self.readers = self._readers_of_norms(spec)
         self._frozen: tuple | None = None
 
@@ -49,45 +57,127 @@ class Freezer:
         for handle in self.handles:
             handle.bypass()
             handle.state = None
+        for block in self.blocks:
+            block.bypass()
 
-    def freeze(
-        self, plan: Plan, branch: Branch, row: tuple[Action, ...], measured: frozenset[int], step: int, compiled: bool
-    ) -> None:
-        """Write one call's decision.
+    def freeze(self, plan: Plan, job: Job, step: int, compiled: bool) -> None:
+        """Write one pass's decision.
 
         Args:
             plan (`Plan`): The plan of the generation.
-            branch (`Branch`): The call's memory.
-            row (`tuple[Action, ...]`): What each site does.
-            measured (`frozenset[int]`): The attention sites that are measured.
+            job (`Job`): The pass and its memory.
             step (`int`): Index of the step.
             compiled (`bool`): Whether the blocks are compiled.
         """
-        frozen = (plan, row, measured, branch, compiled)
-        if not branch.groups and frozen == self._frozen:
+        run, branch = job.run, job.part
+        frozen = (plan, run, branch, compiled)
+        if not branch.groups and plan.fill is None and not plan.wraps_blocks and frozen == self._frozen:
             return
         self._frozen = frozen
-        for i, (handle, action) in enumerate(zip(self.handles, row, strict=True)):
-            # Partial only once some tokens are chosen: a share that rounds down to none computes nothing.
-            handle.action = "reuse" if action.kind == "partial" else action.kind
-            handle.keep, handle.state, handle.dense = plan.kept[i], branch.sites[i], compiled
-            handle.narrow = self.readers[i] is not None and all(row[j].kind != "compute" for j in self.readers[i])
-            handle.index = handle.choose = handle.measure = None
-            if i in measured:
-                handle.measure = plan.selection.score_for(plan.modules_of(self.layout.sites[i].layer)).measure
+        for i in range(len(self.handles)):
+            self._freeze_site(plan, run, branch, i, compiled)
+            if plan.fill is not None:
+                self._freeze_terms(plan, run, branch, i, step, compiled)
         for group in branch.groups:
-            self._freeze_tokens(group, row, measured, step, compiled)
+            self._freeze_tokens(group, run, step, compiled)
+        if plan.wraps_blocks:
+            self._freeze_blocks(plan, job, step, compiled)
 
-    def _freeze_tokens(
-        self, group: TokenGroup, row: tuple[Action, ...], measured: frozenset[int], step: int, compiled: bool
-    ) -> None:
-        if all(row[i].kind == "compute" for i in group.sites):
-            group.forget()
-        elif group.reads_this_step(measured):
-            for position, i in enumerate(group.sites):
-                self._freeze_late_choice(group, position, self.handles[i], row, compiled)
+    def _freeze_site(self, plan: Plan, run: Pass, branch: Branch, i: int, compiled: bool) -> None:
+        handle, action = self.handles[i], run.row[i]
+        # Partial only once some tokens are chosen: a share that rounds down to none computes nothing.
+        filled = "forecast" if action.forecasts else "reuse"
+        handle.action = filled if action.kind == "partial" else action.kind
+        handle.keep, handle.state, handle.dense = plan.kept[i] and run.keeps, branch.sites[i], compiled
+        inner = self.readers[i]
+        handle.narrow = inner is not None and all(run.row[j].kind != "compute" for j in inner)
+        handle.index = handle.choose = handle.measure = handle.seen = None
+        handle.watch = run.probes_input and i == 0
+        if handle.action == "skip":
+            handle.narrow = False
+        if i in run.measured:
+            handle.measure = plan.selection.score_for(plan.modules_of(self.layout.sites[i].layer)).measure
+
+    def _freeze_terms(self, plan: Plan, run: Pass, branch: Branch, i: int, step: int, compiled: bool) -> None:
+        handle, terms = self.handles[i], branch.sites[i].terms
+        handle.scales, handle.weights = [], []
+        if i not in plan.forecast_sites:
+            return
+        if run.row[i] == COMPUTE and handle.keep:
+            handle.scales = _numbers(renewal(plan, terms, step), compiled)
+        elif run.row[i].forecasts:
+            handle.weights = _numbers(plan.fill.weights(step, terms.history, plan.num_inference_steps), compiled)
+
+    def _freeze_blocks(self, plan: Plan, job: Job, step: int, compiled: bool) -> None:
+        run, branch = job.run, job.part
+        for layer, block in enumerate(self.blocks):
+            block.bypass()
+            block.run = layer not in run.left_out
+        if run.resumes:
+            self.blocks[run.resumes - 1].leaving.append(lambda _: job.streams)
+        for boundary in run.watches:
+            self._watch(boundary, job.notes)
+        for span in run.stores:
+            if span.around == "blocks":
+                terms = branch.spans[span]
+                scales = renewal(plan, terms, step) if plan.kept_spans[span] else []
+                self.ends.store(self.blocks, span, terms, _numbers(scales, compiled), branch.key.shape)
+        for span in run.spans:
+            if span.around == "blocks":
+                terms = branch.spans[span.stored]
+                weights = _numbers(span_weights(plan, job, span, terms, step), compiled)
+                self.ends.fill(self.blocks, span, terms, weights, branch.key.shape)
+
+    def note_input(self, job: Job) -> None:
+        """Note what the first attention was given, where the pass asks for it."""
+        if job.run.probes_input:
+            job.notes[MODULATED] = (self.handles[0].seen,)
+            self.handles[0].seen = None
+
+    def finish(self, plan: Plan, job: Job, step: int, latents: torch.Tensor, sample: torch.Tensor) -> torch.Tensor:
+        """What is kept of the model's own output, and what takes its place.
+
+        Args:
+            plan (`Plan`): The plan.
+            job (`Job`): The pass that has run.
+            step (`int`): Index of the step.
+            latents, sample (`torch.Tensor`): The model's input and output for the job's rows.
+        """
+        spans = job.part.spans
+        for span in job.run.stores:
+            if span.around == "model":
+                scales = renewal(plan, spans[span], step) if plan.kept_spans[span] else []
+                value = _shifted(sample, latents, -1) if span.keeps == "residual" else sample
+                spans[span].renew(value, scales)
+        for span in job.run.spans:
+            if span.around == "model":
+                terms = spans[span.stored]
+                filled = terms.total(span_weights(plan, job, span, terms, step))
+                sample = _shifted(filled, latents, 1) if span.keeps == "residual" else filled
+        return sample
+
+    def _watch(self, boundary: int, notes: dict[int, tuple]) -> None:
+        def note(streams: tuple) -> tuple:
+            notes[boundary] = streams
+            return streams
+
+        if boundary == 0:
+            self.blocks[0].entering.append(note)
         else:
-            for i, index in zip(group.sites, group.choose(row, step), strict=True):
+            self.blocks[boundary - 1].leaving.append(note)
+
+    def _freeze_tokens(self, group: TokenGroup, run: Pass, step: int, compiled: bool) -> None:
+        kinds = {run.row[i].kind for i in group.sites}
+        if kinds == {"compute"}:
+            group.forget()
+        elif kinds == {"skip"}:
+            # Staleness counts steps in which the token could have been recomputed.
+            return
+        elif group.reads_this_step(run.measured):
+            for position, i in enumerate(group.sites):
+                self._freeze_late_choice(group, position, self.handles[i], run.row, compiled)
+        else:
+            for i, index in zip(group.sites, group.choose(run.row, step), strict=True):
                 self._freeze_index(self.handles[i], index, compiled)
 
     @staticmethod
@@ -102,6 +192,36 @@ class Freezer:
     def _freeze_index(handle: Handle, index: torch.Tensor | None, compiled: bool) -> None:
         if index is not None:
             handle.action, handle.index = "partial", _dynamic(index) if compiled else index
+
+
+def renewal(plan: Plan, terms: Terms, step: int) -> list[float]:
+    """Scales with which a value computed in this step enters the terms; the step is noted in their history."""
+    terms.history = (step, *terms.history)[: plan.fill.fill_order + 1]
+    return plan.fill.scales(terms.history)
+
+
+def span_weights(plan: Plan, job: Job, span: Any, terms: Terms, step: int) -> list:
+    """Weights of what fills a span: the gate's where it has any, else the fill's; none where it is reused."""
+    if not span.forecasts:
+        return []
+    weights = None if job.seen is None else plan.gate.weights(job.seen)
+    if weights is None:
+        return plan.fill.weights(step, terms.history, plan.num_inference_steps)
+    return [job.part.by_row(weight) for weight in weights]
+
+
+def _numbers(numbers: list, compiled: bool) -> list:
+    """Numbers of a forecast; for compiled blocks tensors, for a number would be compiled in."""
+    return [torch.as_tensor(number) for number in numbers] if compiled else numbers
+
+
+def _shifted(sample: torch.Tensor, latents: torch.Tensor, sign: int) -> torch.Tensor:
+    """`sample + sign * latents`; where the model returns more channels than it is given (a learned variance) the
+    others stay as they are."""
+    if sample.shape == latents.shape:
+        return sample + sign * latents
+    channels = latents.shape[1]
+    return torch.cat([sample[:, :channels] + sign * latents, sample[:, channels:]], dim=1)
 
 
 def _dynamic(index: torch.Tensor) -> torch.Tensor:

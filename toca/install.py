@@ -11,6 +11,8 @@ from torch import nn
 
 from .engine import Engine
 from .hooks.attention import can_measure, install_processor
+from .hooks.block import BLOCK
+from .hooks.block import make_forward_with as make_block_forward
 from .hooks.classes import HANDLE, has_own_forward, swap_class
 from .hooks.feed_forward import make_forward
 from .hooks.norm import make_forward as make_norm_forward
@@ -37,8 +39,9 @@ def has_diffusers_cache(transformer: nn.Module) -> bool:
     return any(getattr(hook, "_is_stateful", False) for hook in hooks)
 
 
-def install(transformer: nn.Module, engine: Engine) -> None:
-    """Connect every site's module with its handle; on an error everything is put back.
+def install(transformer: nn.Module, engine: Engine, reaches_blocks: bool) -> None:
+    """Connect every site's module, and every block if they are to be reached, with its handle; on an error everything
+    is put back.
 
     Raises:
         ValueError: If a site cannot be reached; it says why and what to do.
@@ -58,12 +61,22 @@ def install(transformer: nn.Module, engine: Engine) -> None:
                 undo.extend([swap_class(norm, make_norm_forward, handle) for norm in norms])
         undo.extend(_connect_root(transformer, engine))
         engine.check_connected = functools.partial(check_connected, transformer, engine)
+        engine.connect_blocks = functools.partial(connect_blocks, transformer, engine, undo)
+        if reaches_blocks:
+            engine.connect_blocks()
     except BaseException:
         for step in reversed(undo):
             step()
         raise
     setattr(transformer, ENGINE, engine)
     setattr(transformer, UNDO, undo)
+
+
+def connect_blocks(transformer: nn.Module, engine: Engine, undo: list[Callable[[], None]]) -> None:
+    """Connect every block with its handle, once; what undoes it is added to `undo`."""
+    for layer, _, _, block, block_spec in walk_blocks(transformer, engine.spec):
+        if BLOCK not in vars(block):
+            undo.append(swap_class(block, make_block_forward(block_spec.streams), engine.freezer.blocks[layer], BLOCK))
 
 
 def remove(transformer: nn.Module) -> None:

@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from os import PathLike
+from typing import Any
 
-from .actions import Action, step_letter
+from .actions import COMPUTE, SKIP, Action, step_letter
 from .cost import Cost, plan_cost
-from .models import Layout, Site
+from .models import Layout
 from .plan_drawing import draw_plan
 from .plan_file import read_plan, write_plan
 from .selection import Selection
+from .spans import Span, skipped
 
 
 @dataclass(frozen=True)
 class Plan:
     """A table of actions: `table[step][i]` is what site `layout.sites[i]` does in that step.
+
+    Where the plan has a gate, a step of the table that is not full is what the step does if the gate lets it: the
+    gate may have it computed in full instead, for each image by itself.
 
     Args:
         method (`str`): Name of the method that made it.
@@ -25,10 +29,15 @@ class Plan:
         layout (`Layout`): The model it is for.
         table (`tuple[tuple[Action, ...], ...]`): One row a step.
         selection (`Selection`, *optional*): Which tokens a partial action recomputes; required if there is one.
+        spans (`tuple[tuple[Span, ...], ...]`, *optional*): For each step the blocks that it leaves out.
+        fill (`Fill`, *optional*): How to forecast; required if something is.
+        gate (`Gate`, *optional*): Decides while the model runs.
+        guided (`tuple[bool, ...]`, *optional*): For each step whether the unconditional branch runs; by default it
+            always does.
 
     Raises:
-        ValueError: If the table does not fit the steps and sites, if the first step does not compute every site, or
-            if a site that can only be computed or reused whole is partial.
+        ValueError: If the table does not fit the steps, sites and spans, if the first step does not compute every
+            site, or if a site that can only be computed or reused whole is partial.
     """
 
     method: str
@@ -36,14 +45,44 @@ class Plan:
     layout: Layout
     table: tuple[tuple[Action, ...], ...]
     selection: Selection | None = None
+    spans: tuple[tuple[Span, ...], ...] = ()
+    fill: Any = None
+    gate: Any = None
+    guided: tuple[bool, ...] = ()
 
     def __post_init__(self):
         if self.num_inference_steps < 1:
             raise ValueError(f"`num_inference_steps` must be at least 1, got {self.num_inference_steps}.")
         if len(self.table) != self.num_inference_steps:
             raise ValueError(f"The table has {len(self.table)} steps, expected {self.num_inference_steps}.")
-        for step, row in enumerate(self.table):
+        # Equal rows share one tuple, so that comparing them is quick.
+        rows: dict[tuple, tuple] = {}
+        object.__setattr__(self, "table", tuple(rows.setdefault(row, row) for row in self.table))
+        object.__setattr__(self, "spans", self.spans or ((),) * self.num_inference_steps)
+        object.__setattr__(self, "guided", self.guided or (True,) * self.num_inference_steps)
+        for name, values in (("spans", self.spans), ("guided", self.guided)):
+            if len(values) != self.num_inference_steps:
+                raise ValueError(f"`{name}` has {len(values)} steps, expected {self.num_inference_steps}.")
+        if not self.guided[0]:
+            raise ValueError("The first step must run the unconditional branch.")
+        for step, (row, spans) in enumerate(zip(self.table, self.spans, strict=True)):
+            self._check_spans(step, spans)
             self._check_row(step, row)
+
+    def _check_spans(self, step: int, spans: tuple[Span, ...]) -> None:
+        layers = self.layout.sites[-1].layer + 1
+        end = 0
+        for span in spans:
+            if span.first < end or span.stop > layers:
+                raise ValueError(
+                    f"Step {step}: the span of layers {span.first} to {span.stop - 1} overlaps another one or goes "
+                    f"beyond the model's {layers} layers."
+                )
+            if span.around == "model" and (span.first, span.stop) != (0, layers):
+                raise ValueError(f"Step {step}: a span around the model must leave out all its {layers} layers.")
+            if span.forecasts and self.fill is None:
+                raise ValueError(f"Step {step} forecasts a span, but the plan does not say how.")
+            end = span.stop
 
     def _check_row(self, step: int, row: tuple[Action, ...]) -> None:
         if len(row) != len(self.layout.sites):
@@ -53,30 +92,21 @@ class Plan:
             where = f"step {step}, layer {site.layer}, {site.module}"
             if step == 0 and action.kind != "compute":
                 raise ValueError(f"The first step has nothing to reuse: {where} must be compute, got {action.kind}.")
-            if action.kind == "partial" and site.module == "self_attn":
+            if action.kind == "partial" and site.module == "self_attn" and not self._narrows_stack:
                 raise ValueError(
                     f"Self-attention is computed or reused whole: {where} has the fresh ratio {action.fresh_ratio:g}; "
                     "use 0 or 1."
                 )
             if action.picks_tokens and self.selection is None:
                 raise ValueError(f"{where} is partial, but the plan has no selection that says which tokens.")
+            if action.forecasts and self.fill is None:
+                raise ValueError(f"{where} is forecast, but the plan does not say how.")
+            if (action == SKIP) != skipped(site.layer, self.spans[step]):
+                raise ValueError(f"{where} must be skip if a span of the step leaves it out, and only then.")
 
-    @classmethod
-    def build(
-        cls,
-        method: str,
-        layout: Layout,
-        num_inference_steps: int,
-        decide: Callable[[Site, int], Action],
-        selection: Selection | None = None,
-    ) -> Plan:
-        """Fill the table by asking `decide(site, step)` for every cell. Equal rows share one tuple."""
-        rows: dict[tuple, tuple] = {}
-        table = []
-        for step in range(num_inference_steps):
-            row = tuple(decide(site, step) for site in layout.sites)
-            table.append(rows.setdefault(row, row))
-        return cls(method, num_inference_steps, layout, tuple(table), selection)
+    @property
+    def _narrows_stack(self) -> bool:
+        return self.selection is not None and self.selection.whole_stack
 
     def __getitem__(self, key: tuple[int, int, str]) -> Action:
         """`plan[step, layer, module]`.
@@ -96,8 +126,8 @@ class Plan:
 
     @property
     def steps(self) -> str:
-        """One letter a step: F full, t token-wise, r every site reused, m some sites computed and the rest reused."""
-        return "".join(step_letter(row) for row in self.table)
+        """One letter a step: F full, t token-wise, a blocks left out, y forecast, r every site reused, m mixed."""
+        return "".join(step_letter(row, spans) for row, spans in zip(self.table, self.spans, strict=True))
 
     @property
     def full_steps(self) -> int:
@@ -110,10 +140,62 @@ class Plan:
         return tuple(any(self._looks_back(row, i) for row in self.table) for i in range(len(self.layout.sites)))
 
     def _looks_back(self, row: tuple[Action, ...], i: int) -> bool:
-        site = self.layout.sites[i]
-        if row[i].kind == "compute":
+        if row[i].kind in ("compute", "skip"):
             return False
-        return site.inside is None or row[self.site_index[site.layer, site.inside]].kind != "reuse"
+        return not self.is_hidden(row, i)
+
+    def is_guided(self, step: int) -> bool:
+        """Whether the unconditional branch runs in a step; after the last one too."""
+        return step >= self.num_inference_steps or self.guided[step]
+
+    def is_hidden(self, row: tuple[Action, ...], i: int) -> bool:
+        """Whether a site's output is not looked at, for the site around it is filled."""
+        site = self.layout.sites[i]
+        if site.inside is None:
+            return False
+        return row[self.site_index[site.layer, site.inside]].kind in ("reuse", "forecast")
+
+    @cached_property
+    def full_row(self) -> tuple[Action, ...]:
+        """Every site computes."""
+        return (COMPUTE,) * len(self.layout.sites)
+
+    @cached_property
+    def forecast_sites(self) -> frozenset[int]:
+        """The sites whose cached output is forecast in any step."""
+        return frozenset(i for row in self.table for i, action in enumerate(row) if action.forecasts and self.kept[i])
+
+    @cached_property
+    def kept_spans(self) -> dict[Span, bool]:
+        """What is remembered of spans, and for each whether it is ever forecast."""
+        kept: dict[Span, bool] = {}
+        for spans in self.spans:
+            for span in spans:
+                kept[span.stored] = kept.get(span.stored, False) or span.forecasts
+        return kept
+
+    @cached_property
+    def stored_spans(self) -> tuple[frozenset[Span], ...]:
+        """For each step, the spans whose quantity is stored: those that a later step takes before it is stored again.
+        Where something is forecast every step counts, and where a gate decides no step is known beforehand."""
+        needed: set[Span] = set()
+        steps = []
+        for spans in reversed(self.spans):
+            run = {span for span in needed if not any(skipped(layer, spans) for layer in range(span.first, span.stop))}
+            steps.append(frozenset(run))
+            if self.gate is None:
+                needed -= {span for span in run if not self.kept_spans[span]}
+            needed |= {span.stored for span in spans}
+        return tuple(reversed(steps))
+
+    @property
+    def wraps_blocks(self) -> bool:
+        """Whether whole blocks must be reached, and not only the modules in them."""
+        return bool(self.kept_spans) or self.gate is not None or self._narrows_stack or self._reads_stack
+
+    @property
+    def _reads_stack(self) -> bool:
+        return self.selection is not None and self.selection.reads_stack
 
     @cached_property
     def partial_sites(self) -> frozenset[int]:
@@ -150,9 +232,11 @@ class Plan:
         needed: set[int] = set()
         steps = []
         for row in reversed(self.table):
+            # Where a gate decides, any step may be computed and be followed by any other.
+            needed |= set(self.score_sources.values()) if self.gate is not None else set()
             # Within a step a feed-forward reads what cross-attention of the same step has just written.
             needed |= {source for i, source in self.score_sources.items() if row[i].picks_tokens}
-            steps.append(frozenset(i for i in needed if row[i].kind != "reuse"))
+            steps.append(frozenset(i for i in needed if row[i].kind in ("compute", "partial")))
             needed = {i for i in needed if row[i].kind != "compute"} | self._own_readers(row)
         return tuple(reversed(steps))
 

@@ -3,40 +3,61 @@
 from __future__ import annotations
 
 from collections.abc import Hashable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from .actions import Action, step_letter, tokens_of
-from .cost import full_flops, step_flops, tokens_share
+from .cost import full_flops, pass_flops, tokens_computed
 from .models import CallShape
+from .passes import Pass
 from .plan import Plan
+from .spans import Span
 
 
 @dataclass(frozen=True)
 class CallRecord:
-    """One transformer call, as it was decided."""
+    """What a transformer call did for some of its rows, all of them where no gate decides.
+
+    Args:
+        step (`int`): Index of the step.
+        branch (`Hashable`): The branch of guidance.
+        row (`tuple[Action, ...]`): What each site did.
+        spans (`tuple[Span, ...]`): Blocks that were left out.
+        shape (`CallShape`): Of these rows.
+        full_batch (`int`): Rows that would have run without the cache: more where a branch of guidance was dropped.
+    """
 
     step: int
     branch: Hashable
     row: tuple[Action, ...]
-    measured: frozenset[int]
+    spans: tuple[Span, ...]
     shape: CallShape
+    full_batch: int
+
+    @property
+    def letter(self) -> str:
+        return step_letter(self.row, self.spans)
 
 
 @dataclass
 class GenerationRecord:
-    """All calls of one generation of one transformer, the cache bytes of its branches, and calls past the cache."""
+    """All calls of one generation of one transformer, the runs that they took, the cache bytes of its branches, and
+    calls past the cache."""
 
     plan: Plan | None = None
     calls: list[CallRecord] = field(default_factory=list)
+    passes: list[tuple[Pass, CallShape]] = field(default_factory=list)
     cache_bytes: int = 0
     bypassed: int = 0
 
     def add(self, call: CallRecord) -> None:
         self.calls.append(call)
 
-    def release(self, branch) -> None:
+    def add_pass(self, run: Pass, shape: CallShape) -> None:
+        self.passes.append((run, shape))
+
+    def release(self, memory) -> None:
         """Note what a branch held, before it is let go."""
-        self.cache_bytes += branch.cache_bytes
+        self.cache_bytes += memory.cache_bytes
 
 
 @dataclass(frozen=True)
@@ -66,7 +87,8 @@ class Summary:
 
     Args:
         method (`str`): Name of the method or plan.
-        steps (`str`): One letter a step, as in `Plan.steps`, for what really ran.
+        steps (`str`): One letter a step, as in `Plan.steps`, for what really ran; m where the images of a batch, or
+            the branches of guidance, did different things.
         full_steps (`int`): Steps in which every site computed.
         tokens_recomputed (`float`): Share of the sites' tokens that were computed.
         flops (`int`): FLOPs of all transformer calls, two a multiply-add.
@@ -115,25 +137,30 @@ def summarize(method: str, records: list[tuple[GenerationRecord, list]]) -> Summ
 
     Args:
         method (`str`): Name of the method.
-        records (`list`): For each transformer its record and the branches it still holds.
+        records (`list`): For each transformer its record and the memories it still holds.
     """
     flops = flops_full = cache_bytes = 0
-    tokens, weights, trace = 0.0, 0.0, []
-    letters: dict[int, str] = {}
-    for record, branches in records:
-        cache_bytes += record.cache_bytes + sum(branch.cache_bytes for branch in branches)
+    computed, all_tokens, trace = 0, 0, []
+    letters: dict[int, set[str]] = {}
+    for record, memories in records:
+        cache_bytes += record.cache_bytes + sum(memory.cache_bytes for memory in memories)
+        flops += sum(pass_flops(record.plan, run, shape) for run, shape in record.passes)
+        computed += sum(tokens_computed(record.plan, run.row, shape) for run, shape in record.passes)
         for call in record.calls:
-            full = full_flops(record.plan, call.shape)
-            flops += step_flops(record.plan, call.row, call.measured, call.shape)
-            flops_full += full
-            tokens += full * tokens_share(record.plan, [call.row], call.shape)
-            weights += full
-            letters.setdefault(call.step, step_letter(call.row))
+            shape = replace(call.shape, batch=call.full_batch)
+            flops_full += full_flops(record.plan, shape)
+            all_tokens += tokens_computed(record.plan, record.plan.full_row, shape)
+            letters.setdefault(call.step, set()).add(call.letter)
             trace.append(_trace(record.plan, call))
-    steps = "".join(letters[step] for step in sorted(letters))
-    share = tokens / weights if weights else 1.0
+    steps = "".join(_common_letter(letters[step]) for step in sorted(letters))
+    share = computed / all_tokens if all_tokens else 1.0
     bypassed = sum(record.bypassed for record, _ in records)
     return Summary(method, steps, steps.count("F"), share, flops, flops_full, cache_bytes, tuple(trace), bypassed)
+
+
+def _common_letter(letters: set[str]) -> str:
+    """The letter of a step; m where the images of a batch, or the branches, did different things."""
+    return next(iter(letters)) if len(letters) == 1 else "m"
 
 
 def _trace(plan: Plan, call: CallRecord) -> StepTrace:
@@ -141,4 +168,4 @@ def _trace(plan: Plan, call: CallRecord) -> StepTrace:
     for site, action in zip(plan.layout.sites, call.row, strict=True):
         tokens = site.geometry(call.shape)[1]
         sites.append(SiteTrace(site.layer, site.module, action.kind, tokens_of(action, tokens), tokens))
-    return StepTrace(call.step, call.branch, step_letter(call.row), tuple(sites))
+    return StepTrace(call.step, call.branch, call.letter, tuple(sites))

@@ -34,6 +34,10 @@ class FullStepSchedule:
         """Whether each step is full, in the order of sampling; with an interval of 1 every step is."""
         return _full_steps(self, num_inference_steps)
 
+    def remainders(self, num_inference_steps: int) -> tuple[int, ...]:
+        """`(s - phase) % tau` of each step, in the order of sampling; 0 where it is full."""
+        return _remainders(self, num_inference_steps)
+
     def interval_after(self, s: int, num_inference_steps: int) -> int:
         """tau after a full step of index s."""
         if self.window is not None:
@@ -46,18 +50,22 @@ class FullStepSchedule:
 
 @cache
 def _full_steps(schedule: FullStepSchedule, num_inference_steps: int) -> tuple[bool, ...]:
+    return tuple(remainder == 0 for remainder in _remainders(schedule, num_inference_steps))
+
+
+@cache
+def _remainders(schedule: FullStepSchedule, num_inference_steps: int) -> tuple[int, ...]:
     # Cached, for every cell of a plan asks, and a thousand steps of two hundred sites would take a minute.
     if schedule.interval == 1:
-        return (True,) * num_inference_steps
+        return (0,) * num_inference_steps
     interval = schedule.interval
-    full_steps = []
+    remainders = []
     for position in range(num_inference_steps):
         s = step_index(position, num_inference_steps, schedule.counts_down)
-        full = position < schedule.warmup_steps or (s - schedule.phase) % interval == 0
-        if full:
+        remainders.append(0 if position < schedule.warmup_steps else (s - schedule.phase) % interval)
+        if remainders[-1] == 0:
             interval = schedule.interval_after(s, num_inference_steps)
-        full_steps.append(full)
-    return tuple(full_steps)
+    return tuple(remainders)
 
 
 def step_index(position: int, num_inference_steps: int, counts_down: bool) -> int:

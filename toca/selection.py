@@ -115,6 +115,16 @@ class Selection:
         """Whether measuring takes a query-key product of its own."""
         return SCORES[self.score].reads_map
 
+    @property
+    def whole_stack(self) -> bool:
+        """Whether one choice of tokens goes through all blocks, the others being dropped before the first."""
+        return False
+
+    @property
+    def reads_stack(self) -> bool:
+        """Whether the choice looks at the hidden states that leave the last block."""
+        return False
+
     def score_for(self, modules: tuple[str, ...]) -> Score:
         """The score in a block with these modules."""
         score = SCORES[self.score]

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 
+from .filling import Terms
 from .models import CallShape
 from .plan import Plan
+from .spans import Span
 from .tokens import TokenGroup
 
 
@@ -17,14 +19,17 @@ class SiteState:
     """What one site remembers.
 
     Args:
-        output (`torch.Tensor` or `tuple[torch.Tensor, ...]`): What the module returned, before the adaLN gate, with
-            the recomputed rows written in.
+        terms (`Terms`): What the module returned, before the adaLN gate, with the recomputed rows written in; and the
+            higher terms of a forecast.
         statistic (`torch.Tensor`): (rows, tokens), float32: the measured attention, for attention sites that are
             measured; a slice of the stack that `TokenGroup` reads.
+        context (`Terms`): Keys and values (rows, tokens, heads x head_dim), where tokens are dropped before the first
+            block.
     """
 
-    output: torch.Tensor | tuple[torch.Tensor, ...] | None = None
+    terms: Terms = field(default_factory=Terms)
     statistic: torch.Tensor | None = None
+    context: Terms = field(default_factory=Terms)
 
 
 @dataclass(frozen=True)
@@ -35,38 +40,111 @@ class CallKey:
     dtype: torch.dtype
     device: torch.device
 
+    def with_rows(self, rows: int) -> CallKey:
+        """The same for fewer rows of the batch."""
+        return replace(self, shape=replace(self.shape, batch=rows))
+
 
 @dataclass(eq=False)
 class Branch:
-    """The memory of one branch (cond, uncond, or both batched) in one generation.
+    """The memory of one branch (cond, uncond, or both batched) in one generation, or of some of its images.
 
     Args:
         key (`CallKey`): What it was made for.
         sites (`list[SiteState]`): One for each site of the plan's layout.
+        paired (`bool`): Whether the halves of its rows are guidance branches of the same images.
+        guided (`bool`): Whether both branches of guidance run.
+        rows (`torch.Tensor` or `None`): Its rows of the call's batch; `None` for all of them.
         groups (`list[TokenGroup]`): The partial sites, grouped for a common choice of tokens.
-        last_step (`int` or `None`): The last step that ran to its end; `None` before the first and while one runs.
         statistics (`dict`): For each stack and measured module (layers, rows, tokens), float32.
+        spans (`dict[Span, Terms]`): What is kept of spans of blocks.
+        memory (`dict[str, torch.Tensor]`): What the gate keeps; the first dimension is the image.
     """
 
     key: CallKey
     sites: list[SiteState]
+    paired: bool = False
+    guided: bool = True
+    rows: torch.Tensor | None = None
     groups: list[TokenGroup] = field(default_factory=list)
-    last_step: int | None = None
     statistics: dict[tuple[str, str], torch.Tensor] = field(default_factory=dict)
+    spans: dict[Span, Terms] = field(default_factory=dict)
+    memory: dict[str, torch.Tensor] = field(default_factory=dict)
 
     @classmethod
-    def start(cls, plan: Plan, key: CallKey) -> Branch:
+    def start(cls, plan: Plan, key: CallKey, paired: bool = False) -> Branch:
         """A branch that remembers nothing yet; statistics are allocated, outputs are not."""
-        branch = cls(key, [SiteState() for _ in plan.layout.sites])
+        branch = cls(key, [SiteState() for _ in plan.layout.sites], paired)
         branch.statistics = branch._allocate_statistics(plan)
+        branch.spans = {span: Terms() for span in plan.kept_spans}
         return branch
 
-    def group_tokens(self, plan: Plan, paired: bool, grid: tuple[int, int] | None) -> None:
+    def group_tokens(self, plan: Plan, grid: tuple[int, int] | None) -> None:
         """Group the partial sites, before the first choice of tokens; no token is stale yet."""
+        paired = self.paired and plan.selection.shared_cfg
         for number, sites in enumerate(_by_stack_and_module(plan, plan.partial_sites).values()):
             source = plan.layout.sites[plan.score_sources[sites[0]]] if sites[0] in plan.score_sources else None
             statistic = None if source is None else self.statistics[source.stack, source.module]
             self.groups.append(TokenGroup(plan, sites, self.key, paired, grid, statistic, number))
+
+    def images(self, per_sample: bool) -> int:
+        """Number of images that decide for themselves: all together are one where `per_sample` is off."""
+        return self.key.shape.batch // (2 if self.paired else 1) if per_sample else 1
+
+    def by_image(self, tensor: torch.Tensor, images: int) -> torch.Tensor:
+        """(rows, ...) -> (images, rows of an image, ...), a view; rows may be frames or positions of a sample."""
+        rows = self.key.shape.batch
+        if tensor.shape[0] != rows:
+            tensor = tensor.unflatten(0, (rows, -1))
+        return tensor.unflatten(0, (rows // images, images)).transpose(0, 1)
+
+    def by_row(self, value: float | torch.Tensor) -> float | torch.Tensor:
+        """A number for each image (images,) as one for each row (rows,)."""
+        return value.repeat(self.key.shape.batch // len(value)) if isinstance(value, torch.Tensor) else value
+
+    def take(self, plan: Plan, images: torch.Tensor, of: int) -> Branch:
+        """Some of the images, with a memory of their own.
+
+        Args:
+            plan (`Plan`): The plan.
+            images (`torch.Tensor`): (n,), int64: which of the branch's images.
+            of (`int`): How many images it has.
+        """
+        batch = self.key.shape.batch
+        rows = (images[None] + of * torch.arange(batch // of, device=images.device)[:, None]).flatten()
+
+        def part(tensor: torch.Tensor, dim: int = 0) -> torch.Tensor:
+            repeats = tensor.shape[dim] // batch
+            return tensor.unflatten(dim, (batch, repeats)).index_select(dim, rows).flatten(dim, dim + 1)
+
+        taken = Branch.start(plan, self.key.with_rows(len(rows)), self.paired)
+        taken.rows = rows if self.rows is None else self.rows[rows]
+        for mine, theirs in zip(self.sites, taken.sites, strict=True):
+            theirs.terms, theirs.context = mine.terms.map(part), mine.context.map(part)
+        for name, statistic in self.statistics.items():
+            taken.statistics[name].copy_(part(statistic, 1))
+        taken.spans = {span: terms.map(part) for span, terms in self.spans.items()}
+        taken.memory = {name: value.index_select(0, images) for name, value in self.memory.items()}
+        if self.groups:
+            taken.group_tokens(plan, self.groups[0].common_grid)
+            for mine, theirs in zip(self.groups, taken.groups, strict=True):
+                theirs.take_counts(mine, images, of)
+        return taken
+
+    def merge_halves(self, plan: Plan) -> None:
+        """The guidance branches become one: what is kept is the mean of the halves (T-GATE, section 3.2)."""
+
+        def mean(tensor: torch.Tensor) -> torch.Tensor:
+            return tensor.unflatten(0, (2, -1)).mean(dim=0)
+
+        merged = Branch.start(plan, self.key.with_rows(self.key.shape.batch // 2))
+        for mine, theirs in zip(self.sites, merged.sites, strict=True):
+            theirs.terms, theirs.context = mine.terms.map(mean), mine.context.map(mean)
+        for name, statistic in self.statistics.items():
+            merged.statistics[name].copy_(statistic.unflatten(1, (2, -1)).mean(dim=1))
+        self.spans = {span: terms.map(mean) for span, terms in self.spans.items()}
+        self.key, self.sites, self.statistics = merged.key, merged.sites, merged.statistics
+        self.paired, self.groups, self.memory = False, [], {}
 
     def _allocate_statistics(self, plan: Plan) -> dict[tuple[str, str], torch.Tensor]:
         """One tensor (layers, rows, tokens) for each stack and measured module; each site gets its slice."""
@@ -81,14 +159,42 @@ class Branch:
     def tensors(self) -> Iterable[torch.Tensor]:
         """All tensors held."""
         for site in self.sites:
-            outputs = site.output if isinstance(site.output, tuple) else (site.output,)
-            yield from (tensor for tensor in (*outputs, site.statistic) if tensor is not None)
-        yield from (group.counts for group in self.groups if group.counts is not None)
+            yield from site.terms.tensors()
+            yield from site.context.tensors()
+            if site.statistic is not None:
+                yield site.statistic
+        for terms in self.spans.values():
+            yield from terms.tensors()
+        yield from self.memory.values()
+        for group in self.groups:
+            yield from group.tensors()
 
     @property
     def cache_bytes(self) -> int:
         """Bytes of all tensors held."""
         return sum(tensor.nbytes for tensor in self.tensors())
+
+
+@dataclass(eq=False)
+class Memory:
+    """The memory of one branch in one generation, in parts of images that have decided alike.
+
+    Args:
+        key (`CallKey`): Of the whole call.
+        parts (`list[Branch]`): Together they hold every row once.
+        paired (`bool`): Whether the halves of the batch are guidance branches of the same images.
+        last_step (`int` or `None`): The last step that ran to its end; `None` before the first and while one runs.
+    """
+
+    key: CallKey
+    parts: list[Branch]
+    paired: bool = False
+    last_step: int | None = None
+
+    @property
+    def cache_bytes(self) -> int:
+        """Bytes of all tensors held."""
+        return sum(part.cache_bytes for part in self.parts)
 
 
 def _by_stack_and_module(plan: Plan, sites: Iterable[int]) -> dict[tuple[str, str], list[int]]:

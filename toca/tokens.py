@@ -51,6 +51,7 @@ class TokenGroup:
         self.sites, self.number, self.device = sites, number, key.device
         self.sources = [plan.score_sources.get(i) for i in sites]
         self.rows, self.tokens = site.geometry(key.shape)
+        self.repeats = self.rows // key.shape.batch
         self.paired = paired
         self.statistic = statistic
         if statistic is not None and site.stream != "joint" and statistic.shape[-1] > self.tokens:
@@ -58,6 +59,7 @@ class TokenGroup:
             text = key.shape.text_tokens
             self.statistic = statistic[..., :text] if site.stream == "text" else statistic[..., text:]
         self.first_image_token = key.shape.text_tokens if site.stream == "joint" else 0
+        self.common_grid = grid
         self.grid = grid if site.stream != "text" and site.rows != "position" else None
         self.counts = None
         if self.selection.staleness_weight:
@@ -70,6 +72,22 @@ class TokenGroup:
     def chosen_rows(self) -> int:
         """Rows that choose for themselves: half of them where guidance branches share a choice."""
         return self.rows // 2 if self.paired else self.rows
+
+    def tensors(self) -> list[torch.Tensor]:
+        """What is held between steps."""
+        return [] if self.counts is None else [self.counts]
+
+    def take_counts(self, other: TokenGroup, images: torch.Tensor, of: int) -> None:
+        """Go on with the counts of some of another group's images.
+
+        Args:
+            other (`TokenGroup`): The same sites, more images.
+            images (`torch.Tensor`): (n,): which of them.
+            of (`int`): How many images the other group has.
+        """
+        if self.counts is not None:
+            counts = other.counts.unflatten(1, (-1, of, other.repeats))
+            self.counts.copy_(counts.index_select(2, images).flatten(1, 3))
 
     def forget(self) -> None:
         """All tokens are fresh: a full step."""

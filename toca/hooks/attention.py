@@ -55,12 +55,17 @@ def make_call(base: type) -> Callable:
 
     def call(self, attn, hidden_states, *args, **kwargs):
         handle = getattr(self, HANDLE)
-        if handle.action == "reuse":
-            return handle.state.output
+        if handle.watch:
+            handle.seen = hidden_states
+        if handle.action in ("reuse", "forecast"):
+            return handle.filled()
         if handle.action == "compute" and handle.measure is None:
             # A processor of the user's own may order its arguments otherwise: they go through as they came.
             return handle.kept(base.__call__(self, attn, hidden_states, *args, **kwargs))
         named = {**dict(zip(names[: len(args)], args, strict=True)), **kwargs}
+        if handle.action == "skip":
+            context = named.get("encoder_hidden_states")
+            return (hidden_states, context) if handle.joint else hidden_states
         if handle.action == "partial":
             return _partial(base, self, attn, hidden_states, named)
         output, statistic = _measured(self, attn, handle, {**named, "hidden_states": hidden_states})

@@ -23,20 +23,22 @@ def derived_class(base: type, make_method: Callable[[type], Callable], name: str
     return type(base.__name__, (base,), namespace)
 
 
-def swap_class(module: Any, make_method: Callable[[type], Callable], handle: Any) -> Callable[[], None]:
-    """Give `module` a derived class and a handle; returns what undoes it.
+def swap_class(
+    module: Any, make_method: Callable[[type], Callable], handle: Any, name: str = HANDLE
+) -> Callable[[], None]:
+    """Give `module` a derived class and a handle in the attribute `name`; returns what undoes it.
 
     Raises:
         ValueError: If the module's `forward` is overridden on the instance, which would silently win over ours.
     """
     refuse_replaced_forward(module)
     base = type(module)
-    setattr(module, HANDLE, handle)
+    setattr(module, name, handle)
     module.__class__ = derived_class(base, make_method, "forward")
 
     def undo() -> None:
         module.__class__ = base
-        module.__dict__.pop(HANDLE, None)
+        module.__dict__.pop(name, None)
 
     return undo
 

@@ -15,8 +15,10 @@ def make_forward(base: type) -> Callable:
         if handle is None:
             # An offloading hook may still hold this function after the cache was disabled.
             return base.forward(self, hidden_states, *args, **kwargs)
-        if handle.action == "reuse":
-            return handle.state.output
+        if handle.action in ("reuse", "forecast"):
+            return handle.filled()
+        if handle.action == "skip":
+            return hidden_states
         if handle.action == "compute":
             return handle.kept(base.forward(self, hidden_states, *args, **kwargs))
         return handle.refreshed(base.forward(self, handle.picked(hidden_states), *args, **kwargs))

@@ -20,7 +20,7 @@ def make_forward(base: type) -> Callable:
         handle = getattr(self, HANDLE, None)
         if handle is None or handle.action == "compute" or not handle.narrow:
             return base.forward(self, hidden_states, *args, **kwargs)
-        if handle.action == "reuse":
+        if handle.action in ("reuse", "forecast"):
             return hidden_states[:, :1]
         return base.forward(self, take_rows(hidden_states, handle.chosen()), *args, **kwargs)
 

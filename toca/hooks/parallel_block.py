@@ -33,14 +33,15 @@ def make_forward_with(pieces: Any) -> Callable[[type], Callable]:
             outputs = pieces.leave(entered, _fused_output(self, handle, pieces, entered, call))
             return tuple(output.contiguous() for output in outputs) if handle.dense else outputs
 
+        forward.__signature__ = inspect.signature(stock)
         return forward
 
     return make_forward
 
 
 def _fused_output(block, handle, pieces, entered, call):
-    if handle.action == "reuse":
-        return handle.state.output
+    if handle.action in ("reuse", "forecast"):
+        return handle.filled()
     attention = pieces.attend(block, entered, call)
     if handle.action == "compute":
         return handle.kept(pieces.mix(block, entered.normed, attention))

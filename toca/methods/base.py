@@ -1,42 +1,89 @@
-"""What a method is: a validated dataclass that says for every site and step what to do."""
+"""What a method is: a validated dataclass with a value on each of three axes, when x which tokens x how to fill."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from torch import nn
 
-from ..actions import Action
+from ..actions import COMPUTE, FORECAST, REUSE, SKIP, Action, partial
 from ..models import FAMILIES, Layout, Site, describe, family_of
 from ..plan import Plan
+from ..sampling import Sampling
 from ..selection import Selection
+from ..spans import Span, skipped
 
 
 class Method(ABC):
-    """A published way to make a plan: a value on each of three axes, when x which tokens x how to fill.
+    """A published way to make a plan.
 
-    A subclass is a dataclass with validated fields. It says what a site does in a step (`action`), and, if it
-    recomputes some tokens, which (`selection`).
+    A subclass is a dataclass with validated fields that overrides what its paper has something to say about:
+
+    - **when**: `computes`, which sites compute whole in a step, and for methods that decide while the model runs
+      `gate`;
+    - **which tokens** a step that is not full computes: `share` of them and `selection`, or `spans` of blocks that are
+      not run at all;
+    - **how to fill** the others: `fill`, a forecast; reuse where there is none.
     """
 
     name: ClassVar[str]
     """Short name, as in `toca.methods()`."""
+    title: ClassVar[str] = ""
+    """The paper: authors, venue or year, arXiv number."""
+    families: ClassVar[tuple[str, ...]] = tuple(FAMILIES)
+    """Families of models it runs on."""
+    needs: ClassVar[str] = ""
+    """What it needs beside a model, such as a calibration file."""
+    reads_timesteps: ClassVar[bool] = False
+    """Whether its plan depends on the scheduler's timesteps, and not on the number of steps alone."""
 
     @abstractmethod
-    def action(self, site: Site, step: int, num_inference_steps: int) -> Action:
-        """What `site` does in the `step`-th of `num_inference_steps` steps, in the order of sampling."""
+    def computes(self, site: Site, step: int, sampling: Sampling) -> bool:
+        """When: whether `site` computes whole in the `step`-th step, in the order of sampling."""
 
-    def selection(self) -> Selection | None:
-        """Which tokens a partial action recomputes; `None` for methods that have none."""
+    def gate(self) -> Any:
+        """When, decided while the model runs: a `toca.gates.Gate` that each step not computed whole is put before;
+        `None` for methods whose plan says it all."""
         return None
 
-    def plan(self, transformer: nn.Module, num_inference_steps: int) -> Plan:
+    def share(self, site: Site, step: int, sampling: Sampling) -> float | None:
+        """Which: the share of the tokens that `site` computes in a step where it is not whole; `None` for none."""
+        return None
+
+    def selection(self) -> Selection | None:
+        """Which: how those tokens are chosen; `None` for methods that choose none."""
+        return None
+
+    def spans(self, step: int, sampling: Sampling) -> tuple[Span, ...]:
+        """Which: blocks that a step which is not full leaves out."""
+        return ()
+
+    def fill(self) -> Any:
+        """How to fill: a `toca.filling.Fill`; `None` to reuse."""
+        return None
+
+    def guided(self, step: int, sampling: Sampling) -> bool:
+        """Whether the unconditional branch of classifier-free guidance runs in a step."""
+        return True
+
+    def action(self, site: Site, step: int, sampling: Sampling) -> Action:
+        """What `site` does in a step in which no span leaves it out."""
+        if self.computes(site, step, sampling):
+            return COMPUTE
+        forecasts = self.fill() is not None
+        share = self.share(site, step, sampling)
+        if share is None:
+            return FORECAST if forecasts else REUSE
+        return partial(share, forecasts)
+
+    def plan(self, transformer: nn.Module, num_inference_steps: int, timesteps: tuple[float, ...] = ()) -> Plan:
         """The plan for a model and a number of steps; the model is not run.
 
         Args:
             transformer (`nn.Module`): A transformer of a supported family.
             num_inference_steps (`int`): Number of steps.
+            timesteps (`tuple[float, ...]`, *optional*): The scheduler's, for methods that read them.
 
         Raises:
             ValueError: If the model's family is not supported, or the method's values make no valid plan.
@@ -46,12 +93,36 @@ class Method(ABC):
         if spec is None:
             names = ", ".join(spec.transformer for spec in FAMILIES.values())
             raise ValueError(f"{type(transformer).__name__} is of no supported family; supported are {names}.")
-        return self.plan_layout(describe(transformer, spec), num_inference_steps)
+        return self.plan_layout(describe(transformer, spec), num_inference_steps, timesteps)
 
-    def plan_layout(self, layout: Layout, num_inference_steps: int) -> Plan:
+    def plan_layout(self, layout: Layout, num_inference_steps: int, timesteps: tuple[float, ...] = ()) -> Plan:
         """The same from a layout."""
+        if layout.family not in self.families:
+            names = ", ".join(self.families)
+            raise ValueError(f"{self.name} does not run on {layout.family} models; it runs on {names}.")
+        sampling = Sampling(layout, num_inference_steps, timesteps)
+        table, spans, guided = [], [], []
+        for step in range(num_inference_steps):
+            row, left_out = self._step(step, sampling)
+            table.append(row)
+            spans.append(left_out)
+            guided.append(self.guided(step, sampling))
+        return Plan(
+            method=self.name,
+            num_inference_steps=num_inference_steps,
+            layout=layout,
+            table=tuple(table),
+            selection=self.selection(),
+            spans=tuple(spans),
+            fill=self.fill(),
+            gate=self.gate(),
+            guided=tuple(guided),
+        )
 
-        def decide(site: Site, step: int) -> Action:
-            return self.action(site, step, num_inference_steps)
-
-        return Plan.build(self.name, layout, num_inference_steps, decide, self.selection())
+    def _step(self, step: int, sampling: Sampling) -> tuple[tuple[Action, ...], tuple[Span, ...]]:
+        sites = sampling.layout.sites
+        row = tuple(self.action(site, step, sampling) for site in sites)
+        if all(action == COMPUTE for action in row):
+            return row, ()
+        spans = self.spans(step, sampling)
+        return tuple(SKIP if skipped(s.layer, spans) else a for s, a in zip(sites, row, strict=True)), spans

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from ..actions import COMPUTE, REUSE, Action
 from ..checks import check
 from ..models import Site
+from ..sampling import Sampling
 from ..schedule import FullStepSchedule
 from .base import Method
 
@@ -31,10 +31,11 @@ class FORA(Method):
     counts_down: bool = True
 
     name: ClassVar[str] = "fora"
+    title: ClassVar[str] = "Selvaraju et al., 2024, arXiv 2407.01425"
 
     def __post_init__(self) -> None:
         check(self.interval >= 1, "interval", self.interval, "must be at least 1")
 
-    def action(self, site: Site, step: int, num_inference_steps: int) -> Action:
+    def computes(self, site: Site, step: int, sampling: Sampling) -> bool:
         schedule = FullStepSchedule(self.interval, counts_down=self.counts_down)
-        return COMPUTE if schedule.full_steps(num_inference_steps)[step] else REUSE
+        return schedule.full_steps(sampling.num_inference_steps)[step]

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from ..actions import COMPUTE, Action
 from ..models import Site
+from ..sampling import Sampling
 from .base import Method
 
 
@@ -16,5 +16,5 @@ class NoCache(Method):
 
     name: ClassVar[str] = "none"
 
-    def action(self, site: Site, step: int, num_inference_steps: int) -> Action:
-        return COMPUTE
+    def computes(self, site: Site, step: int, sampling: Sampling) -> bool:
+        return True

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from ..actions import COMPUTE, REUSE, Action, partial
 from ..checks import check
 from ..models import Site
+from ..sampling import Sampling
 from ..schedule import FullStepSchedule
 from ..selection import Selection
 from .base import Method
@@ -39,12 +39,11 @@ class RandomTokens(Method):
         check(self.interval >= 1, "interval", self.interval, "must be at least 1")
         check(0 <= self.fresh_ratio <= 1, "fresh_ratio", self.fresh_ratio, "must lie between 0 and 1")
 
-    def action(self, site: Site, step: int, num_inference_steps: int) -> Action:
-        if FullStepSchedule(self.interval).full_steps(num_inference_steps)[step]:
-            return COMPUTE
-        if site.attends == "self":
-            return COMPUTE if self.fresh_ratio == 1 else REUSE
-        return partial(self.fresh_ratio)
+    def computes(self, site: Site, step: int, sampling: Sampling) -> bool:
+        return FullStepSchedule(self.interval).full_steps(sampling.num_inference_steps)[step]
+
+    def share(self, site: Site, step: int, sampling: Sampling) -> float | None:
+        return self.fresh_ratio if site.attends != "self" or self.fresh_ratio == 1 else None
 
     def selection(self) -> Selection:
         return Selection(score="random", seed=self.seed)

@@ -6,11 +6,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import ClassVar
 
-from ..actions import COMPUTE, REUSE, Action, partial
 from ..checks import check
 from ..models import MODULES, Site
+from ..sampling import Sampling
 from ..schedule import FullStepSchedule, step_index
-from ..selection import SCORES, Selection
+from ..selection import Selection
 from .base import Method
 
 
@@ -75,12 +75,13 @@ class ToCa(Method):
     counts_down: bool = False
 
     name: ClassVar[str] = "toca"
+    scores: ClassVar[tuple[str, ...]] = ("self_attention", "cross_attention", "value_norm")
+    title: ClassVar[str] = "Zou et al., ICLR 2025, arXiv 2410.05317"
 
     def __post_init__(self) -> None:
         check(self.interval >= 1, "interval", self.interval, "must be at least 1")
         check(self.fresh_ratio >= 0, "fresh_ratio", self.fresh_ratio, "must be non-negative")
-        scores = [name for name, score in SCORES.items() if score.source is not None]
-        check(self.score in scores, "score", self.score, f"must be one of {', '.join(scores)}")
+        check(self.score in self.scores, "score", self.score, f"must be one of {', '.join(self.scores)}")
         check(self.warmup_steps >= 1, "warmup_steps", self.warmup_steps, "must be at least 1")
         check(self.phase >= 0, "phase", self.phase, "must be non-negative")
         check(self.layer_scale is None or self.layer_scale >= 1, "layer_scale", self.layer_scale, "must be positive")
@@ -100,20 +101,20 @@ class ToCa(Method):
         check(a > 0 and a + b > 0, "interval_factor", self.interval_factor, "must be positive from s/S = 0 to 1")
         self.selection()
 
-    def action(self, site: Site, step: int, num_inference_steps: int) -> Action:
-        if self._schedule(site.module).full_steps(num_inference_steps)[step]:
-            return COMPUTE
-        share = self.share(site, step, num_inference_steps)
-        whole = site.attends == "self" and share <= 0
-        return REUSE if whole or site.module not in self.module_factor else partial(share)
+    def computes(self, site: Site, step: int, sampling: Sampling) -> bool:
+        return self.schedule(site.module).full_steps(sampling.num_inference_steps)[step]
 
-    def share(self, site: Site, step: int, num_inference_steps: int) -> float:
-        """rho, the share of a site's tokens to recompute in a step; below 0 means none and above 1 all."""
-        s = step_index(step, num_inference_steps, self.counts_down)
+    def share(self, site: Site, step: int, sampling: Sampling) -> float | None:
+        """rho, the share of a site's tokens to recompute in a step; `None` where it is reused whole."""
+        if site.module not in self.module_factor:
+            return None
+        steps = sampling.num_inference_steps
+        s = step_index(step, steps, self.counts_down)
         scale = self.layer_scale or max(1, site.depth - 1)
-        step_factor = self.step_factor[0] + self.step_factor[1] * s / num_inference_steps
+        step_factor = self.step_factor[0] + self.step_factor[1] * s / steps
         layer_factor = self.layer_factor[0] + self.layer_factor[1] * site.index / scale
-        return self.fresh_ratio * step_factor * layer_factor * self.module_factor.get(site.module, 0.0)
+        share = self.fresh_ratio * step_factor * layer_factor * self.module_factor[site.module]
+        return None if site.attends == "self" and share <= 0 else share
 
     def selection(self) -> Selection:
         return Selection(
@@ -125,7 +126,8 @@ class ToCa(Method):
             shared_cfg=self.shared_cfg,
         )
 
-    def _schedule(self, module: str) -> FullStepSchedule:
+    def schedule(self, module: str) -> FullStepSchedule:
+        """When the sites of a module compute whole."""
         return FullStepSchedule(
             interval=self.module_interval.get(module, self.interval),
             factor=tuple(self.interval_factor),

@@ -46,6 +46,9 @@ DIT = FamilySpec(
         ("proj_out_1", "sample"),
         ("proj_out_2", "token"),
     ),
+    batched=("hidden_states", "timestep", "class_labels"),
     batched_cfg=True,
+    conditional_half=0,
+    output="proj_out_2",
     entry="pos_embed",
 )

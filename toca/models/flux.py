@@ -14,6 +14,7 @@ from .spec import BlockSpec, CallShape, FamilySpec, SiteSpec
 TEXT_TOKENS = 512
 LATENT_SIZE = 128
 PACKING = 2
+STREAMS = ("encoder_hidden_states", "hidden_states")
 
 
 class Entered(NamedTuple):
@@ -126,6 +127,7 @@ FLUX = FamilySpec(
                 SiteSpec("ff_context", "ff_context", "feed_forward", stream="text", norms=("norm2_context",)),
             ),
             conditioning=("norm1", "norm1_context"),
+            streams=STREAMS,
         ),
         BlockSpec(
             "single",
@@ -135,6 +137,7 @@ FLUX = FamilySpec(
                 SINGLE_BLOCK,
             ),
             conditioning=("norm",),
+            streams=STREAMS,
             parallel=ParallelBlock(_enter, _attend, _mix, _leave),
         ),
     ),
@@ -148,5 +151,15 @@ FLUX = FamilySpec(
         ("norm_out", "sample"),
         ("proj_out", "token"),
     ),
+    batched=(
+        "hidden_states",
+        "encoder_hidden_states",
+        "pooled_projections",
+        "timestep",
+        "guidance",
+        "controlnet_block_samples",
+        "controlnet_single_block_samples",
+    ),
     grid=_grid,
+    input="x_embedder",
 )

@@ -35,6 +35,7 @@ LATTE = FamilySpec(
         ("proj_out", "token"),
     ),
     interleaved=True,
+    batched=("hidden_states", "timestep", "encoder_hidden_states", "encoder_attention_mask"),
     batched_cfg=True,
     entry="pos_embed",
 )

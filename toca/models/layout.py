@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 
 from torch import nn
@@ -83,6 +84,11 @@ class Layout:
         default_shape (`CallShape`): Of one sample at the model's default size.
         itemsize (`int`): Bytes of one cached number, from the model's dtype.
         patch (`tuple[int, int]`): Latent pixels of one token, rows and columns.
+        layer_sample_flops (`tuple[int, ...]`): Of `sample_flops`, those that a layer runs (adaLN) and that fall away
+            with it.
+        in_width, width, out_width (`int`): Channels of one token in the model's input, in the hidden states between
+            the blocks, and in the model's output.
+        text_stream (`bool`): Whether text goes through the blocks beside the image.
     """
 
     family: str
@@ -93,11 +99,17 @@ class Layout:
     default_shape: CallShape
     itemsize: int
     patch: tuple[int, int]
+    layer_sample_flops: tuple[int, ...] = ()
+    in_width: int = 0
+    width: int = 0
+    out_width: int = 0
+    text_stream: bool = False
 
-    def overhead_flops(self, shape: CallShape) -> int:
-        """FLOPs outside the sites: embedders, adaLN, output layer."""
+    def overhead_flops(self, shape: CallShape, left_out: Iterable[int] = ()) -> int:
+        """FLOPs outside the sites: embedders, adaLN, output layer; without the adaLN of layers that are left out."""
         tokens = shape.frames * shape.tokens * self.token_flops
-        return shape.batch * (self.sample_flops + tokens + shape.text_tokens * self.text_token_flops)
+        sample = self.sample_flops - sum(self.layer_sample_flops[layer] for layer in left_out)
+        return shape.batch * (sample + tokens + shape.text_tokens * self.text_token_flops)
 
     def to_dict(self) -> dict:
         return asdict(self)
@@ -108,7 +120,9 @@ class Layout:
         shape = dict(data.pop("default_shape"))
         shape["grid"] = tuple(shape["grid"]) if shape.get("grid") else None
         sites = tuple(Site(**site) for site in data.pop("sites"))
-        return cls(sites=sites, default_shape=CallShape(**shape), patch=tuple(data.pop("patch")), **data)
+        for name in ("patch", "layer_sample_flops"):
+            data[name] = tuple(data.get(name, ()))
+        return cls(sites=sites, default_shape=CallShape(**shape), **data)
 
 
 def describe(transformer: nn.Module, spec: FamilySpec) -> Layout:
@@ -118,7 +132,8 @@ def describe(transformer: nn.Module, spec: FamilySpec) -> Layout:
         for layer, index, depth, block, block_spec in walk_blocks(transformer, spec)
         for site_spec in block_spec.sites
     ]
-    around = {"sample": _conditioning_flops(transformer, spec), "token": 0, "text_token": 0}
+    conditioning = _conditioning_flops(transformer, spec)
+    around = {"sample": sum(conditioning), "token": 0, "text_token": 0}
     for path, unit in spec.around:
         around[unit] += _optional_flops(transformer, path)
     shape = spec.default_shape(transformer.config, None, None, None, None)
@@ -132,6 +147,11 @@ def describe(transformer: nn.Module, spec: FamilySpec) -> Layout:
         default_shape=shape,
         itemsize=next(transformer.parameters()).element_size(),
         patch=(1024 // unit.grid[0], 1024 // unit.grid[1]),
+        layer_sample_flops=conditioning,
+        in_width=_first_width(getattr(transformer, spec.input)),
+        width=sites[-1].width,
+        out_width=_last_width(getattr(transformer, spec.output)),
+        text_stream=any(len(stack.streams) > 1 for stack in spec.stacks),
     )
 
 
@@ -173,8 +193,20 @@ def _site(block, block_spec: BlockSpec, spec: SiteSpec, layer: int, index: int, 
 def _output_width(module: nn.Module, spec: SiteSpec) -> int:
     """Channels of the module's output, read off the last linear layer that makes it."""
     names = {"attention": "to_out" if "to_out" in spec.query_linears else spec.width, "parallel_block": "proj_out"}
-    last = module.get_submodule(names.get(spec.kind, ""))
-    return [m.out_features for m in last.modules() if hasattr(m, "out_features")][-1]
+    return _last_width(module.get_submodule(names.get(spec.kind, "")))
+
+
+def _first_width(module: nn.Module) -> int:
+    """Numbers that the first linear or convolution layer below `module` reads for a token."""
+    first = next(m for m in module.modules() if hasattr(m, "in_features") or isinstance(m, nn.Conv2d))
+    if isinstance(first, nn.Conv2d):
+        return first.in_channels * first.kernel_size[0] * first.kernel_size[1]
+    return first.in_features
+
+
+def _last_width(module: nn.Module) -> int:
+    """Channels that the last linear layer below `module` makes."""
+    return [m.out_features for m in module.modules() if hasattr(m, "out_features")][-1]
 
 
 def linear_flops(module: nn.Module) -> int:
@@ -193,11 +225,11 @@ def _is_linear(module: nn.Module) -> bool:
     return not any(hasattr(child, "in_features") for child in module.children())
 
 
-def _conditioning_flops(transformer: nn.Module, spec: FamilySpec) -> int:
-    return sum(
-        linear_flops(block.get_submodule(path))
+def _conditioning_flops(transformer: nn.Module, spec: FamilySpec) -> tuple[int, ...]:
+    """For each layer the FLOPs that it spends on a sample."""
+    return tuple(
+        sum(linear_flops(block.get_submodule(path)) for path in block_spec.conditioning)
         for _, _, _, block, block_spec in walk_blocks(transformer, spec)
-        for path in block_spec.conditioning
     )
 
 

@@ -42,6 +42,14 @@ PIXART = FamilySpec(
         ("caption_projection", "text_token"),
         ("proj_out", "token"),
     ),
+    batched=(
+        "hidden_states",
+        "encoder_hidden_states",
+        "timestep",
+        "added_cond_kwargs",
+        "attention_mask",
+        "encoder_attention_mask",
+    ),
     batched_cfg=True,
     entry="pos_embed",
 )

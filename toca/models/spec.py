@@ -72,6 +72,8 @@ class BlockSpec:
         rows (`str`): What one row of the block's batch dimension is: a `"sample"`, a `"frame"` of a sample, or a
             `"position"` of a sample (all frames of one image token).
         conditioning (`tuple[str, ...]`): Submodules with linear layers that run once a sample (adaLN).
+        streams (`tuple[str, ...]`): The arguments of a block that it returns renewed, in the order in which it returns
+            them.
         parallel (`ParallelBlock` or `None`): The pieces of a block of kind `"parallel_block"`.
     """
 
@@ -80,6 +82,7 @@ class BlockSpec:
     sites: tuple[SiteSpec, ...]
     rows: str = "sample"
     conditioning: tuple[str, ...] = ()
+    streams: tuple[str, ...] = ("hidden_states",)
     parallel: Any = None
 
 
@@ -100,6 +103,9 @@ class FamilySpec:
         batched_cfg (`bool`): Whether the family's pipelines batch the two guidance branches in one call.
         grid (`Callable` or `None`): `(arguments by name) -> (rows, columns)` where `call_shape` cannot tell; `None`
             where the tokens form no grid.
+        batched (`tuple[str, ...]`): Arguments whose tensors have one row a sample, in dictionaries and lists too.
+        conditional_half (`int`, defaults to 1): Which half of a batch is the conditional branch of guidance.
+        input, output (`str`): The layers that read the model's input and make its output.
         entry (`str` or `None`): Module whose output enters block 0 in another memory layout than the blocks' own.
     """
 
@@ -111,6 +117,10 @@ class FamilySpec:
     attention: Any
     around: tuple[tuple[str, str], ...] = ()
     interleaved: bool = False
+    batched: tuple[str, ...] = ("hidden_states", "timestep")
     batched_cfg: bool = False
+    conditional_half: int = 1
     grid: Callable[[dict], tuple[int, int] | None] | None = None
+    input: str = "pos_embed"
+    output: str = "proj_out"
     entry: str | None = None

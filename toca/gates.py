@@ -1,0 +1,116 @@
+"""When, decided while the model runs: for each image by itself, whether a step computes or is filled."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+import torch
+
+INPUT = None
+"""A gate's `probe` that looks at the model's input alone."""
+
+
+@dataclass
+class Seen:
+    """What a gate is shown of a step. Tensors are (images, rows of an image, ...), so that an image whose two guidance
+    branches are batched decides once, by both.
+
+    Args:
+        step (`int`): The step.
+        num_inference_steps (`int`): S.
+        memory (`dict[str, torch.Tensor]`): The gate's own; the first dimension of every tensor in it is the image. It
+            is empty when a generation starts.
+        input (`torch.Tensor`): The latents that the model is called with.
+        entering (`torch.Tensor` or `None`): Hidden states of the image tokens entering block 0, for gates that probe
+            blocks.
+        probe (`torch.Tensor` or `None`): Hidden states of the image tokens leaving the probed blocks, or block 0's
+            modulated input.
+        output (`torch.Tensor` or `None`): What the model returned; known to `observe` only.
+        draft, verified (`torch.Tensor` or `None`): Hidden states leaving the last block in a step that was filled, as
+            filled and as the last block computes them; for gates that verify.
+    """
+
+    step: int
+    num_inference_steps: int
+    memory: dict[str, torch.Tensor] = field(default_factory=dict)
+    input: Any = None
+    entering: Any = None
+    probe: Any = None
+    output: Any = None
+    draft: Any = None
+    verified: Any = None
+
+    def take(self, images: torch.Tensor, memory: dict[str, torch.Tensor]) -> Seen:
+        """The same of some of the images, with their memory."""
+        part = Seen(self.step, self.num_inference_steps, memory)
+        for name in ("input", "entering", "probe"):
+            tensor = getattr(self, name)
+            setattr(part, name, None if tensor is None else tensor.index_select(0, images))
+        return part
+
+
+@dataclass(frozen=True)
+class GateSizes:
+    """How large what a gate may keep is, for all rows of a call.
+
+    Args:
+        images (`int`): Images that decide for themselves.
+        input, output, hidden (`int`): Bytes of the model's input, its output, and the hidden states of its image
+            tokens.
+    """
+
+    images: int
+    input: int
+    output: int
+    hidden: int
+
+
+class Gate(ABC):
+    """Decides for each image whether a step that the plan does not force is computed in full or filled.
+
+    What is remembered between steps goes into `seen.memory`.
+    """
+
+    probe: ClassVar[int | None] = INPUT
+    """What is looked at before deciding: `None` for the model's input, 0 for block 0's modulated input, n for what
+    leaves the first n blocks, which are then not run again."""
+
+    per_sample: bool = True
+    """Whether each image decides for itself; off, the whole batch decides together, as the published code does."""
+
+    @abstractmethod
+    def opens(self, seen: Seen) -> torch.Tensor:
+        """Whether the step is computed in full, (images,), bool. Asked in steps that are not forced."""
+
+    @abstractmethod
+    def observe(self, seen: Seen, computed: bool) -> None:
+        """Look at a step that has run, forced ones too.
+
+        Args:
+            seen (`Seen`): The step, with the model's output.
+            computed (`bool`): Whether it was computed in full.
+        """
+
+    @abstractmethod
+    def bytes_kept(self, sizes: GateSizes) -> int:
+        """Bytes of the tensors in its memory."""
+
+    def verifies(self, seen: Seen) -> bool:
+        """Whether a filled step is checked by running the last block on what was filled before it."""
+        return False
+
+    def weights(self, seen: Seen) -> list | None:
+        """Weights of a forecast, a number or a tensor (images,) each, where the gate and not the fill knows them."""
+        return None
+
+
+def mean_per_image(tensor: torch.Tensor) -> torch.Tensor:
+    """(images, ...) -> (images,), float32: the mean over everything of an image."""
+    return tensor.float().flatten(1).mean(dim=1)
+
+
+def relative_l1(now: torch.Tensor, before: torch.Tensor) -> torch.Tensor:
+    """`mean |now - before| / mean |before|` of each image: (images, ...) twice -> (images,), float32."""
+    return mean_per_image((now - before).abs()) / mean_per_image(before.abs())

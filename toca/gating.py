@@ -1,0 +1,127 @@
+"""Gates at work: each image of a batch takes the decision that it would take alone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+
+from .gates import Seen
+from .passes import MODULATED, Job, probe_pass, resumed, step_pass, verifying_pass, watched
+from .plan import Plan
+from .span_ends import laid_out
+from .state import Branch, Memory
+
+
+class Gatekeeper:
+    """Asks the gate in one call, and parts images that decide differently; parted images stay so to the end of the
+    generation, each part with a memory of its own.
+
+    Args:
+        plan (`Plan`): With a gate.
+        memory (`Memory`): Of the call's branch.
+        step (`int`): Index of the step.
+        latents (`torch.Tensor`): (B, ...), the call's `hidden_states`.
+    """
+
+    def __init__(self, plan: Plan, memory: Memory, step: int, latents: torch.Tensor):
+        self.plan, self.gate, self.memory, self.step, self.latents = plan, plan.gate, memory, step, latents
+        self.layers = plan.layout.sites[-1].layer + 1
+
+    def decide(self, astray: bool, look: Callable[[Job], torch.Tensor]) -> list[Job]:
+        """The jobs of the call.
+
+        Args:
+            astray (`bool`): Whether everything must be computed, for nothing fit is remembered.
+            look (`Callable`): Runs a job that only looks.
+        """
+        forced = astray or self.plan.table[self.step] == self.plan.full_row
+        jobs = [job for part in self.memory.parts for job in self._jobs_of(part, forced, look)]
+        self.memory.parts = [job.part for job in jobs]
+        return jobs
+
+    def _jobs_of(self, part: Branch, forced: bool, look: Callable[[Job], torch.Tensor]) -> list[Job]:
+        seen = self._seen(part)
+        probe = self.gate.probe
+        if forced:
+            run = step_pass(self.plan, self.step, computed=True)
+            if probe is not None:
+                run = watched(run, (0, probe) if probe else (), probes_input=probe == 0)
+            return [Job(part, run, seen, computed=True)]
+        streams = None
+        if probe is not None:
+            first = Job(part, probe_pass(self.plan, probe))
+            look(first)
+            streams = first.notes.get(probe) if probe else None
+            self._note_probe(part, seen, first)
+        return [self._job(*decided) for decided in self._split(part, seen, streams)]
+
+    def _split(self, part: Branch, seen: Seen, streams: tuple | None) -> list[tuple]:
+        """(part, what it sees, whether it computes, its probed streams) for those who compute and those who do not."""
+        images = part.images(self.gate.per_sample)
+        opens = self.gate.opens(seen).tolist()
+        if len(set(opens)) == 1:
+            return [(part, seen, opens[0], streams)]
+        split = []
+        for computed in (True, False):
+            chosen = [i for i, open_ in enumerate(opens) if open_ == computed]
+            index = torch.tensor(chosen, device=self.latents.device)
+            taken = part.take(self.plan, index, images)
+            mine = None if streams is None else tuple(_rows_of(part, index, images, stream) for stream in streams)
+            split.append((taken, seen.take(index, taken.memory), computed, mine))
+        return split
+
+    def _job(self, part: Branch, seen: Seen, computed: bool, streams: tuple | None) -> Job:
+        run = step_pass(self.plan, self.step, computed or None)
+        job = Job(part, run, seen, computed)
+        if streams is not None:
+            job.run, job.streams = resumed(self.plan, run, self.gate.probe), streams
+        if not computed and self.gate.verifies(seen):
+            job.run = watched(job.run, (self.layers - 1, self.layers))
+        return job
+
+    def observe(self, job: Job, output: torch.Tensor, look: Callable[[Job], torch.Tensor]) -> None:
+        """Show the gate a job that has run.
+
+        Args:
+            job (`Job`): The job.
+            output (`torch.Tensor`): What the model returned for its rows.
+            look (`Callable`): Runs a job that only looks.
+        """
+        part, seen = job.part, job.seen
+        images = part.images(self.gate.per_sample)
+        seen.output = part.by_image(output, images)
+        if seen.probe is None and self.gate.probe is not None:
+            self._note_probe(part, seen, job)
+        if self.layers - 1 in job.notes and not job.computed:
+            check = Job(part, verifying_pass(self.plan), streams=job.notes[self.layers - 1])
+            look(check)
+            seen.draft = part.by_image(job.notes[self.layers][-1], images)
+            seen.verified = part.by_image(check.notes[self.layers][-1], images)
+        self.gate.observe(seen, job.computed)
+        part.memory = seen.memory
+
+    def _seen(self, part: Branch) -> Seen:
+        latents = self.latents if part.rows is None else self.latents.index_select(0, part.rows)
+        seen = Seen(self.step, self.plan.num_inference_steps, part.memory)
+        seen.input = part.by_image(latents, part.images(self.gate.per_sample))
+        return seen
+
+    def _note_probe(self, part: Branch, seen: Seen, job: Job) -> None:
+        images = part.images(self.gate.per_sample)
+        if self.gate.probe:
+            seen.entering = part.by_image(job.notes[0][-1], images)
+            seen.probe = part.by_image(self._laid_out(part, job.notes[self.gate.probe][-1]), images)
+        else:
+            seen.probe = part.by_image(job.notes[MODULATED][0], images)
+
+    def _laid_out(self, part: Branch, probe: torch.Tensor) -> torch.Tensor:
+        """What leaves the probed blocks, with its rows laid out as what enters the first."""
+        rows = {site.layer: site.rows for site in self.plan.layout.sites}
+        return laid_out(probe, part.key.shape, rows[self.gate.probe - 1], rows[0])
+
+
+def _rows_of(part: Branch, index: torch.Tensor, images: int, stream: torch.Tensor) -> torch.Tensor:
+    """The rows of some images in a stream (rows, ...)."""
+    taken = part.by_image(stream, images).index_select(0, index)
+    return taken.transpose(0, 1).flatten(0, 1).reshape(-1, *stream.shape[1:])

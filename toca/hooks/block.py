@@ -1,0 +1,61 @@
+"""Whole blocks: left out, or watched at their ends, as the block's handle says."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable
+from typing import Any
+
+BLOCK = "_toca_block"
+"""Attribute of a block that holds its `BlockHandle` while a cache is on that reaches blocks."""
+
+Streams = tuple[Any, ...]
+
+
+class BlockHandle:
+    """The frozen decision of one block for the running call.
+
+    Attributes:
+        run (`bool`): Whether the block runs; else its streams go through unchanged.
+        entering (`list[Callable]`): `streams -> streams`, called before the block in order.
+        leaving (`list[Callable]`): The same after it.
+    """
+
+    def __init__(self):
+        self.bypass()
+
+    def bypass(self) -> None:
+        """Run, and watch nothing."""
+        self.run = True
+        self.entering: list[Callable[[Streams], Streams]] = []
+        self.leaving: list[Callable[[Streams], Streams]] = []
+
+
+@functools.cache
+def make_forward_with(streams: tuple[str, ...]) -> Callable[[type], Callable]:
+    """A maker of `forward` for blocks with these streams; the same one each time."""
+
+    def make_forward(base: type) -> Callable:
+        stock = base.forward
+        names = tuple(inspect.signature(stock).parameters)[1:]
+
+        def forward(self, *args, **kwargs):
+            handle = getattr(self, BLOCK, None)
+            if handle is None or (handle.run and not handle.entering and not handle.leaving):
+                return stock(self, *args, **kwargs)
+            call = {**dict(zip(names[: len(args)], args, strict=True)), **kwargs}
+            values = tuple(call[name] for name in streams)
+            for watch in handle.entering:
+                values = watch(values)
+            if handle.run:
+                outputs = stock(self, **{**call, **dict(zip(streams, values, strict=True))})
+                values = outputs if isinstance(outputs, tuple) else (outputs,)
+            for watch in handle.leaving:
+                values = watch(values)
+            return values if len(streams) > 1 else values[0]
+
+        forward.__signature__ = inspect.signature(stock)
+        return forward
+
+    return make_forward

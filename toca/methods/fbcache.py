@@ -1,0 +1,122 @@
+"""First- and last-block caches: FBCache (ParaAttention, Cheng, 2025) and DBCache (cache-dit, 2025)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+
+from ..checks import check
+from ..gates import Gate, GateSizes, Seen, relative_l1
+from ..models import Layout, Site
+from ..plan import Plan
+from ..sampling import Sampling
+from ..spans import Span
+from .base import Method
+
+
+@dataclass(frozen=True)
+class DBCache(Method, Gate):
+    """Run the first blocks; where what they add to their input has hardly changed, leave out the blocks in the middle.
+
+    **When**: the first F blocks are a probe. With R their residual (what leaves them minus what enters them), a step
+    is computed in full if `mean |R - R'| / mean |R'| >= threshold`, R' that of the last step computed in full.
+    **Which**: in the other steps the first F and the last B blocks. **Fill**: what the blocks between them added in
+    the last step computed in full.
+
+    Args:
+        threshold (`float`, defaults to 0.08): Largest change that is let pass.
+        first_blocks (`int`, defaults to 8): F.
+        last_blocks (`int`, defaults to 0): B.
+        warmup_steps (`int`, defaults to 8): First steps that are computed in full.
+        max_cached_steps (`int`, defaults to 0): Most steps in a row that are not computed in full; 0 for any number.
+        per_sample (`bool`, defaults to `True`): Whether each image of a batch decides for itself.
+
+    Raises:
+        ValueError: If a value is out of range; it names the value.
+    """
+
+    threshold: float = 0.08
+    first_blocks: int = 8
+    last_blocks: int = 0
+    warmup_steps: int = 8
+    max_cached_steps: int = 0
+    per_sample: bool = True
+
+    name: ClassVar[str] = "dbcache"
+    title: ClassVar[str] = "cache-dit, 2025 (software; no paper)"
+
+    def __post_init__(self) -> None:
+        check(self.threshold >= 0, "threshold", self.threshold, "must be non-negative")
+        check(self.first_blocks >= 1, "first_blocks", self.first_blocks, "must be at least 1")
+        check(self.last_blocks >= 0, "last_blocks", self.last_blocks, "must be non-negative")
+        check(self.warmup_steps >= 1, "warmup_steps", self.warmup_steps, "must be at least 1")
+        check(self.max_cached_steps >= 0, "max_cached_steps", self.max_cached_steps, "must be non-negative")
+
+    def computes(self, site: Site, step: int, sampling: Sampling) -> bool:
+        return step < self.warmup_steps or site.layer < self.first_blocks or self._is_last(site.layer, sampling)
+
+    def _is_last(self, layer: int, sampling: Sampling) -> bool:
+        return layer >= sampling.layers - self.last_blocks
+
+    def spans(self, step: int, sampling: Sampling) -> tuple[Span, ...]:
+        return (Span(self.first_blocks, sampling.layers - self.last_blocks),)
+
+    def plan_layout(self, layout: Layout, num_inference_steps: int, timesteps: tuple[float, ...] = ()) -> Plan:
+        layers = layout.sites[-1].layer + 1
+        if self.first_blocks + self.last_blocks >= layers:
+            raise ValueError(
+                f"`first_blocks` + `last_blocks` must leave some of the model's {layers} blocks between them, got "
+                f"{self.first_blocks} + {self.last_blocks}."
+            )
+        return super().plan_layout(layout, num_inference_steps, timesteps)
+
+    def gate(self) -> Gate:
+        return self
+
+    @property
+    def probe(self) -> int:
+        return self.first_blocks
+
+    def opens(self, seen: Seen) -> torch.Tensor:
+        opens = relative_l1(seen.probe - seen.entering, seen.memory["residual"]) >= self.threshold
+        if self.max_cached_steps:
+            opens |= seen.memory["cached_steps"] >= self.max_cached_steps
+        return opens
+
+    def observe(self, seen: Seen, computed: bool) -> None:
+        images = len(seen.probe)
+        if computed:
+            seen.memory["residual"] = seen.probe - seen.entering
+        if self.max_cached_steps:
+            before = seen.memory.get("cached_steps", torch.zeros(images, device=seen.probe.device))
+            seen.memory["cached_steps"] = torch.zeros_like(before) if computed else before + 1
+
+    def bytes_kept(self, sizes: GateSizes) -> int:
+        return sizes.hidden + (4 * sizes.images if self.max_cached_steps else 0)
+
+
+@dataclass(frozen=True)
+class FBCache(DBCache):
+    """Run the first block; where what it adds to its input has hardly changed, leave out all the others.
+
+    **When**: with R what block 0 adds to its input, a step is computed in full if
+    `mean |R - R'| / mean |R'| >= threshold`, R' that of the last step computed in full. **Which**: block 0.
+    **Fill**: what the other blocks added in the last step computed in full.
+
+    Args:
+        threshold (`float`, defaults to 0.05): Largest change that is let pass.
+        first_blocks (`int`, defaults to 1): Blocks of the probe.
+        last_blocks (`int`, defaults to 0): Blocks at the end that always run.
+        warmup_steps (`int`, defaults to 1): First steps that are computed in full.
+        max_cached_steps (`int`, defaults to 0): Most steps in a row that are not computed in full; 0 for any number.
+        per_sample (`bool`, defaults to `True`): Whether each image of a batch decides for itself.
+    """
+
+    threshold: float = 0.05
+    first_blocks: int = 1
+    warmup_steps: int = 1
+
+    name: ClassVar[str] = "fbcache"
+    title: ClassVar[str] = "ParaAttention, 2025 (software; no paper)"

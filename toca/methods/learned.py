@@ -1,0 +1,205 @@
+"""Learned routers: Learning-to-Cache (Ma et al., arXiv 2406.01733) and HarmoniCa (Huang et al., arXiv 2410.01723).
+
+Both learn one number r in 0..1 for every site in every step; `examples/train/routers.py` trains them. This file says
+what a router does once it is trained, and reads and writes its file.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from functools import cached_property
+from os import PathLike
+from pathlib import Path
+from typing import Any, ClassVar
+
+from ..checks import check
+from ..models import Layout, Site
+from ..plan import Plan
+from ..sampling import Sampling
+from ..writing import atomic_path
+from .base import Method
+
+FORMAT = "toca-router"
+VERSION = 1
+
+RECIPES: dict[str, Callable[[int], bool]] = {
+    "learning-to-cache": lambda step: step % 2 == 0,
+    "harmonica": lambda step: step == 0,
+}
+"""The steps that are always full: every other one in Learning-to-Cache, whose router says what the steps between reuse
+of the one before; only the first, which has nothing to reuse, in HarmoniCa."""
+
+
+@dataclass(frozen=True)
+class Router:
+    """A trained router: the file's content.
+
+    Args:
+        recipe (`str`): How it was trained, one of `RECIPES`.
+        family (`str`): Family of the model it was trained for.
+        sites (`tuple[tuple[int, str, int], ...]`): Layer, module and width of each of the model's sites.
+        num_inference_steps (`int`): Steps it was trained for.
+        scheduler (`str`): Class name of the scheduler it was trained with.
+        scores (`tuple[tuple[float, ...] | None, ...]`): r of each site in each step; `None` for a step that is always
+            full.
+        training (`dict`, *optional*): How the training went.
+
+    Raises:
+        ValueError: If the recipe is unknown, or the scores do not fit it, the steps, the sites or the range 0..1.
+    """
+
+    recipe: str
+    family: str
+    sites: tuple[tuple[int, str, int], ...]
+    num_inference_steps: int
+    scheduler: str
+    scores: tuple[tuple[float, ...] | None, ...]
+    training: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        check(self.recipe in RECIPES, "recipe", self.recipe, f"must be one of {', '.join(RECIPES)}")
+        if len(self.scores) != self.num_inference_steps:
+            raise ValueError(f"It has scores for {len(self.scores)} steps, expected {self.num_inference_steps}.")
+        for step, row in enumerate(self.scores):
+            self._check_row(step, row)
+
+    def _check_row(self, step: int, row: tuple[float, ...] | None) -> None:
+        always_full = RECIPES[self.recipe](step)
+        if (row is None) != always_full:
+            wanted = "no scores" if always_full else "scores"
+            raise ValueError(f"Step {step} must have {wanted} in {self.recipe}.")
+        if row is None:
+            return
+        if len(row) != len(self.sites):
+            sites = len(self.sites)
+            raise ValueError(f"Step {step} has {len(row)} scores, expected one for each of the {sites} sites.")
+        wrong = [score for score in row if not (isinstance(score, (int, float)) and 0 <= score <= 1)]
+        if wrong:
+            raise ValueError(f"Step {step} has the score {wrong[0]!r}; scores run from 0 to 1.")
+
+    @property
+    def model(self) -> str:
+        """The model it was trained for, in words."""
+        return _words(self.family, self.sites)
+
+    @cached_property
+    def column(self) -> dict[tuple[int, str], int]:
+        """Place of each (layer, module) in a row of scores."""
+        return {(layer, module): i for i, (layer, module, _) in enumerate(self.sites)}
+
+    def save(self, path: str | PathLike) -> None:
+        """Write the file; it appears whole or not at all."""
+        data = {"format": FORMAT, "version": VERSION, **asdict(self)}
+        text = {key: _rows(value) if key == "scores" else json.dumps(value) for key, value in data.items()}
+        lines = ",\n".join(f'"{key}": {value}' for key, value in text.items())
+        with atomic_path(path) as temporary:
+            temporary.write_text("{\n" + lines + "\n}\n", encoding="utf-8")
+
+    @classmethod
+    def load(cls, path: str | PathLike) -> Router:
+        """Read a file that `save` wrote.
+
+        Raises:
+            ValueError: If there is no such file, or it is not a valid router of a version this library reads.
+        """
+        try:
+            return cls._from_dict(json.loads(Path(path).read_text(encoding="utf-8")))
+        except OSError as error:
+            advice = "give the path of a file that examples/train/routers.py wrote"
+            raise ValueError(f"The router file {str(path)!r} cannot be read ({error.strerror}): {advice}.") from error
+        except (ValueError, TypeError, KeyError) as error:
+            reason = f"missing key {error}" if isinstance(error, KeyError) else str(error)
+            raise ValueError(f"{str(path)!r} is not a valid router: {reason}") from error
+
+    @classmethod
+    def _from_dict(cls, data: Any) -> Router:
+        if not isinstance(data, dict) or data.get("format") != FORMAT:
+            raise ValueError(f'it does not say "format": "{FORMAT}".')
+        if data["version"] != VERSION:
+            raise ValueError(f"it has version {data['version']!r}, this library reads version {VERSION}.")
+        return cls(
+            recipe=data["recipe"],
+            family=data["family"],
+            sites=tuple((layer, module, width) for layer, module, width in data["sites"]),
+            num_inference_steps=data["num_inference_steps"],
+            scheduler=data["scheduler"],
+            scores=tuple(None if row is None else tuple(row) for row in data["scores"]),
+            training=data["training"],
+        )
+
+
+def sites_of(layout: Layout) -> tuple[tuple[int, str, int], ...]:
+    """What a router knows of a model's sites: enough to tell two models apart."""
+    return tuple((site.layer, site.module, site.width) for site in layout.sites)
+
+
+def _words(family: str, sites: tuple[tuple[int, str, int], ...]) -> str:
+    layers, widths = len({layer for layer, _, _ in sites}), sorted({width for _, _, width in sites})
+    return f"a {family} model of {layers} layers and {len(sites)} sites of width {', '.join(map(str, widths))}"
+
+
+def _rows(scores: tuple) -> str:
+    """A line a step, so that people can read them."""
+    return "[\n" + ",\n".join(f" {json.dumps(row)}" for row in scores) + "\n]"
+
+
+@dataclass(frozen=True)
+class LearnedRouter(Method):
+    """Compute what a trained router says, reuse the rest.
+
+    A site computes if its step is one of the recipe's full steps or if r > threshold, and is reused whole if not. This
+    is where the blend r f + (1 - r) cached, which the router was trained with, becomes one or the other (inference in
+    both papers). A router belongs to one model, one number of steps and one scheduler. Model and steps are checked;
+    the scheduler is yours to match.
+
+    Args:
+        router (`str`): Path of the router's file. It is read once, when the method is made.
+        threshold (`float`, defaults to 0.1): The published threshold of both; 0.9 for Learning-to-Cache on DiT-XL at
+            512 x 512 and on U-ViT.
+
+    Raises:
+        ValueError: If the file is missing or no valid router, or if `threshold` is not between 0 and 1.
+    """
+
+    router: str
+    threshold: float = 0.1
+
+    name: ClassVar[str] = "learned"
+    title: ClassVar[str] = "Ma et al., NeurIPS 2024, arXiv 2406.01733; Huang et al., ICML 2025, arXiv 2410.01723"
+    needs: ClassVar[str] = "a router trained for the model and the number of steps"
+
+    def __post_init__(self) -> None:
+        check(0 <= self.threshold <= 1, "threshold", self.threshold, "must be between 0 and 1")
+        _ = self.trained  # a file that cannot be used is refused here, and not when a pipeline runs
+
+    @cached_property
+    def trained(self) -> Router:
+        """The router that the file holds."""
+        return Router.load(self.router)
+
+    @property
+    def num_inference_steps(self) -> int:
+        """The number of steps it was trained for: the only one it can say anything about."""
+        return self.trained.num_inference_steps
+
+    def computes(self, site: Site, step: int, sampling: Sampling) -> bool:
+        scores = self.trained.scores[step]
+        return scores is None or scores[self.trained.column[site.key]] > self.threshold
+
+    def plan_layout(self, layout: Layout, num_inference_steps: int, timesteps: tuple[float, ...] = ()) -> Plan:
+        """The plan, if the router was trained for this model and this number of steps."""
+        trained = self.trained
+        if (layout.family, sites_of(layout)) != (trained.family, trained.sites):
+            raise ValueError(
+                f"The router {self.router!r} was trained for {trained.model}, and this is "
+                f"{_words(layout.family, sites_of(layout))}: train one for this model with examples/train/routers.py."
+            )
+        if num_inference_steps != trained.num_inference_steps:
+            raise ValueError(
+                f"The router {self.router!r} was trained for {trained.num_inference_steps} steps of "
+                f"{trained.scheduler}, got `num_inference_steps` {num_inference_steps}: sample in "
+                f"{trained.num_inference_steps} steps, or train a router for {num_inference_steps}."
+            )
+        return super().plan_layout(layout, num_inference_steps, timesteps)

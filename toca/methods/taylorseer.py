@@ -1,0 +1,96 @@
+"""TaylorSeer: from reusing to forecasting (Liu et al., arXiv 2503.06923)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+from ..checks import check
+from ..filling import Fill
+from ..models import Site
+from ..sampling import Sampling
+from ..schedule import FullStepSchedule
+from ..spans import Span
+from .base import Method
+
+SCOPES = ("module", "block", "lite")
+SPACINGS = ("official", "divided")
+
+
+@dataclass(frozen=True)
+class TaylorSeer(Method, Fill):
+    """Between full steps, forecast features by the Taylor series of their course over the steps.
+
+    **When**: the first k steps are full, then every N-th. **Which**: nothing is computed in the others. **Fill**
+    (equation 6 of the paper): x steps after the last full step F(x) = sum over i <= O of f_i x^i / i!, where after a
+    full step f_0 = F and f_(i+1) = (f_i(new) - f_i(old)) / (the gap between the two), as long as f_i(old) exists.
+
+    Args:
+        interval (`int`, defaults to 4): N.
+        order (`int`, defaults to 2): O, the highest derivative.
+        warmup_steps (`int`, defaults to 2): k, the first steps that are full.
+        scope (`str`, defaults to `"module"`): What is forecast: each module's output before the gate (`"module"`),
+            what each block adds to its input (`"block"`), or the model's output alone (`"lite"`), which takes
+            O + 1 tensors of its size and not O + 1 for each module.
+        spacing (`str`, defaults to `"official"`): `"official"` divides each order by the latest gap between full
+            steps; `"divided"` are Newton's divided differences, exact where gaps differ.
+
+    Raises:
+        ValueError: If a value is out of range; it names the value.
+    """
+
+    interval: int = 4
+    order: int = 2
+    warmup_steps: int = 2
+    scope: str = "module"
+    spacing: str = "official"
+
+    name: ClassVar[str] = "taylorseer"
+    title: ClassVar[str] = "Liu et al., ICCV 2025, arXiv 2503.06923"
+
+    def __post_init__(self) -> None:
+        check(self.interval >= 1, "interval", self.interval, "must be at least 1")
+        check(self.order >= 0, "order", self.order, "must be non-negative")
+        check(self.warmup_steps >= 1, "warmup_steps", self.warmup_steps, "must be at least 1")
+        check(self.scope in SCOPES, "scope", self.scope, f"must be one of {', '.join(SCOPES)}")
+        check(self.spacing in SPACINGS, "spacing", self.spacing, f"must be one of {', '.join(SPACINGS)}")
+
+    def computes(self, site: Site, step: int, sampling: Sampling) -> bool:
+        schedule = FullStepSchedule(self.interval, warmup_steps=self.warmup_steps, phase=self.warmup_steps - 1)
+        return schedule.full_steps(sampling.num_inference_steps)[step]
+
+    def spans(self, step: int, sampling: Sampling) -> tuple[Span, ...]:
+        if self.scope == "block":
+            return tuple(Span(layer, layer + 1, forecasts=True) for layer in range(sampling.layers))
+        if self.scope == "lite":
+            return (Span(0, sampling.layers, keeps="output", around="model", forecasts=True),)
+        return ()
+
+    def fill(self) -> Fill:
+        return self
+
+    @property
+    def fill_order(self) -> int:
+        return self.order
+
+    def scales(self, history: Sequence[int]) -> list[float]:
+        known = len(history) - 1
+        # Newton: f_(i+1) is over the span of i + 2 computed steps; the official form always takes the latest gap.
+        gaps = [history[0] - history[i + 1 if self.spacing == "divided" else 1] for i in range(known)]
+        factors = [i + 1 if self.spacing == "divided" else 1 for i in range(known)]
+        scales = [factor / gap for factor, gap in zip(factors, gaps, strict=True)]
+        return [*scales[: self.order], *[0.0] * (self.order - known)]
+
+    def weights(self, step: int, history: Sequence[int], num_inference_steps: int) -> list[float]:
+        known = len(history) - 1
+        weights = []
+        for i in range(1, self.order + 1):
+            nodes = history[:i] if self.spacing == "divided" else history[:1] * i
+            weights.append(self.basis(i, step, nodes) if i <= known else 0.0)
+        return weights
+
+    def basis(self, i: int, step: int, nodes: Sequence[int]) -> float:
+        """x^i / i!, or for divided differences the product of the distances from the nodes over i!."""
+        return math.prod(step - node for node in nodes) / math.factorial(i)

@@ -1,0 +1,37 @@
+"""One generation as a method sees it: the model, the number of steps, the timesteps."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from .models import Layout
+
+TRAIN_TIMESTEPS = 1000
+"""Timesteps run from here down to 0 (diffusers gives flow matching the same scale: 1000 sigma)."""
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """What a plan is made for.
+
+    Args:
+        layout (`Layout`): The model.
+        num_inference_steps (`int`): S, the number of steps.
+        timesteps (`tuple[float, ...]`): The scheduler's timestep of each step, in the order of sampling; evenly
+            spaced ones where no scheduler has been asked.
+    """
+
+    layout: Layout
+    num_inference_steps: int
+    timesteps: tuple[float, ...] = field(default=())
+
+    def __post_init__(self) -> None:
+        if not self.timesteps:
+            steps = self.num_inference_steps
+            spaced = tuple(TRAIN_TIMESTEPS * (1 - step / steps) for step in range(steps))
+            object.__setattr__(self, "timesteps", spaced)
+
+    @property
+    def layers(self) -> int:
+        """Number of blocks, over all stacks."""
+        return self.layout.sites[-1].layer + 1

@@ -64,7 +64,7 @@ def png_info(
     data = {
         "format": FORMAT,
         **asdict(replace(recipe, method=None)),
-        "method": None if recipe.method is None else method_options.to_data(recipe.method),
+        "method": None if recipe.method is None else method_options.recorded(recipe.method),
         "steps": steps,
         "flops_speedup": flops_speedup,
         "versions": versions(),
@@ -122,7 +122,7 @@ def _parse(path: str | Path, text: str) -> Recipe:
         data = json.loads(text)
         if data["format"] != FORMAT:
             raise ValueError(f"format {data['format']}, and this version reads {FORMAT}")
-        method = None if data["method"] is None else method_options.from_data(data["method"])
+        method = None if data["method"] is None else method_options.from_record(data["method"])
         config = GenerationConfig(**data["config"])
         return Recipe(data["model"], config, data["index"], method, data["dtype"], data["device"])
     except (KeyError, TypeError, ValueError) as error:

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import tempfile
-import types
-import typing
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 import toca
+from toca.methods.plain import convert, field_types, from_data, to_data
 
 
 def override(method: Any, settings: list[str]) -> Any:
@@ -20,15 +18,27 @@ def override(method: Any, settings: list[str]) -> Any:
 
     Args:
         method: a method object.
-        settings (`list[str]`): `key=value`, the value in YAML: `interval=3`, `fresh_ratio=0.3`, `grid=null`.
+        settings (`list[str]`): `key=value`, the value in YAML: `interval=3`, `fresh_ratio=0.3`, `grid=null`; for a
+            method within a method `key.key=value`: `when.threshold=0.1`.
 
     Raises:
         ValueError: for an unknown field (the message lists the fields) or a value of the wrong type.
     """
     if settings and isinstance(method, toca.Plan):
         raise ValueError("A plan is fixed: --set works with a preset or a method, not with a plan.")
-    changes = dict(_parse(type(method), text) for text in settings)
-    return dataclasses.replace(method, **changes) if changes else method
+    for text in settings:
+        method = _set(method, text)
+    return method
+
+
+def _set(method: Any, text: str) -> Any:
+    path, separator, _ = text.partition("=")
+    outer, dot, _ = path.partition(".")
+    if separator and dot and isinstance(getattr(method, outer, None), toca.Method):
+        changed = _set(getattr(method, outer), text[len(outer) + 1 :])
+        return dataclasses.replace(method, **{outer: changed})
+    key, value = _parse(type(method), text)
+    return dataclasses.replace(method, **{key: value})
 
 
 def _parse(cls: type, text: str) -> tuple[str, Any]:
@@ -43,63 +53,6 @@ def _parse(cls: type, text: str) -> tuple[str, Any]:
     except (TypeError, ValueError, yaml.YAMLError) as error:
         wanted = getattr(hints[key], "__name__", str(hints[key])) if isinstance(hints[key], type) else hints[key]
         raise ValueError(f"{value!r} does not fit {cls.__name__}.{key}, which is {wanted}.") from error
-
-
-def field_types(cls: type) -> dict[str, Any]:
-    """The fields of a method's class that its constructor takes, with their types."""
-    hints = typing.get_type_hints(cls)
-    return {field.name: hints[field.name] for field in dataclasses.fields(cls) if field.init}
-
-
-def convert(value: Any, hint: Any) -> Any:
-    """Plain data (as YAML or JSON gives it) as the type that a field asks for. Raises `TypeError` if it is another."""
-    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
-    if origin in (typing.Union, types.UnionType):
-        return _convert_any(value, arguments)
-    if origin is typing.Literal:
-        return _require(value in arguments, value, hint)
-    if origin is tuple:
-        return _convert_tuple(value, arguments)
-    if origin in (dict, Mapping):
-        _require(isinstance(value, dict), value, hint)
-        key_hint, value_hint = arguments
-        return {convert(key, key_hint): convert(item, value_hint) for key, item in value.items()}
-    return _convert_scalar(value, hint)
-
-
-def _convert_any(value: Any, hints: tuple[Any, ...]) -> Any:
-    for hint in hints:
-        try:
-            return convert(value, hint)
-        except TypeError:
-            continue
-    raise TypeError(f"{value!r} is none of {hints}")
-
-
-def _convert_tuple(value: Any, hints: tuple[Any, ...]) -> tuple[Any, ...]:
-    _require(isinstance(value, (list, tuple)), value, tuple)
-    items = list(value)
-    if hints[-1] is Ellipsis:
-        hints = (hints[0],) * len(items)
-    _require(len(items) == len(hints), value, tuple)
-    return tuple(convert(item, hint) for item, hint in zip(items, hints, strict=True))
-
-
-def _convert_scalar(value: Any, hint: Any) -> Any:
-    if hint is Any:
-        return value
-    if hint is float and isinstance(value, int) and not isinstance(value, bool):
-        return float(value)
-    if hint is None or hint is type(None):
-        return _require(value is None, value, hint)
-    # bool is an int to isinstance, but `interval=true` is a mistake.
-    return _require(isinstance(value, hint) and (hint is bool) == isinstance(value, bool), value, hint)
-
-
-def _require(condition: bool, value: Any, hint: Any) -> Any:
-    if not condition:
-        raise TypeError(f"{value!r} is not {hint}")
-    return value
 
 
 def find_method(text: str) -> Any:
@@ -132,26 +85,14 @@ def method_name(method: Any) -> str:
     return next(presets, next(names, "plan"))
 
 
-def to_data(method: Any) -> dict[str, Any]:
+def recorded(method: Any) -> dict[str, Any]:
     """A method, or a whole plan, as plain data for JSON."""
-    if isinstance(method, toca.Plan):
-        return {"plan": _plan_text(method)}
-    name = next(name for name, cls in toca.methods().items() if cls is type(method))
-    return {"method": name, "fields": {key: getattr(method, key) for key in field_types(type(method))}}
+    return {"plan": _plan_text(method)} if isinstance(method, toca.Plan) else to_data(method)
 
 
-def from_data(data: dict[str, Any]) -> Any:
-    """The method or plan that `to_data` described. Raises `ValueError` if this version does not know it."""
-    if "plan" in data:
-        return _plan_from_text(data["plan"])
-    cls = toca.methods().get(data.get("method", ""))
-    if cls is None:
-        raise ValueError(f"This version of toca has no method {data.get('method')!r}.")
-    try:
-        hints = field_types(cls)
-        return cls(**{key: convert(value, hints[key]) for key, value in data["fields"].items()})
-    except (KeyError, TypeError) as error:
-        raise ValueError(f"The recorded settings of {cls.__name__} do not fit this version of toca.") from error
+def from_record(data: dict[str, Any]) -> Any:
+    """The method or plan that `recorded` described. Raises `ValueError` if this version does not know it."""
+    return _plan_from_text(data["plan"]) if "plan" in data else from_data(data)
 
 
 def _plan_text(plan: Any) -> str:

@@ -104,7 +104,7 @@ def _drop(*keys: Any) -> Any:
 FAULTS: dict[str, tuple[Any, str]] = {
     "format": (_put("format", value="recipe"), "toca-plan"),
     "no-format": (_drop("format"), "toca-plan"),
-    "version": (_put("version", value=2), "version 2.*version 1"),
+    "version": (_put("version", value=99), "version 99.*versions"),
     "no-version": (_drop("version"), "version"),
     "no-method": (_drop("method"), "method"),
     "no-steps": (_drop("steps"), "steps"),

@@ -142,7 +142,7 @@ def summary(target: Any) -> Summary:
     """
     engines = _engines(target)
     method = engines[0].method
-    name = method.method if isinstance(method, Plan) else method.name
+    name = method.method if isinstance(method, Plan) else method.label
     return summarize(name, [(engine.record, list(engine.branches.values())) for engine in engines])
 
 

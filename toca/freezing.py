@@ -204,7 +204,8 @@ def span_weights(plan: Plan, job: Job, span: Any, terms: Terms, step: int) -> li
     """Weights of what fills a span: the gate's where it has any, else the fill's; none where it is reused."""
     if not span.forecasts:
         return []
-    weights = None if job.seen is None else plan.gate.weights(job.seen)
+    # A gate that is no fill of the plan's may still have weights of its own, for another fill.
+    weights = plan.gate.weights_of(job.seen) if plan.fill == plan.gate else None
     if weights is None:
         return plan.fill.weights(step, terms.history, plan.num_inference_steps)
     return [job.part.by_row(weight) for weight in weights]

@@ -101,7 +101,7 @@ class Gate(ABC):
         """Whether a filled step is checked by running the last block on what was filled before it."""
         return False
 
-    def weights(self, seen: Seen) -> list | None:
+    def weights_of(self, seen: Seen) -> list | None:
         """Weights of a forecast, a number or a tensor (images,) each, where the gate and not the fill knows them."""
         return None
 

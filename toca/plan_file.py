@@ -1,7 +1,9 @@
 """Plans as files: YAML or JSON, versioned, readable and editable by hand, validated when read.
 
 The table is written step by step and, in a step, module by module: one word or number where all layers agree, else
-a list over the layers that have the module. A number is the fresh ratio of a partial action.
+a list over the layers that have the module. A number is the fresh ratio of a partial action whose other tokens are
+reused, `forecast 0.3` of one whose others are forecast. `skip` is for blocks that one of the step's `spans` leaves
+out; `guided: false` drops the unconditional branch.
 """
 
 from __future__ import annotations
@@ -14,16 +16,18 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from .actions import COMPUTE, REUSE, Action, partial
+from .actions import COMPUTE, FORECAST, REUSE, SKIP, Action, partial
 from .models import Layout
 from .selection import Selection
+from .spans import Span
 from .writing import atomic_path
 
 if TYPE_CHECKING:
     from .plan import Plan
 
 FORMAT = "toca-plan"
-VERSION = 1
+VERSION = 2
+READABLE = (1, 2)
 
 
 def write_plan(plan: Plan, path: str | PathLike) -> None:
@@ -55,35 +59,51 @@ def read_plan(path: str | PathLike) -> Plan:
 
 
 def _to_dict(plan: Plan) -> dict[str, Any]:
+    from .methods.plain import to_data as method_to_data
+
     return {
         "format": FORMAT,
         "version": VERSION,
         "method": plan.method,
         "num_inference_steps": plan.num_inference_steps,
         "selection": None if plan.selection is None else asdict(plan.selection),
-        "steps": [_row_to_dict(plan, row) for row in plan.table],
+        "fill": None if plan.fill is None else method_to_data(plan.fill),
+        "gate": None if plan.gate is None else method_to_data(plan.gate),
+        "steps": [_step_to_dict(plan, step) for step in range(plan.num_inference_steps)],
         "model": json.loads(json.dumps(plan.layout.to_dict())),
     }
+
+
+def _step_to_dict(plan: Plan, step: int) -> dict[str, Any]:
+    data = _row_to_dict(plan, plan.table[step])
+    if plan.spans[step]:
+        data["spans"] = [asdict(span) for span in plan.spans[step]]
+    return data if plan.guided[step] else {**data, "guided": False}
 
 
 def _row_to_dict(plan: Plan, row: tuple[Action, ...]) -> dict[str, Any]:
     cells: dict[str, list] = {}
     for site, action in zip(plan.layout.sites, row, strict=True):
-        cells.setdefault(site.module, []).append(action.fresh_ratio if action.kind == "partial" else action.kind)
+        cells.setdefault(site.module, []).append(_cell_of(action))
     return {module: values[0] if len(set(values)) == 1 else values for module, values in cells.items()}
 
 
 def _from_dict(data: Any) -> Plan:
+    from .methods.plain import from_data as method_from_data
     from .plan import Plan
 
     if not isinstance(data, dict) or data.get("format") != FORMAT:
         raise ValueError(f"it does not say `format: {FORMAT}`.")
-    if data["version"] != VERSION:
-        raise ValueError(f"it has version {data['version']!r}, this library reads version {VERSION}.")
+    if data["version"] not in READABLE:
+        raise ValueError(f"it has version {data['version']!r}, this library reads versions {READABLE}.")
     layout = Layout.from_dict(data["model"])
     selection = None if data["selection"] is None else Selection(**data["selection"])
-    table = tuple(_row_from_dict(layout, row, step) for step, row in enumerate(data["steps"]))
-    return Plan(data["method"], data["num_inference_steps"], layout, table, selection)
+    steps = [dict(step) for step in data["steps"]]
+    spans = tuple(tuple(Span(**span) for span in step.pop("spans", ())) for step in steps)
+    guided = tuple(bool(step.pop("guided", True)) for step in steps)
+    table = tuple(_row_from_dict(layout, row, step) for step, row in enumerate(steps))
+    fill, gate = (None if data.get(key) is None else method_from_data(data[key]) for key in ("fill", "gate"))
+    return Plan(data["method"], data["num_inference_steps"], layout, table, selection, spans, fill, gate, guided)
 
 
 def _row_from_dict(layout: Layout, row: dict[str, Any], step: int) -> tuple[Action, ...]:
@@ -101,9 +121,17 @@ def _row_from_dict(layout: Layout, row: dict[str, Any], step: int) -> tuple[Acti
 
 
 def _cell(value: Any, where: str) -> Action:
-    named = {"compute": COMPUTE, "reuse": REUSE}
+    named = {"compute": COMPUTE, "reuse": REUSE, "forecast": FORECAST, "skip": SKIP}
     if isinstance(value, str) and value in named:
         return named[value]
+    forecasts = isinstance(value, str) and value.startswith("forecast ")
+    value = yaml.safe_load(value.split()[1]) if forecasts else value
     if isinstance(value, (int, float)) and not isinstance(value, bool) and 0 <= value <= 1:
-        return partial(value)
-    raise ValueError(f"{where}: expected compute, reuse or a fresh ratio from 0 to 1, got {value!r}.")
+        return partial(value, forecasts)
+    raise ValueError(f"{where}: expected compute, reuse, forecast, skip or a fresh ratio from 0 to 1, got {value!r}.")
+
+
+def _cell_of(action: Action) -> str | float:
+    if action.kind != "partial":
+        return action.kind
+    return f"forecast {action.fresh_ratio!r}" if action.forecasts else action.fresh_ratio

@@ -8,7 +8,8 @@ import pytest
 
 import toca
 from tests.helpers import tiny_pixart
-from toca.pipelines.method_options import convert, find_method, from_data, method_name, override, to_data
+from toca.methods.plain import convert
+from toca.pipelines.method_options import find_method, from_record, method_name, override, recorded
 
 EVERY_METHOD = {**toca.presets(), **{name: cls() for name, cls in toca.methods().items()}}
 
@@ -16,12 +17,12 @@ EVERY_METHOD = {**toca.presets(), **{name: cls() for name, cls in toca.methods()
 @pytest.mark.parametrize("name", EVERY_METHOD)
 def test_a_method_survives_json(name):
     method = EVERY_METHOD[name]
-    assert from_data(json.loads(json.dumps(to_data(method)))) == method
+    assert from_record(json.loads(json.dumps(recorded(method)))) == method
 
 
 def test_a_plan_survives_json():
     plan = toca.preset("toca/pixart").plan(tiny_pixart(), 8)
-    again = from_data(json.loads(json.dumps(to_data(plan))))
+    again = from_record(json.loads(json.dumps(recorded(plan))))
     assert again.steps == plan.steps
     assert again == plan
 
@@ -102,7 +103,7 @@ def test_a_corrupt_plan_is_a_value_error_that_names_the_file(tmp_path, text):
 )
 def test_recorded_methods_of_another_version_are_refused(data):
     with pytest.raises(ValueError, match="version of toca"):
-        from_data(data)
+        from_record(data)
 
 
 @pytest.mark.parametrize(

@@ -24,7 +24,7 @@ class Method(ABC):
       `gate`;
     - **which tokens** a step that is not full computes: `share` of them and `selection`, or `spans` of blocks that are
       not run at all;
-    - **how to fill** the others: `fill`, a forecast; reuse where there is none.
+    - **how to fill** the others: `filling`, a forecast; reuse where there is none.
     """
 
     name: ClassVar[str]
@@ -37,6 +37,21 @@ class Method(ABC):
     """What it needs beside a model, such as a calibration file."""
     reads_timesteps: ClassVar[bool] = False
     """Whether its plan depends on the scheduler's timesteps, and not on the number of steps alone."""
+
+    @property
+    def label(self) -> str:
+        """What to call it in plans, summaries and pictures."""
+        return self.name
+
+    def check_fits(self, sampling: Sampling) -> None:
+        """Refuse a model or a number of steps that the method cannot make a plan for.
+
+        Raises:
+            ValueError: It says why, and what to do.
+        """
+        if sampling.layout.family not in self.families:
+            names = ", ".join(self.families)
+            raise ValueError(f"{self.name} does not run on {sampling.layout.family} models; it runs on {names}.")
 
     @abstractmethod
     def computes(self, site: Site, step: int, sampling: Sampling) -> bool:
@@ -59,7 +74,7 @@ class Method(ABC):
         """Which: blocks that a step which is not full leaves out."""
         return ()
 
-    def fill(self) -> Any:
+    def filling(self) -> Any:
         """How to fill: a `toca.filling.Fill`; `None` to reuse."""
         return None
 
@@ -71,7 +86,7 @@ class Method(ABC):
         """What `site` does in a step in which no span leaves it out."""
         if self.computes(site, step, sampling):
             return COMPUTE
-        forecasts = self.fill() is not None
+        forecasts = self.filling() is not None
         share = self.share(site, step, sampling)
         if share is None:
             return FORECAST if forecasts else REUSE
@@ -97,10 +112,8 @@ class Method(ABC):
 
     def plan_layout(self, layout: Layout, num_inference_steps: int, timesteps: tuple[float, ...] = ()) -> Plan:
         """The same from a layout."""
-        if layout.family not in self.families:
-            names = ", ".join(self.families)
-            raise ValueError(f"{self.name} does not run on {layout.family} models; it runs on {names}.")
         sampling = Sampling(layout, num_inference_steps, timesteps)
+        self.check_fits(sampling)
         table, spans, guided = [], [], []
         for step in range(num_inference_steps):
             row, left_out = self._step(step, sampling)
@@ -108,13 +121,13 @@ class Method(ABC):
             spans.append(left_out)
             guided.append(self.guided(step, sampling))
         return Plan(
-            method=self.name,
+            method=self.label,
             num_inference_steps=num_inference_steps,
             layout=layout,
             table=tuple(table),
             selection=self.selection(),
             spans=tuple(spans),
-            fill=self.fill(),
+            fill=self.filling(),
             gate=self.gate(),
             guided=tuple(guided),
         )

@@ -1,4 +1,4 @@
-"""EasyCache: training-free video diffusion acceleration by runtime-adaptive caching (Zhou et al., arXiv 2507.02860)."""
+"""EasyCache: runtime-adaptive caching (Zhou et al., arXiv 2507.02860)."""
 
 from __future__ import annotations
 

@@ -5,7 +5,12 @@ from __future__ import annotations
 from dataclasses import replace
 
 from .base import Method
+from .duca import DuCa
+from .easycache import EasyCache
+from .fbcache import DBCache, FBCache
 from .fora import FORA
+from .taylorseer import TaylorSeer
+from .teacache import TeaCache
 from .toca import ToCa
 
 PRESETS: dict[str, Method] = {
@@ -77,6 +82,57 @@ PRESETS: dict[str, Method] = {
     ),
     # DiT-XL/2, 50 DDIM steps.
     "fora/dit": FORA(interval=3),
+    # Counting up, as on FLUX.
+    "fora/flux": FORA(interval=3, counts_down=False),
+    # DiT-XL/2, 50 DDIM steps.
+    "duca/dit": DuCa(
+        interval=3,
+        fresh_ratio=0.05,
+        bonus_patch=2,
+        bonus_weight=0.8,
+        step_factor=(3.0, -4.0),
+        layer_factor=(0.8, 0.4),
+        module_factor={"ff": 2.5},
+        interval_factor=(1.4, -0.8),
+        interval_window=(0.2, 0.4, 2),
+        counts_down=True,
+    ),
+    # PixArt-alpha, 20 steps: an interval that does not adapt.
+    "duca/pixart": DuCa(
+        interval=3,
+        fresh_ratio=0.75,
+        bonus_patch=4,
+        bonus_weight=0.4,
+        shared_cfg=True,
+        step_factor=(1.9, -1.8),
+        layer_factor=(1.6, -1.2),
+        module_factor={"cross_attn": 0.6, "ff": 1.6},
+    ),
+    # Open-Sora 1.2, 30 steps: attention is reused in token-wise steps, cross-attention full every 6th step.
+    "duca/opensora": DuCa(
+        interval=3,
+        fresh_ratio=0.1,
+        bonus_patch=0,
+        bonus_weight=0.0,
+        module_factor={"ff": 1.495},
+        warmup_steps=3,
+        module_interval={"cross_attn": 6},
+    ),
+    # HunyuanVideo, 50 steps: chance does as well as importance.
+    "duca/hunyuanvideo": DuCa(interval=5, fresh_ratio=0.1, score="random", bonus_patch=0, bonus_weight=0.0),
+    "taylorseer/dit": TaylorSeer(interval=4, order=4, warmup_steps=2),
+    "taylorseer/flux": TaylorSeer(interval=6, order=2, warmup_steps=3),
+    "taylorseer/hunyuanvideo": TaylorSeer(interval=5, order=1, warmup_steps=1),
+    "taylorseer/wan": TaylorSeer(interval=5, order=1, warmup_steps=1),
+    "taylorseer/lite": TaylorSeer(interval=5, order=2, warmup_steps=3, scope="lite"),
+    # The polynomial that its authors fitted to FLUX.1-dev.
+    "teacache/flux": TeaCache(
+        coefficients=(498.651651, -283.781631, 55.8554382, -3.82021401, 0.264230861), threshold=0.25
+    ),
+    "fbcache/flux": FBCache(threshold=0.08),
+    "dbcache/flux": DBCache(threshold=0.08, first_blocks=8, last_blocks=0, warmup_steps=8),
+    "easycache/wan": EasyCache(threshold=0.05, warmup_steps=10),
+    "easycache/hunyuanvideo": EasyCache(threshold=0.025, warmup_steps=5),
 }
 
 

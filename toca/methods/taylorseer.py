@@ -68,7 +68,7 @@ class TaylorSeer(Method, Fill):
             return (Span(0, sampling.layers, keeps="output", around="model", forecasts=True),)
         return ()
 
-    def fill(self) -> Fill:
+    def filling(self) -> Fill:
         return self
 
     @property

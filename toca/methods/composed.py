@@ -1,0 +1,87 @@
+"""Free composition: a value on each axis, taken from any method."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar
+
+from ..models import Site
+from ..sampling import Sampling
+from ..selection import Selection
+from ..spans import Span
+from .base import Method
+
+
+@dataclass(frozen=True)
+class CacheMethod(Method):
+    """When x which tokens x how to fill, each as another method does it.
+
+    `CacheMethod(when=EasyCache(), which=preset("toca/pixart"), fill=TaylorSeer(order=1))` computes in full when
+    EasyCache says so, in the other steps the tokens that ToCa chooses, and forecasts the rest as TaylorSeer does.
+
+    Args:
+        when (`Method` or `str`, defaults to `"fora"`): Which steps are computed in full; a method, or the name of one
+            or of a preset.
+        which (`Method` or `str`, *optional*): What is computed in the others: tokens, or the blocks that are not left
+            out. By default nothing is, module by module.
+        fill (`Method` or `str`, *optional*): How the rest is forecast. By default it is reused.
+
+    Raises:
+        ValueError: If a name is unknown, or `fill` is a method that forecasts nothing.
+    """
+
+    when: Method | str = "fora"
+    which: Method | str | None = None
+    fill: Method | str | None = None
+
+    name: ClassVar[str] = "composed"
+    title: ClassVar[str] = "a combination of your own"
+
+    def __post_init__(self) -> None:
+        from .plain import named
+
+        for axis in ("when", "which", "fill"):
+            value = getattr(self, axis)
+            if isinstance(value, str):
+                object.__setattr__(self, axis, named(value))
+        if isinstance(self.fill, Method) and self.fill.filling() is None:
+            raise ValueError(f"`fill` must be a method that forecasts, such as taylorseer, got {self.fill.name}.")
+
+    @property
+    def label(self) -> str:
+        names = (method.label if isinstance(method, Method) else "none" for method in (self.when, self.which))
+        return " x ".join([*names, self.fill.label if isinstance(self.fill, Method) else "reuse"])
+
+    @property
+    def reads_timesteps(self) -> bool:  # type: ignore[override]
+        return any(method.reads_timesteps for method in self._parts)
+
+    @property
+    def _parts(self) -> list[Method]:
+        return [part for part in (self.when, self.which, self.fill) if isinstance(part, Method)]
+
+    def check_fits(self, sampling: Sampling) -> None:
+        for part in self._parts:
+            part.check_fits(sampling)
+
+    def computes(self, site: Site, step: int, sampling: Sampling) -> bool:
+        return self.when.computes(site, step, sampling)
+
+    def gate(self) -> Any:
+        return self.when.gate()
+
+    def guided(self, step: int, sampling: Sampling) -> bool:
+        return self.when.guided(step, sampling)
+
+    def share(self, site: Site, step: int, sampling: Sampling) -> float | None:
+        return None if self.which is None else self.which.share(site, step, sampling)
+
+    def selection(self) -> Selection | None:
+        return None if self.which is None else self.which.selection()
+
+    def spans(self, step: int, sampling: Sampling) -> tuple[Span, ...]:
+        spans = () if self.which is None else self.which.spans(step, sampling)
+        return tuple(replace(span, forecasts=self.fill is not None) for span in spans)
+
+    def filling(self) -> Any:
+        return None if self.fill is None else self.fill.filling()

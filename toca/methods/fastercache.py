@@ -1,0 +1,52 @@
+"""FasterCache: dynamic feature reuse (Lv et al., arXiv 2410.19355)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+from ..checks import check
+from ..filling import Fill
+from ..models import Site
+from ..sampling import Sampling
+from .base import Method
+
+
+@dataclass(frozen=True)
+class FasterCache(Method, Fill):
+    """Compute attention on every other step only, and go on in between as it went before, the more so the later.
+
+    The attention part of the method. **When** (section 3.2): attention is computed in its first calls, and from then
+    on in every second one; all else in every step. **Which**: no token. **Fill** (equation 5): `A1 + (A1 - A0) w`, A1
+    and A0 the last two that were computed. The paper lets w rise from 0 to 1 with the progress of sampling and leaves
+    open how; here it is linear, w = s / (S - 1) in step s of S.
+
+    Args:
+        first_call (`int`, defaults to 7): The first call, counted from 1, that is not computed; at least 3.
+
+    Raises:
+        ValueError: If `first_call` is below 3: two must have been computed.
+    """
+
+    first_call: int = 7
+
+    name: ClassVar[str] = "fastercache"
+    title: ClassVar[str] = "Lv et al., ICLR 2025, arXiv 2410.19355"
+    fill_order: ClassVar[int] = 1  # type: ignore[misc]
+
+    def __post_init__(self) -> None:
+        check(self.first_call >= 3, "first_call", self.first_call, "must be at least 3")
+
+    def computes(self, site: Site, step: int, sampling: Sampling) -> bool:
+        later = step + 1 - self.first_call
+        return site.attends is None or later < 0 or later % 2 == 1
+
+    def fill(self) -> Fill:
+        return self
+
+    def scales(self, history: Sequence[int]) -> list[float]:
+        return [1.0 if len(history) > 1 else 0.0]
+
+    def weights(self, step: int, history: Sequence[int], num_inference_steps: int) -> list[float]:
+        return [step / (num_inference_steps - 1) if len(history) > 1 else 0.0]

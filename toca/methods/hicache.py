@@ -1,0 +1,54 @@
+"""HiCache: Hermite polynomials for the forecast (Feng et al., arXiv 2508.16984)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+from ..checks import check
+from .taylorseer import TaylorSeer
+
+
+@dataclass(frozen=True)
+class HiCache(TaylorSeer):
+    """TaylorSeer on another basis: derivatives of features behave like Gaussian variables, for which Hermite
+    polynomials are the natural one.
+
+    **When**, **which**: as TaylorSeer. **Fill** (section 3.3): `F(x) = f_0 + sum over 1 <= i <= O of
+    f_i sigma^i H_i(sigma x) / i!`, x the steps since the last full one and H_i the physicists' Hermite polynomials,
+    H_1 = 2x, H_(i+1) = 2x H_i - 2i H_(i-1); sigma scales twice, so that they do not grow out of bounds.
+
+    Args:
+        interval (`int`, defaults to 4): As in `TaylorSeer`.
+        order (`int`, defaults to 2): As in `TaylorSeer`.
+        warmup_steps (`int`, defaults to 2): As in `TaylorSeer`.
+        scope (`str`, defaults to `"module"`): As in `TaylorSeer`.
+        spacing (`str`, defaults to `"official"`): As in `TaylorSeer`, for the f_i.
+        sigma (`float`, defaults to 0.5): Above 0, at most 1.
+
+    Raises:
+        ValueError: If a value is out of range; it names the value.
+    """
+
+    sigma: float = 0.5
+
+    name: ClassVar[str] = "hicache"
+    title: ClassVar[str] = "Feng et al., 2025, arXiv 2508.16984"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check(0 < self.sigma <= 1, "sigma", self.sigma, "must be above 0 and at most 1")
+
+    def basis(self, i: int, step: int, nodes: Sequence[int]) -> float:
+        """sigma^i H_i(sigma x) / i!."""
+        return self.sigma**i * hermite(i, self.sigma * (step - nodes[0])) / math.factorial(i)
+
+
+def hermite(i: int, x: float) -> float:
+    """H_i(x), the physicists' Hermite polynomial, by its recurrence."""
+    before, polynomial = 0.0, 1.0
+    for n in range(i):
+        before, polynomial = polynomial, 2 * x * polynomial - 2 * n * before
+    return polynomial

@@ -1,0 +1,64 @@
+"""T-GATE: temporally gating the attention (Liu et al., arXiv 2404.02747)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from ..checks import check
+from ..models import Site
+from ..sampling import Sampling
+from .base import Method
+
+
+@dataclass(frozen=True)
+class TGate(Method):
+    """From a gate step on, drop guidance and reuse cross-attention, which has converged; before it, where the picture
+    is planned, compute self-attention now and then only.
+
+    **When** (section 3.2): with m the gate step, cross-attention is computed in steps s < m. Self-attention is computed
+    for s <= w (the warm-up and the step after it, the first that is reused), then if s mod k = 0; in step m - 1; and
+    from m on if s mod k' = 0. **Which**: no token; feed-forwards are computed in every step. **Fill**: reuse; what
+    steps from m on reuse of step m - 1 is the mean of the two branches of guidance. **Guidance**: from m on the
+    conditional branch alone runs, and stands for both.
+
+    Guidance is dropped where the branches are the halves of a batch, or calls named `"cond"` and `"uncond"`, in this
+    order. In a generation of m steps or fewer the gate is never reached.
+
+    Args:
+        gate_step (`int`, defaults to 15): m, a step and no share of the steps: published for 25.
+        sp_interval (`int`, defaults to 3): k, while semantics are planned.
+        fi_interval (`int`, defaults to 1): k', while fidelity is improved.
+        warm_up (`int`, defaults to 2): w.
+        drop_guidance (`bool`, defaults to `True`): Whether guidance is dropped.
+
+    Raises:
+        ValueError: If a value is out of range; it names the value.
+    """
+
+    gate_step: int = 15
+    sp_interval: int = 3
+    fi_interval: int = 1
+    warm_up: int = 2
+    drop_guidance: bool = True
+
+    name: ClassVar[str] = "tgate"
+    title: ClassVar[str] = "Liu et al., 2024, arXiv 2404.02747"
+
+    def __post_init__(self) -> None:
+        for name in ("gate_step", "sp_interval", "fi_interval"):
+            check(getattr(self, name) >= 1, name, getattr(self, name), "must be at least 1")
+        check(self.warm_up >= 0, "warm_up", self.warm_up, "must be non-negative")
+
+    def computes(self, site: Site, step: int, sampling: Sampling) -> bool:
+        if site.attends == "cross":
+            return step < self.gate_step
+        return site.attends is None or self._computes_self_attention(step)
+
+    def _computes_self_attention(self, step: int) -> bool:
+        if step >= self.gate_step:
+            return step % self.fi_interval == 0
+        return step <= self.warm_up or step % self.sp_interval == 0 or step == self.gate_step - 1
+
+    def guided(self, step: int, sampling: Sampling) -> bool:
+        return step < self.gate_step or not self.drop_guidance

@@ -84,7 +84,7 @@ def test_every_method_file_is_listed() -> None:
     classes = set()
     for info in pkgutil.iter_modules(toca.methods.__globals__["__path__"]):
         module = importlib.import_module(f"toca.methods.{info.name}")
-        classes |= {cls for cls in vars(module).values() if isinstance(cls, type) and cls.__module__ == module.__name__}
+        classes |= {cls for cls in vars(module).values() if isinstance(cls, type)}
     methods = {cls for cls in classes if issubclass(cls, Method) and cls is not Method}
     assert methods == set(toca.methods().values())
     assert methods <= {getattr(toca, name) for name in toca.__all__}

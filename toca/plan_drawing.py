@@ -1,4 +1,4 @@
-"""A plan as a picture: steps to the right, sites downwards, colour by the share of tokens recomputed."""
+"""A plan as a picture: steps to the right, sites downwards, colour by what each site does."""
 
 from __future__ import annotations
 
@@ -10,7 +10,15 @@ import numpy as np
 from .writing import atomic_path
 
 if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+    from matplotlib.patches import Patch
+
+    from .actions import Action
     from .plan import Plan
+
+SKIPPED, FORECAST = -2.0, -1.0
+FILLED = {"block left out": "#b9b4c7", "forecast": "#f2a65a"}
+"""Colours of what is not a share of tokens, in the order of the values above."""
 
 TITLES = {
     "self_attn": "self-attention",
@@ -23,8 +31,9 @@ TITLES = {
 
 def draw_plan(plan: Plan, path: str | PathLike) -> None:
     """Write the heat map of a plan as a PNG, one panel a module and stack."""
-    from matplotlib.colors import PowerNorm
+    from matplotlib.colors import ListedColormap, PowerNorm
     from matplotlib.figure import Figure
+    from matplotlib.patches import Patch
 
     panels = _panels(plan)
     heights = [max(3, len(rows)) for rows in panels.values()]
@@ -36,7 +45,10 @@ def draw_plan(plan: Plan, path: str | PathLike) -> None:
     scale = PowerNorm(0.5, vmin=0, vmax=1)
     axes = figure.subplots(len(panels), 1, sharex=True, squeeze=False, height_ratios=heights)[:, 0]
     for axis, (title, rows) in zip(axes, panels.items(), strict=True):
-        image = axis.imshow(np.array(rows), aspect="auto", cmap="YlGnBu", norm=scale, interpolation="nearest")
+        cells = np.array(rows)
+        image = axis.imshow(cells, aspect="auto", cmap="YlGnBu", norm=scale, interpolation="nearest")
+        filled = np.ma.masked_greater_equal(cells, 0)
+        axis.imshow(filled, aspect="auto", cmap=ListedColormap(FILLED.values()), vmin=-2, vmax=-1)
         axis.set_ylabel("layer")
         axis.set_title(title, loc="left", fontsize=9)
         axis.set_yticks(sorted({0, len(rows) - 1}))
@@ -47,19 +59,35 @@ def draw_plan(plan: Plan, path: str | PathLike) -> None:
     axes[-1].set_xticks(list(ticks))
     axes[-1].set_xlabel("step, in the order of sampling")
     figure.colorbar(image, ax=axes, label="share of tokens recomputed", pad=0.01)
-    cost = plan.cost()
-    title = f"{plan.method} on {plan.layout.family}: {cost.flops_speedup:.2f}x fewer FLOPs"
+    _explain(figure, panels, [Patch(color=colour, label=label) for label, colour in FILLED.items()])
+    bound = "" if plan.gate is None else "at most "
+    title = f"{plan.method} on {plan.layout.family}: {bound}{plan.cost().flops_speedup:.2f}x fewer FLOPs"
     letters = plan.steps if plan.num_inference_steps <= 100 else f"{plan.full_steps} of {len(plan.steps)} steps full"
     figure.suptitle(f"{title}\n{letters}", fontsize=10, family="monospace")
     with atomic_path(path) as temporary:
         figure.savefig(temporary, format="png")
 
 
+def _explain(figure: Figure, panels: dict[str, list[list[float]]], patches: list[Patch]) -> None:
+    """A legend of the colours beside the scale, for those that occur."""
+    occurring = {value for rows in panels.values() for row in rows for value in row}
+    shown = [patch for patch, value in zip(patches, (SKIPPED, FORECAST), strict=True) if value in occurring]
+    if shown:
+        figure.legend(handles=shown, loc="outside lower right", ncols=2, fontsize=8, frameon=False)
+
+
+def _value(action: Action) -> float:
+    """What a cell's colour stands for: a share, or one of the colours of `FILLED`."""
+    if action.kind == "skip":
+        return SKIPPED
+    return FORECAST if action.kind == "forecast" else action.fresh_ratio
+
+
 def _panels(plan: Plan) -> dict[str, list[list[float]]]:
-    """Title -> one row of fresh ratios over the steps for each layer."""
+    """Title -> one row of values over the steps for each layer."""
     stacks = {site.stack for site in plan.layout.sites}
     panels: dict[str, list[list[float]]] = {}
     for i, site in enumerate(plan.layout.sites):
         title = TITLES.get(site.module, site.module) + (f", {site.stack}" if len(stacks) > 1 else "")
-        panels.setdefault(title, []).append([row[i].fresh_ratio for row in plan.table])
+        panels.setdefault(title, []).append([_value(row[i]) for row in plan.table])
     return panels

@@ -24,6 +24,11 @@ METHODS: dict[str, dict[str, Any]] = {
     "fora": dict.fromkeys(("dit", "flux"), toca.FORA(interval=3)),
     "random": dict.fromkeys(("dit", "flux"), toca.RandomTokens(interval=3)),
     "none": dict.fromkeys(("dit", "flux"), toca.NoCache()),
+    "duca": dict.fromkeys(("dit", "flux"), toca.DuCa(interval=4, fresh_ratio=0.3)),
+    "forecast": dict.fromkeys(("dit", "flux"), toca.TaylorSeer(interval=3, order=2)),
+    "forecast-blocks": dict.fromkeys(("dit", "flux"), toca.TaylorSeer(interval=3, order=2, scope="block")),
+    "gate": dict.fromkeys(("dit", "flux"), toca.FBCache(threshold=0.5)),
+    "gate-input": dict.fromkeys(("dit", "flux"), toca.TeaCache(threshold=0.5)),
 }
 each_family = pytest.mark.parametrize("family", BLOCK_CLASSES)
 

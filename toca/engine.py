@@ -9,7 +9,7 @@ import inspect
 import logging
 import weakref
 from collections.abc import Callable, Hashable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -38,7 +38,7 @@ class Running:
     memory: Memory
     tick: Tick
     call: dict[str, Any]
-    jobs: list[Job]
+    jobs: list[Job] = field(default_factory=list)
 
 
 class Engine:
@@ -158,9 +158,9 @@ class Engine:
             self._bypass("branches", f"More than {MAX_BRANCHES} transformer calls in a step: the others run in full.")
             return None
         memory = self._memory(plan, tick, key, call)
-        jobs = self._jobs(transformer, plan, memory, tick, call)
-        self._running = Running(plan, memory, tick, call, jobs)
-        return self._begin(jobs[0], self._running)
+        self._running = Running(plan, memory, tick, call)
+        self._running.jobs = self._jobs(transformer, plan, memory, tick, call)
+        return self._begin(self._running.jobs[0], self._running)
 
     def after_entry(self, module: nn.Module, args: tuple, output: torch.Tensor) -> torch.Tensor:
         """Forward hook of the module before block 0: compiled blocks see one memory layout, so one graph is enough."""
@@ -171,7 +171,7 @@ class Engine:
         """Forward hook of the transformer: the call's other passes, and what the pipeline gets."""
         if self._running is None:
             return None
-        running, self._running = self._running, None
+        running = self._running
         samples = [self._finish(transformer, running.jobs[0], running, sample_of(output))]
         for job in running.jobs[1:]:
             narrowed_call = self._begin(job, running)
@@ -181,6 +181,7 @@ class Engine:
         sample = self._joined(running, samples)
         self._note_conditional(running, sample)
         self._end_step(running)
+        self._running = None
         return None if sample is sample_of(output) else with_sample(output, sample)
 
     def _end_step(self, running: Running) -> None:
@@ -233,10 +234,11 @@ class Engine:
         step = tick.step
         # A branch that missed a step, or starts late, has nothing fit to reuse: it computes and measures everything.
         astray = step > 0 and (memory.last_step is None or memory.last_step != step - 1)
-        if step == 1 and plan.gate is not None and memory.paired != self._is_paired(call["hidden_states"]):
+        if step == 1 and memory.paired and not self._is_paired(call["hidden_states"]):
             # Two images that began with the same noise looked like the two branches of one.
-            memory.paired = not memory.paired
-            memory.parts, astray = [Branch.start(plan, memory.key, memory.paired)], True
+            memory.paired = False
+            for part in memory.parts:
+                part.unpair(plan.gate.per_sample)
         memory.last_step = None
         if not plan.is_guided(step) and not astray:
             given = self._drop_guidance(plan, memory, tick, call)
@@ -314,7 +316,8 @@ class Engine:
         if job.output is not None:
             row = job.run.row
         guided = 1 if part.guided else 2
-        self.record.add(CallRecord(tick.step, tick.branch, row, spans, part.key.shape, guided * part.key.shape.batch))
+        batch = guided * part.key.shape.batch
+        self.record.add(CallRecord(tick.step, tick.branch, row, spans, part.key.shape, batch, part.numbers))
         self.record.add_pass(job.run, part.key.shape)
 
     def _joined(self, running: Running, samples: list[torch.Tensor]) -> torch.Tensor:

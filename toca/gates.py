@@ -20,16 +20,17 @@ class Seen:
     Args:
         step (`int`): The step.
         num_inference_steps (`int`): S.
-        memory (`dict[str, torch.Tensor]`): The gate's own; the first dimension of every tensor in it is the image. It
-            is empty when a generation starts.
+        memory (`dict[str, torch.Tensor]`): The gate's own: features, laid out as below, and numbers (images,), which
+            depend on no feature before the second step. It is empty when a generation starts.
         input (`torch.Tensor`): The latents that the model is called with.
         entering (`torch.Tensor` or `None`): Hidden states of the image tokens entering block 0, for gates that probe
             blocks.
         probe (`torch.Tensor` or `None`): Hidden states of the image tokens leaving the probed blocks, or block 0's
             modulated input.
         output (`torch.Tensor` or `None`): What the model returned; known to `observe` only.
-        draft, verified (`torch.Tensor` or `None`): Hidden states leaving the last block in a step that was filled, as
-            filled and as the last block computes them; for gates that verify.
+        before_last, draft, verified (`torch.Tensor` or `None`): Hidden states of the image tokens in a step that was
+            filled, for gates that verify: entering the last block, leaving it as filled, and leaving it as it
+            computes them.
     """
 
     step: int
@@ -39,6 +40,7 @@ class Seen:
     entering: Any = None
     probe: Any = None
     output: Any = None
+    before_last: Any = None
     draft: Any = None
     verified: Any = None
 
@@ -102,7 +104,7 @@ class Gate(ABC):
         return False
 
     def weights_of(self, seen: Seen) -> list | None:
-        """Weights of a forecast, a number or a tensor (images,) each, where the gate and not the fill knows them."""
+        """Weights of its own forecast, a number or a tensor (images,) each, where they depend on what it has seen."""
         return None
 
 
@@ -114,3 +116,9 @@ def mean_per_image(tensor: torch.Tensor) -> torch.Tensor:
 def relative_l1(now: torch.Tensor, before: torch.Tensor) -> torch.Tensor:
     """`mean |now - before| / mean |before|` of each image: (images, ...) twice -> (images,), float32."""
     return mean_per_image((now - before).abs()) / mean_per_image(before.abs())
+
+
+def reaches(value: torch.Tensor, threshold: float) -> torch.Tensor:
+    """`value >= threshold`; what is no number (a change of 0 over 0) counts as reached, so that what cannot be judged
+    is computed."""
+    return ~(value < threshold)

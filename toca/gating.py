@@ -67,6 +67,7 @@ class Gatekeeper:
             chosen = [i for i, open_ in enumerate(opens) if open_ == computed]
             index = torch.tensor(chosen, device=self.latents.device)
             taken = part.take(self.plan, index, images)
+            taken.numbers = tuple(part.numbers[i] for i in chosen) if part.numbers else tuple(chosen)
             mine = None if streams is None else tuple(_rows_of(part, index, images, stream) for stream in streams)
             split.append((taken, seen.take(index, taken.memory), computed, mine))
         return split
@@ -96,6 +97,8 @@ class Gatekeeper:
         if self.layers - 1 in job.notes and not job.computed:
             check = Job(part, verifying_pass(self.plan), streams=job.notes[self.layers - 1])
             look(check)
+            before = self._laid_out(part, job.notes[self.layers - 1][-1], self.layers - 2, self.layers - 1)
+            seen.before_last = part.by_image(before, images)
             seen.draft = part.by_image(job.notes[self.layers][-1], images)
             seen.verified = part.by_image(check.notes[self.layers][-1], images)
         self.gate.observe(seen, job.computed)
@@ -111,14 +114,15 @@ class Gatekeeper:
         images = part.images(self.gate.per_sample)
         if self.gate.probe:
             seen.entering = part.by_image(job.notes[0][-1], images)
-            seen.probe = part.by_image(self._laid_out(part, job.notes[self.gate.probe][-1]), images)
+            probed = self._laid_out(part, job.notes[self.gate.probe][-1], self.gate.probe - 1, 0)
+            seen.probe = part.by_image(probed, images)
         else:
             seen.probe = part.by_image(job.notes[MODULATED][0], images)
 
-    def _laid_out(self, part: Branch, probe: torch.Tensor) -> torch.Tensor:
-        """What leaves the probed blocks, with its rows laid out as what enters the first."""
+    def _laid_out(self, part: Branch, left: torch.Tensor, layer: int, like: int) -> torch.Tensor:
+        """What has left a layer, with its rows laid out as those of another one."""
         rows = {site.layer: site.rows for site in self.plan.layout.sites}
-        return laid_out(probe, part.key.shape, rows[self.gate.probe - 1], rows[0])
+        return laid_out(left, part.key.shape, rows[max(layer, 0)], rows[like])
 
 
 def _rows_of(part: Branch, index: torch.Tensor, images: int, stream: torch.Tensor) -> torch.Tensor:

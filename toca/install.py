@@ -11,8 +11,7 @@ from torch import nn
 
 from .engine import Engine
 from .hooks.attention import can_measure, install_processor
-from .hooks.block import BLOCK
-from .hooks.block import make_forward_with as make_block_forward
+from .hooks.block import BLOCK, make_call_with
 from .hooks.classes import HANDLE, has_own_forward, swap_class
 from .hooks.feed_forward import make_forward
 from .hooks.norm import make_forward as make_norm_forward
@@ -76,7 +75,8 @@ def connect_blocks(transformer: nn.Module, engine: Engine, undo: list[Callable[[
     """Connect every block with its handle, once; what undoes it is added to `undo`."""
     for layer, _, _, block, block_spec in walk_blocks(transformer, engine.spec):
         if BLOCK not in vars(block):
-            undo.append(swap_class(block, make_block_forward(block_spec.streams), engine.freezer.blocks[layer], BLOCK))
+            handle = engine.freezer.blocks[layer]
+            undo.append(swap_class(block, make_call_with(block_spec.streams), handle, BLOCK, "__call__"))
 
 
 def remove(transformer: nn.Module) -> None:

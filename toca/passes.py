@@ -34,6 +34,9 @@ class Pass:
         watches (`tuple[int, ...]`): Boundaries whose hidden states are noted: 0 enters the first layer, n leaves the
             n-th.
         probes_input (`bool`, defaults to `False`): Whether the modulated input of the first attention is noted.
+        clusters (`bool`, defaults to `False`): Whether the tokens are clustered by what leaves the last layer.
+        narrows (`bool`, defaults to `False`): Whether tokens are dropped before the first layer.
+        refreshes (`bool`, defaults to `False`): Whether self-attention renews the keys and values that it remembers.
     """
 
     row: tuple[Action, ...]
@@ -45,6 +48,9 @@ class Pass:
     keeps: bool = True
     watches: tuple[int, ...] = ()
     probes_input: bool = False
+    clusters: bool = False
+    narrows: bool = False
+    refreshes: bool = False
 
 
 def step_pass(plan: Plan, step: int, computed: bool | None = None, measure_all: bool = False) -> Pass:
@@ -58,14 +64,19 @@ def step_pass(plan: Plan, step: int, computed: bool | None = None, measure_all: 
     """
     everything = frozenset(plan.score_sources.values())
     if computed:
-        return Pass(plan.full_row, everything, stores=frozenset(plan.kept_spans))
+        run = Pass(plan.full_row, everything, stores=frozenset(plan.kept_spans), refreshes=plan.narrows_stack)
+        return replace(run, clusters=any(plan.clustered))
     spans = plan.spans[step]
+    narrows = plan.narrows(plan.table[step])
     return Pass(
         row=plan.table[step],
         measured=everything if measure_all else plan.measured[step],
         spans=spans,
         stores=plan.stored_spans[step],
         left_out=frozenset(layer for span in spans for layer in range(span.first, span.stop)),
+        clusters=plan.clustered[step],
+        narrows=narrows,
+        refreshes=narrows or plan.output_span in plan.stored_spans[step],
     )
 
 
@@ -137,6 +148,7 @@ class Job:
         streams (`tuple` or `None`): What left the blocks before those that resume.
         output (`torch.Tensor` or `None`): The output, where it is known beforehand.
         notes (`dict[int, tuple]`): The hidden states at the boundaries that are watched.
+        active (`torch.Tensor` or `None`): (rows, k), counted over the batch: the image tokens that were not dropped.
     """
 
     part: Any
@@ -146,6 +158,7 @@ class Job:
     streams: tuple | None = None
     output: torch.Tensor | None = None
     notes: dict[int, tuple] = field(default_factory=dict)
+    active: torch.Tensor | None = None
 
 
 def narrowed(call: dict[str, Any], names: Iterable[str], rows: torch.Tensor | None, batch: int) -> dict[str, Any]:

@@ -7,9 +7,10 @@ from functools import cached_property
 from os import PathLike
 from typing import Any
 
-from .actions import COMPUTE, SKIP, Action, step_letter
+from .actions import COMPUTE, SKIP, Action, step_letter, tokens_of
+from .clusters import clusters_of
 from .cost import Cost, plan_cost
-from .models import Layout
+from .models import CallShape, Layout
 from .plan_drawing import draw_plan
 from .plan_file import read_plan, write_plan
 from .selection import Selection
@@ -68,6 +69,8 @@ class Plan:
         for step, (row, spans) in enumerate(zip(self.table, self.spans, strict=True)):
             self._check_spans(step, spans)
             self._check_row(step, row)
+            if self.narrows_stack and row != self.full_row:
+                self._check_narrowed(step, row)
 
     def _check_spans(self, step: int, spans: tuple[Span, ...]) -> None:
         layers = self.layout.sites[-1].layer + 1
@@ -92,7 +95,7 @@ class Plan:
             where = f"step {step}, layer {site.layer}, {site.module}"
             if step == 0 and action.kind != "compute":
                 raise ValueError(f"The first step has nothing to reuse: {where} must be compute, got {action.kind}.")
-            if action.kind == "partial" and site.module == "self_attn" and not self._narrows_stack:
+            if action.kind == "partial" and site.module == "self_attn" and not self.narrows_stack:
                 raise ValueError(
                     f"Self-attention is computed or reused whole: {where} has the fresh ratio {action.fresh_ratio:g}; "
                     "use 0 or 1."
@@ -104,8 +107,29 @@ class Plan:
             if (action == SKIP) != skipped(site.layer, self.spans[step]):
                 raise ValueError(f"{where} must be skip if a span of the step leaves it out, and only then.")
 
+    def _check_narrowed(self, step: int, row: tuple[Action, ...]) -> None:
+        """Where tokens are dropped before the first block, no site has them."""
+        streams = {site.stream == "text": set() for site in self.layout.sites}
+        for site, action in zip(self.layout.sites, row, strict=True):
+            streams[site.stream == "text"].add(action)
+        actions = streams[False]
+        alike = len(actions) == 1 and not any(action.forecasts for action in actions)
+        if not alike or streams.get(True, {COMPUTE}) != {COMPUTE} or {action.kind for action in actions} != {"partial"}:
+            raise ValueError(
+                f"Step {step} drops tokens before the first block: every site of the image must recompute the same "
+                "share of them and every site of the text all, nothing may be forecast, and no block be left out."
+            )
+        if any(site.rows != "sample" for site in self.layout.sites):
+            raise ValueError(
+                f"Tokens cannot be dropped before the first block of a {self.layout.family} model, whose blocks attend "
+                "within frames and positions."
+            )
+        if self.gate is not None and self.gate.probe is not None:
+            raise ValueError("A gate that runs the first blocks to decide cannot go with dropping tokens before them.")
+
     @property
-    def _narrows_stack(self) -> bool:
+    def narrows_stack(self) -> bool:
+        """Whether steps that are not full drop tokens before the first block."""
         return self.selection is not None and self.selection.whole_stack
 
     def __getitem__(self, key: tuple[int, int, str]) -> Action:
@@ -140,7 +164,7 @@ class Plan:
         return tuple(any(self._looks_back(row, i) for row in self.table) for i in range(len(self.layout.sites)))
 
     def _looks_back(self, row: tuple[Action, ...], i: int) -> bool:
-        if row[i].kind in ("compute", "skip"):
+        if row[i].kind in ("compute", "skip") or self.narrows_stack:
             return False
         return not self.is_hidden(row, i)
 
@@ -168,7 +192,7 @@ class Plan:
     @cached_property
     def kept_spans(self) -> dict[Span, bool]:
         """What is remembered of spans, and for each whether it is ever forecast."""
-        kept: dict[Span, bool] = {}
+        kept: dict[Span, bool] = {self.output_span: False} if self.narrows_stack and self.partial_sites else {}
         for spans in self.spans:
             for span in spans:
                 kept[span.stored] = kept.get(span.stored, False) or span.forecasts
@@ -180,22 +204,57 @@ class Plan:
         Where something is forecast every step counts, and where a gate decides no step is known beforehand."""
         needed: set[Span] = set()
         steps = []
-        for spans in reversed(self.spans):
+        for row, spans in zip(reversed(self.table), reversed(self.spans), strict=True):
             run = {span for span in needed if not any(skipped(layer, spans) for layer in range(span.first, span.stop))}
             steps.append(frozenset(run))
             if self.gate is None:
                 needed -= {span for span in run if not self.kept_spans[span]}
             needed |= {span.stored for span in spans}
+            needed |= {self.output_span} if self.narrows(row) else set()
         return tuple(reversed(steps))
+
+    @cached_property
+    def output_span(self) -> Span:
+        """The model's output, kept whole: what tokens keep that were dropped."""
+        return Span(0, self.layout.sites[-1].layer + 1, keeps="output", around="model")
 
     @property
     def wraps_blocks(self) -> bool:
         """Whether whole blocks must be reached, and not only the modules in them."""
-        return bool(self.kept_spans) or self.gate is not None or self._narrows_stack or self._reads_stack
+        return bool(self.kept_spans) or self.gate is not None or any(self.clustered)
 
-    @property
-    def _reads_stack(self) -> bool:
-        return self.selection is not None and self.selection.reads_stack
+    def narrows(self, row: tuple[Action, ...]) -> bool:
+        """Whether a step drops tokens before the first block."""
+        return self.narrows_stack and any(action.picks_tokens for action in row)
+
+    def active_tokens(self, row: tuple[Action, ...], shape: CallShape) -> int:
+        """How many image tokens of a sample go through the blocks; one at least."""
+        share = next((action.fresh_ratio for action in row if action.picks_tokens), 1)
+        return max(1, int(share * shape.tokens))
+
+    def fresh_tokens(self, i: int, row: tuple[Action, ...], shape: CallShape) -> int:
+        """How many tokens of each of its rows a site computes."""
+        site, action = self.layout.sites[i], row[i]
+        tokens = site.geometry(shape)[1]
+        if not action.picks_tokens:
+            return tokens_of(action, tokens)
+        if self.narrows_stack:
+            # Text is always there.
+            return tokens - shape.tokens + self.active_tokens(row, shape)
+        return clusters_of(self, shape) if self.selection.reads_stack else tokens_of(action, tokens)
+
+    @cached_property
+    def clustered(self) -> tuple[bool, ...]:
+        """For each step, whether the tokens are clustered by it: full ones, before tokens are picked by their cluster;
+        where a gate decides, any."""
+        if self.selection is None or not self.selection.reads_stack:
+            return (False,) * self.num_inference_steps
+        needed, steps = False, []
+        for row in reversed(self.table):
+            full = row == self.full_row
+            steps.append(full and (needed or self.gate is not None))
+            needed = (needed and not full) or any(action.picks_tokens for action in row)
+        return tuple(reversed(steps))
 
     @cached_property
     def partial_sites(self) -> frozenset[int]:

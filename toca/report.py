@@ -24,6 +24,7 @@ class CallRecord:
         spans (`tuple[Span, ...]`): Blocks that were left out.
         shape (`CallShape`): Of these rows.
         full_batch (`int`): Rows that would have run without the cache: more where a branch of guidance was dropped.
+        images (`tuple[int, ...]` or `None`): Which images of the call these rows are; `None` for all.
     """
 
     step: int
@@ -32,6 +33,7 @@ class CallRecord:
     spans: tuple[Span, ...]
     shape: CallShape
     full_batch: int
+    images: tuple[int, ...] | None = None
 
     @property
     def letter(self) -> str:
@@ -73,12 +75,14 @@ class SiteTrace:
 
 @dataclass(frozen=True)
 class StepTrace:
-    """One transformer call: its step, branch, letter, and what each site did."""
+    """One transformer call, or what it did for some of its images: its step, branch, letter, what each site did, and
+    which images these are (`None` for all)."""
 
     step: int
     branch: Hashable
     letter: str
     sites: tuple[SiteTrace, ...]
+    images: tuple[int, ...] | None = None
 
 
 @dataclass(frozen=True)
@@ -113,6 +117,24 @@ class Summary:
     def flops_speedup(self) -> float:
         """FLOPs without the cache over FLOPs with it; 1 before anything ran."""
         return self.flops_full / self.flops if self.flops else 1.0
+
+    def steps_of(self, image: int) -> str:
+        """One letter a step for one image of the batch, where images decide for themselves; m where the branches of
+        guidance did different things.
+
+        Args:
+            image (`int`): Its place in the batch, from 0.
+
+        Raises:
+            ValueError: If nothing is known of such an image.
+        """
+        letters: dict[int, set[str]] = {}
+        for call in self.trace:
+            if image >= 0 and (call.images is None or image in call.images):
+                letters.setdefault(call.step, set()).add(call.letter)
+        if len(letters) < len(self.steps):
+            raise ValueError(f"`image` must be the place of an image in the batch, from 0, got {image}.")
+        return "".join(_common_letter(letters[step]) for step in sorted(letters))
 
     def __str__(self) -> str:
         past = f"{self.bypassed} transformer calls ran in full, past the cache." if self.bypassed else ""
@@ -168,4 +190,4 @@ def _trace(plan: Plan, call: CallRecord) -> StepTrace:
     for site, action in zip(plan.layout.sites, call.row, strict=True):
         tokens = site.geometry(call.shape)[1]
         sites.append(SiteTrace(site.layer, site.module, action.kind, tokens_of(action, tokens), tokens))
-    return StepTrace(call.step, call.branch, call.letter, tuple(sites))
+    return StepTrace(call.step, call.branch, call.letter, tuple(sites), call.images)

@@ -19,13 +19,16 @@ class Sampling:
         num_inference_steps (`int`): S, the number of steps.
         timesteps (`tuple[float, ...]`): The scheduler's timestep of each step, in the order of sampling; evenly
             spaced ones where no scheduler has been asked.
+        timesteps_known (`bool`): Whether a scheduler has been asked.
     """
 
     layout: Layout
     num_inference_steps: int
     timesteps: tuple[float, ...] = field(default=())
+    timesteps_known: bool = field(init=False)
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "timesteps_known", bool(self.timesteps))
         if not self.timesteps:
             steps = self.num_inference_steps
             spaced = tuple(TRAIN_TIMESTEPS * (1 - step / steps) for step in range(steps))

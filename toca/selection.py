@@ -27,6 +27,8 @@ class Score:
             mean map (..., rows, tokens).
         otherwise (`str` or `None`): The score of blocks that have no such module.
         reads_map (`bool`): Whether measuring takes a query-key product of its own.
+        reads_stack (`bool`): Whether the hidden states that leave the last block are looked at.
+        whole_stack (`bool`): Whether one choice of tokens goes through all blocks.
     """
 
     source: str | None = None
@@ -35,6 +37,8 @@ class Score:
     merge: Callable | None = None
     otherwise: str | None = None
     reads_map: bool = False
+    reads_stack: bool = False
+    whole_stack: bool = False
 
 
 def _normalised(statistic: torch.Tensor) -> torch.Tensor:
@@ -73,8 +77,11 @@ SCORES: dict[str, Score] = {
         merge=_mean_of_halves,
     ),
     "random": Score(),
+    "cluster": Score(reads_stack=True),
+    "prediction": Score(whole_stack=True),
 }
-"""s1 and s2 of ToCa, DuCa's value norm, and chance."""
+"""s1 and s2 of ToCa, DuCa's value norm, chance, chance within each of ClusCa's clusters, and RAS's spread of the
+prediction."""
 
 
 @dataclass(frozen=True)
@@ -89,7 +96,12 @@ class Selection:
         bonus_patch (`int`, defaults to 0): Side g of the patches of the spatial bonus, in tokens (s4); 0 is off.
         bonus_weight (`float`, defaults to 0.0): beta of the spatial bonus.
         shared_cfg (`bool`, defaults to `False`): Whether the two guidance halves of a batch share one selection.
-        seed (`int`, defaults to 0): Of the random score.
+        seed (`int`, defaults to 0): Of the random score, and of the choice within a cluster.
+        clusters (`int`, defaults to 0): K of the score `"cluster"`: one token of each is computed, whatever the share.
+        smoothing (`float`, defaults to 0.0): gamma: how far the other tokens of a cluster are moved towards the one
+            that is computed.
+        starvation (`float`, defaults to 0.0): kappa of the score `"prediction"`: a token that has been dropped d times
+            counts exp(kappa d) times as much.
 
     Raises:
         ValueError: If a value is out of range; it names the value.
@@ -102,6 +114,9 @@ class Selection:
     bonus_weight: float = 0.0
     shared_cfg: bool = False
     seed: int = 0
+    clusters: int = 0
+    smoothing: float = 0.0
+    starvation: float = 0.0
 
     def __post_init__(self) -> None:
         check(self.score in SCORES, "score", self.score, f"must be one of {', '.join(SCORES)}")
@@ -109,6 +124,10 @@ class Selection:
         check(self.staleness_weight >= 0, "staleness_weight", self.staleness_weight, "must be non-negative")
         check(self.bonus_patch >= 0, "bonus_patch", self.bonus_patch, "must be non-negative")
         check(self.bonus_weight >= 0, "bonus_weight", self.bonus_weight, "must be non-negative")
+        least = 1 if self.reads_stack else 0
+        check(self.clusters >= least, "clusters", self.clusters, f"must be at least {least} for {self.score!r}")
+        check(0 <= self.smoothing <= 1, "smoothing", self.smoothing, "must lie between 0 and 1")
+        check(self.starvation >= 0, "starvation", self.starvation, "must be non-negative")
 
     @property
     def reads_map(self) -> bool:
@@ -118,12 +137,12 @@ class Selection:
     @property
     def whole_stack(self) -> bool:
         """Whether one choice of tokens goes through all blocks, the others being dropped before the first."""
-        return False
+        return SCORES[self.score].whole_stack
 
     @property
     def reads_stack(self) -> bool:
         """Whether the choice looks at the hidden states that leave the last block."""
-        return False
+        return SCORES[self.score].reads_stack
 
     def score_for(self, modules: tuple[str, ...]) -> Score:
         """The score in a block with these modules."""
@@ -136,6 +155,20 @@ class Selection:
         """Uniform scores (tokens,) on CPU, the same for every sample: no sample depends on its batch-mates."""
         generator = torch.Generator().manual_seed(crc32(repr((self.seed, tokens, *key)).encode()))
         return torch.rand(tokens, generator=generator)
+
+    def starved_score(self, prediction: torch.Tensor, drops: torch.Tensor) -> torch.Tensor:
+        """Spread of the prediction over its channels x exp(starvation x drops) (RAS, section 3.3), as a logarithm, for
+        the exponential soon overflows and the order is the same.
+
+        Args:
+            prediction (`torch.Tensor`): (rows, tokens, channels, pixels of a token).
+            drops (`torch.Tensor`): (rows, tokens): how often each token has been dropped.
+
+        Returns:
+            `torch.Tensor`: (rows, tokens), float32.
+        """
+        spread = prediction.float().std(dim=2, correction=0).mean(dim=2)
+        return spread.log() + self.starvation * drops
 
     def final_score(
         self, score: torch.Tensor, staleness: torch.Tensor, grid: tuple[int, int] | None, first_image_token: int

@@ -55,6 +55,7 @@ class Branch:
         paired (`bool`): Whether the halves of its rows are guidance branches of the same images.
         guided (`bool`): Whether both branches of guidance run.
         rows (`torch.Tensor` or `None`): Its rows of the call's batch; `None` for all of them.
+        numbers (`tuple[int, ...]` or `None`): Its images among those of the call; `None` for all of them.
         groups (`list[TokenGroup]`): The partial sites, grouped for a common choice of tokens.
         statistics (`dict`): For each stack and measured module (layers, rows, tokens), float32.
         spans (`dict[Span, Terms]`): What is kept of spans of blocks.
@@ -66,6 +67,7 @@ class Branch:
     paired: bool = False
     guided: bool = True
     rows: torch.Tensor | None = None
+    numbers: tuple[int, ...] | None = None
     groups: list[TokenGroup] = field(default_factory=list)
     statistics: dict[tuple[str, str], torch.Tensor] = field(default_factory=dict)
     spans: dict[Span, Terms] = field(default_factory=dict)
@@ -131,6 +133,13 @@ class Branch:
                 theirs.take_counts(mine, images, of)
         return taken
 
+    def unpair(self, per_sample: bool) -> None:
+        """What were taken for guidance branches of the same images are images of their own. To be told so before the
+        second step, while the numbers in the gate's memory depend on no feature."""
+        self.paired = False
+        if per_sample:
+            self.memory = {name: _unpaired(value) for name, value in self.memory.items()}
+
     def merge_halves(self, plan: Plan) -> None:
         """The guidance branches become one: what is kept is the mean of the halves (T-GATE, section 3.2)."""
 
@@ -195,6 +204,11 @@ class Memory:
     def cache_bytes(self) -> int:
         """Bytes of all tensors held."""
         return sum(part.cache_bytes for part in self.parts)
+
+
+def _unpaired(value: torch.Tensor) -> torch.Tensor:
+    """(images, 2, ...) -> (2 x images, 1, ...), and numbers (images,) twice."""
+    return value.transpose(0, 1).flatten(0, 1).unsqueeze(1) if value.ndim > 1 else value.repeat(2)
 
 
 def _by_stack_and_module(plan: Plan, sites: Iterable[int]) -> dict[tuple[str, str], list[int]]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -16,7 +16,41 @@ if TYPE_CHECKING:
     from .state import CallKey
 
 
-class TokenGroup:
+class Group:
+    """Sites that choose their tokens together, and what is remembered for the choice.
+
+    Attributes:
+        sites (`list[int]`): Indices of the sites in the plan's layout.
+        common_grid (`tuple[int, int]` or `None`): Rows and columns of the image tokens of one frame.
+        spread (`Callable` or `None`): What the chosen tokens do to the others: `(filled, index, rows) -> filled`.
+    """
+
+    sites: list[int]
+    common_grid: tuple[int, int] | None = None
+    spread: Callable | None = None
+
+    def tensors(self) -> list[torch.Tensor]:
+        """What is held between steps."""
+        return []
+
+    def take_counts(self, other: Group, images: torch.Tensor, of: int) -> None:
+        """Go on with what is remembered of some of another group's images.
+
+        Args:
+            other (`Group`): The same sites, more images.
+            images (`torch.Tensor`): (n,): which of them.
+            of (`int`): How many images the other group has.
+        """
+
+    def forget(self) -> None:
+        """All tokens are fresh: a full step."""
+
+    def reads_this_step(self, measured: frozenset[int]) -> bool:
+        """Whether a choice must wait for what another site of this step measures."""
+        return False
+
+
+class TokenGroup(Group):
     """Partial sites of one stack and module: same rows, same tokens, chosen together.
 
     One topk over all layers replaces one a layer; only where a step measures attention that the same step's choice
@@ -74,23 +108,14 @@ class TokenGroup:
         return self.rows // 2 if self.paired else self.rows
 
     def tensors(self) -> list[torch.Tensor]:
-        """What is held between steps."""
         return [] if self.counts is None else [self.counts]
 
     def take_counts(self, other: TokenGroup, images: torch.Tensor, of: int) -> None:
-        """Go on with the counts of some of another group's images.
-
-        Args:
-            other (`TokenGroup`): The same sites, more images.
-            images (`torch.Tensor`): (n,): which of them.
-            of (`int`): How many images the other group has.
-        """
         if self.counts is not None:
             counts = other.counts.unflatten(1, (-1, of, other.repeats))
             self.counts.copy_(counts.index_select(2, images).flatten(1, 3))
 
     def forget(self) -> None:
-        """All tokens are fresh: a full step."""
         if self.counts is not None:
             self.counts.zero_()
 
@@ -103,7 +128,6 @@ class TokenGroup:
         return self._counts_of[actions]
 
     def reads_this_step(self, measured: frozenset[int]) -> bool:
-        """Whether a choice must wait for what another site of this step measures."""
         return any(source in measured and source != i for i, source in zip(self.sites, self.sources, strict=True))
 
     def choose(self, row: Sequence[Action], step: int) -> list[torch.Tensor | None]:

@@ -1,7 +1,8 @@
 """Attention, reached through the processor: reused whole, measured on full steps, and for cross-attention partial.
 
 Where nothing is measured the stock processor runs, whatever it is. Where attention is measured, the family's dialect
-projects query and key once for both the output and the measurement.
+projects query and key once for both the output and the measurement; so it does where tokens have been dropped before
+the first block, whose keys and values are remembered.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import inspect
 from collections.abc import Callable
 
 from ..kernels.rows import put_rows
-from ..models.attention import AttentionDialect
+from ..models.attention import AttentionDialect, Projected, heads_first, tokens_first
 from .classes import HANDLE, derived_class, refuse_replaced_forward
 
 DIALECT = "_toca_dialect"
@@ -59,7 +60,7 @@ def make_call(base: type) -> Callable:
             handle.seen = hidden_states
         if handle.action in ("reuse", "forecast"):
             return handle.filled()
-        if handle.action == "compute" and handle.measure is None:
+        if handle.action == "compute" and handle.measure is None and not handle.refresh:
             # A processor of the user's own may order its arguments otherwise: they go through as they came.
             return handle.kept(base.__call__(self, attn, hidden_states, *args, **kwargs))
         named = {**dict(zip(names[: len(args)], args, strict=True)), **kwargs}
@@ -68,7 +69,10 @@ def make_call(base: type) -> Callable:
             return (hidden_states, context) if handle.joint else hidden_states
         if handle.action == "partial":
             return _partial(base, self, attn, hidden_states, named)
-        output, statistic = _measured(self, attn, handle, {**named, "hidden_states": hidden_states})
+        named["hidden_states"] = hidden_states
+        if handle.refresh:
+            return _to_all_tokens(self, attn, handle, named)
+        output, statistic = _measured(self, attn, handle, named)
         handle.state.statistic.copy_(statistic)
         return handle.kept(output)
 
@@ -81,6 +85,26 @@ def _measured(processor, attn, handle, call: dict):
     dialect = getattr(processor, DIALECT)
     projected = dialect.project(attn, call)
     return dialect.finish(processor, attn, projected, call), handle.measure(projected)
+
+
+def _to_all_tokens(processor, attn, handle, call: dict):
+    """Attention of the tokens that are there to all tokens: their keys and values are renewed, those of the tokens
+    that were dropped are as they were. Where none was dropped all are remembered."""
+    dialect = getattr(processor, DIALECT)
+    context, index = handle.state.context, handle.index
+    if index is None:
+        projected = dialect.project(attn, call)
+        context.renew((tokens_first(projected.key), tokens_first(projected.value)), ())
+        return dialect.finish(processor, attn, projected, call)
+    keys = context.value[0].shape[1]
+    # The mask is one of all keys, and is made for them below.
+    projected = dialect.project(attn, {**dialect.placed(call, index % keys), "attention_mask": None})
+    heads = projected.key.shape[1]
+    key, value = (
+        heads_first(put_rows(held, index, tokens_first(rows)), heads)
+        for held, rows in zip(context.value, (projected.key, projected.value), strict=True)
+    )
+    return dialect.finish(processor, attn, Projected(projected.query, key, value, dialect.mask(attn, call, keys)), call)
 
 
 def _partial(base: type, processor, attn, hidden_states, named: dict):

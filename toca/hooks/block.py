@@ -1,4 +1,7 @@
-"""Whole blocks: left out, or watched at their ends, as the block's handle says."""
+"""Whole blocks: left out, or watched at their ends, as the block's handle says.
+
+This happens in `__call__`, outside what `block.compile()` compiles: what is watched differs from step to step.
+"""
 
 from __future__ import annotations
 
@@ -33,14 +36,14 @@ class BlockHandle:
 
 
 @functools.cache
-def make_forward_with(streams: tuple[str, ...]) -> Callable[[type], Callable]:
-    """A maker of `forward` for blocks with these streams; the same one each time."""
+def make_call_with(streams: tuple[str, ...]) -> Callable[[type], Callable]:
+    """A maker of `__call__` for blocks with these streams; the same one each time."""
 
-    def make_forward(base: type) -> Callable:
-        stock = base.forward
-        names = tuple(inspect.signature(stock).parameters)[1:]
+    def make_call(base: type) -> Callable:
+        stock = base.__call__
+        names = tuple(inspect.signature(base.forward).parameters)[1:]
 
-        def forward(self, *args, **kwargs):
+        def call_block(self, *args, **kwargs):
             handle = getattr(self, BLOCK, None)
             if handle is None or (handle.run and not handle.entering and not handle.leaving):
                 return stock(self, *args, **kwargs)
@@ -55,7 +58,6 @@ def make_forward_with(streams: tuple[str, ...]) -> Callable[[type], Callable]:
                 values = watch(values)
             return values if len(streams) > 1 else values[0]
 
-        forward.__signature__ = inspect.signature(stock)
-        return forward
+        return call_block
 
-    return make_forward
+    return make_call

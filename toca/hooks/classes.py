@@ -24,21 +24,22 @@ def derived_class(base: type, make_method: Callable[[type], Callable], name: str
 
 
 def swap_class(
-    module: Any, make_method: Callable[[type], Callable], handle: Any, name: str = HANDLE
+    module: Any, make_method: Callable[[type], Callable], handle: Any, attribute: str = HANDLE, name: str = "forward"
 ) -> Callable[[], None]:
-    """Give `module` a derived class and a handle in the attribute `name`; returns what undoes it.
+    """Give `module` a derived class with the method `name`, and a handle in `attribute`; returns what undoes it.
 
     Raises:
-        ValueError: If the module's `forward` is overridden on the instance, which would silently win over ours.
+        ValueError: If the method is overridden on the instance, which would silently win over ours.
     """
-    refuse_replaced_forward(module)
+    if name == "forward":
+        refuse_replaced_forward(module)
     base = type(module)
-    setattr(module, name, handle)
-    module.__class__ = derived_class(base, make_method, "forward")
+    setattr(module, attribute, handle)
+    module.__class__ = derived_class(base, make_method, name)
 
     def undo() -> None:
         module.__class__ = base
-        module.__dict__.pop(name, None)
+        module.__dict__.pop(attribute, None)
 
     return undo
 

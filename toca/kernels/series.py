@@ -13,7 +13,7 @@ def weighted_sum(value: torch.Tensor, higher: Sequence[torch.Tensor], weights: S
     Args:
         value (`torch.Tensor`): Any shape; not written to.
         higher (`Sequence[torch.Tensor]`): The same shape each.
-        weights (`Sequence`): Numbers, or tensors (B,) with one for each sample; the first dimension
+        weights (`Sequence`): Numbers, tensors () of them, or tensors (B,) with one for each sample; the first dimension
             may hold several rows a sample.
     """
     total = None
@@ -28,6 +28,7 @@ def weighted_sum(value: torch.Tensor, higher: Sequence[torch.Tensor], weights: S
 
 def _for_rows(weight: torch.Tensor, term: torch.Tensor) -> torch.Tensor:
     """A number (), or one a sample (B,), laid out to multiply a term (B x rows of a sample, ...)."""
-    if weight.ndim:
-        weight = weight.repeat_interleave(term.shape[0] // weight.shape[0])
+    if weight.ndim == 0:
+        return weight
+    weight = weight.repeat_interleave(term.shape[0] // weight.shape[0])
     return weight.to(term.dtype).view(-1, *[1] * (term.ndim - 1))

@@ -53,6 +53,14 @@ class Method(ABC):
             names = ", ".join(self.families)
             raise ValueError(f"{self.name} does not run on {sampling.layout.family} models; it runs on {names}.")
 
+    def check_scheduler(self, scheduler: Any) -> None:
+        """Refuse a scheduler that the method was not made for: asked when the cache is put on a pipeline, and at the
+        start of each generation.
+
+        Raises:
+            ValueError: It says why, and what to do.
+        """
+
     @abstractmethod
     def computes(self, site: Site, step: int, sampling: Sampling) -> bool:
         """When: whether `site` computes whole in the `step`-th step, in the order of sampling."""

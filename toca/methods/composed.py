@@ -64,6 +64,16 @@ class CacheMethod(Method):
         for part in self._parts:
             part.check_fits(sampling)
 
+    def check_scheduler(self, scheduler: Any) -> None:
+        for part in self._parts:
+            part.check_scheduler(scheduler)
+
+    @property
+    def num_inference_steps(self) -> int | None:
+        """The number of steps that one of them was made for, if any."""
+        numbers = (getattr(part, "num_inference_steps", None) for part in self._parts)
+        return next((number for number in numbers if number is not None), None)
+
     def computes(self, site: Site, step: int, sampling: Sampling) -> bool:
         return self.when.computes(site, step, sampling)
 

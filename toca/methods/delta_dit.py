@@ -43,10 +43,13 @@ class DeltaDiT(Method):
         check(self.blocks >= 1, "blocks", self.blocks, "must be at least 1")
         check(self.switch >= 0, "switch", self.switch, "must be non-negative")
 
+    def check_fits(self, sampling: Sampling) -> None:
+        super().check_fits(sampling)
+        check(self.blocks <= sampling.layers, "blocks", self.blocks, f"must be at most the model's {sampling.layers}")
+
     def computes(self, site: Site, step: int, sampling: Sampling) -> bool:
         return step % self.interval == 0 or not skipped(site.layer, self.spans(step, sampling))
 
     def spans(self, step: int, sampling: Sampling) -> tuple[Span, ...]:
         layers = sampling.layers
-        check(self.blocks <= layers, "blocks", self.blocks, f"must be at most the model's {layers} blocks")
         return (Span(layers - self.blocks, layers) if step < self.switch else Span(0, self.blocks),)

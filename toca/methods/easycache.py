@@ -8,7 +8,7 @@ from typing import ClassVar
 import torch
 
 from ..checks import check
-from ..gates import Gate, GateSizes, Seen, mean_per_image
+from ..gates import Gate, GateSizes, Seen, mean_per_image, reaches
 from ..models import Site
 from ..sampling import Sampling
 from ..spans import Span
@@ -19,10 +19,11 @@ from .base import Method
 class EasyCache(Method, Gate):
     """Leave out the model until its output is expected to have changed enough, as judged by its input alone.
 
-    **When** (section 3.2): the transformation rate `k = |change of the output| / |change of the input|` is taken at
-    the steps computed; in the others `acc += k |change of the input| / |output before|`, and a step is computed once
-    `acc >= threshold`, which sets acc to 0. All changes are against the step before. **Which**: no token. **Fill**:
-    the difference between the model's output and its input in the last step computed.
+    **When** (section 3.2): with x the model's input and y its output, the transformation rate
+    `k = mean |y - y'| / mean |x - x'|` is taken at each step computed, against the one computed before it (x', y'); in
+    the others `acc += k mean |x - x_before| / mean |y'|`, x_before the input of the step before and y' the output last
+    computed, and a step is computed once `acc >= threshold`, which sets acc to 0. **Which**: no token. **Fill**: y - x
+    of the last step computed.
 
     Args:
         threshold (`float`, defaults to 0.05): tau, the expected change that adds up between two steps computed.
@@ -56,20 +57,24 @@ class EasyCache(Method, Gate):
     def opens(self, seen: Seen) -> torch.Tensor:
         memory = seen.memory
         change = mean_per_image((seen.input - memory["input"]).abs())
-        expected = memory["rate"] * change / mean_per_image(memory["output"].abs())
-        accumulated = memory["accumulated"] + expected
-        opens = accumulated >= self.threshold
-        memory["accumulated"] = accumulated.masked_fill(opens, 0.0)
-        return opens
+        expected = memory["rate"] * change / mean_per_image(memory["computed_output"].abs())
+        memory["accumulated"] = memory["accumulated"] + expected
+        return reaches(memory["accumulated"], self.threshold)
 
     def observe(self, seen: Seen, computed: bool) -> None:
-        memory = seen.memory
-        if "input" not in memory:
-            memory["rate"] = memory["accumulated"] = torch.zeros(len(seen.input), device=seen.input.device)
-        elif computed:
-            change = mean_per_image((seen.input - memory["input"]).abs())
-            memory["rate"] = mean_per_image((seen.output - memory["output"]).abs()) / change
-        memory["input"], memory["output"] = seen.input, seen.output
+        # Copies: the pipeline may go on writing in its own tensors.
+        if computed:
+            seen.memory["rate"] = self._rate(seen)
+            seen.memory["accumulated"] = torch.zeros(len(seen.input), device=seen.input.device)
+            seen.memory["computed_input"], seen.memory["computed_output"] = seen.input.clone(), seen.output.clone()
+        seen.memory["input"] = seen.input.clone()
+
+    def _rate(self, seen: Seen) -> torch.Tensor:
+        """k; unknown and so without bounds when the first step has been computed."""
+        if "computed_input" not in seen.memory:
+            return torch.full((len(seen.input),), torch.inf, device=seen.input.device)
+        change = mean_per_image((seen.input - seen.memory["computed_input"]).abs())
+        return mean_per_image((seen.output - seen.memory["computed_output"]).abs()) / change
 
     def bytes_kept(self, sizes: GateSizes) -> int:
-        return sizes.input + sizes.output + 2 * 4 * sizes.images
+        return 2 * sizes.input + sizes.output + 2 * 4 * sizes.images

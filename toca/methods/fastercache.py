@@ -42,7 +42,7 @@ class FasterCache(Method, Fill):
         later = step + 1 - self.first_call
         return site.attends is None or later < 0 or later % 2 == 1
 
-    def fill(self) -> Fill:
+    def filling(self) -> Fill:
         return self
 
     def scales(self, history: Sequence[int]) -> list[float]:

@@ -8,9 +8,8 @@ from typing import ClassVar
 import torch
 
 from ..checks import check
-from ..gates import Gate, GateSizes, Seen, relative_l1
-from ..models import Layout, Site
-from ..plan import Plan
+from ..gates import Gate, GateSizes, Seen, reaches, relative_l1
+from ..models import Site
 from ..sampling import Sampling
 from ..spans import Span
 from .base import Method
@@ -63,14 +62,13 @@ class DBCache(Method, Gate):
     def spans(self, step: int, sampling: Sampling) -> tuple[Span, ...]:
         return (Span(self.first_blocks, sampling.layers - self.last_blocks),)
 
-    def plan_layout(self, layout: Layout, num_inference_steps: int, timesteps: tuple[float, ...] = ()) -> Plan:
-        layers = layout.sites[-1].layer + 1
-        if self.first_blocks + self.last_blocks >= layers:
+    def check_fits(self, sampling: Sampling) -> None:
+        super().check_fits(sampling)
+        if self.first_blocks + self.last_blocks >= sampling.layers:
             raise ValueError(
-                f"`first_blocks` + `last_blocks` must leave some of the model's {layers} blocks between them, got "
-                f"{self.first_blocks} + {self.last_blocks}."
+                f"`first_blocks` + `last_blocks` must leave some of the model's {sampling.layers} blocks between them, "
+                f"got {self.first_blocks} + {self.last_blocks}."
             )
-        return super().plan_layout(layout, num_inference_steps, timesteps)
 
     def gate(self) -> Gate:
         return self
@@ -80,7 +78,7 @@ class DBCache(Method, Gate):
         return self.first_blocks
 
     def opens(self, seen: Seen) -> torch.Tensor:
-        opens = relative_l1(seen.probe - seen.entering, seen.memory["residual"]) >= self.threshold
+        opens = reaches(relative_l1(seen.probe - seen.entering, seen.memory["residual"]), self.threshold)
         if self.max_cached_steps:
             opens |= seen.memory["cached_steps"] >= self.max_cached_steps
         return opens

@@ -10,13 +10,12 @@ import json
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
-from os import PathLike
 from pathlib import Path
 from typing import Any, ClassVar
 
 from ..checks import check
-from ..models import Layout, Site
-from ..plan import Plan
+from ..models import Site
+from ..models.fingerprint import Fingerprint, fingerprint
 from ..sampling import Sampling
 from ..writing import atomic_path
 from .base import Method
@@ -38,8 +37,7 @@ class Router:
 
     Args:
         recipe (`str`): How it was trained, one of `RECIPES`.
-        family (`str`): Family of the model it was trained for.
-        sites (`tuple[tuple[int, str, int], ...]`): Layer, module and width of each of the model's sites.
+        model (`Fingerprint`): The model it was trained for.
         num_inference_steps (`int`): Steps it was trained for.
         scheduler (`str`): Class name of the scheduler it was trained with.
         scores (`tuple[tuple[float, ...] | None, ...]`): r of each site in each step; `None` for a step that is always
@@ -51,8 +49,7 @@ class Router:
     """
 
     recipe: str
-    family: str
-    sites: tuple[tuple[int, str, int], ...]
+    model: Fingerprint
     num_inference_steps: int
     scheduler: str
     scores: tuple[tuple[float, ...] | None, ...]
@@ -72,24 +69,19 @@ class Router:
             raise ValueError(f"Step {step} must have {wanted} in {self.recipe}.")
         if row is None:
             return
-        if len(row) != len(self.sites):
-            sites = len(self.sites)
+        sites = len(self.model.sites)
+        if len(row) != sites:
             raise ValueError(f"Step {step} has {len(row)} scores, expected one for each of the {sites} sites.")
         wrong = [score for score in row if not (isinstance(score, (int, float)) and 0 <= score <= 1)]
         if wrong:
             raise ValueError(f"Step {step} has the score {wrong[0]!r}; scores run from 0 to 1.")
 
-    @property
-    def model(self) -> str:
-        """The model it was trained for, in words."""
-        return _words(self.family, self.sites)
-
     @cached_property
     def column(self) -> dict[tuple[int, str], int]:
         """Place of each (layer, module) in a row of scores."""
-        return {(layer, module): i for i, (layer, module, _) in enumerate(self.sites)}
+        return {(layer, module): i for i, (layer, module, _) in enumerate(self.model.sites)}
 
-    def save(self, path: str | PathLike) -> None:
+    def save(self, path: str | Path) -> None:
         """Write the file; it appears whole or not at all."""
         data = {"format": FORMAT, "version": VERSION, **asdict(self)}
         text = {key: _rows(value) if key == "scores" else json.dumps(value) for key, value in data.items()}
@@ -98,7 +90,7 @@ class Router:
             temporary.write_text("{\n" + lines + "\n}\n", encoding="utf-8")
 
     @classmethod
-    def load(cls, path: str | PathLike) -> Router:
+    def load(cls, path: str | Path) -> Router:
         """Read a file that `save` wrote.
 
         Raises:
@@ -109,7 +101,7 @@ class Router:
         except OSError as error:
             advice = "give the path of a file that examples/train/routers.py wrote"
             raise ValueError(f"The router file {str(path)!r} cannot be read ({error.strerror}): {advice}.") from error
-        except (ValueError, TypeError, KeyError) as error:
+        except (ValueError, TypeError, KeyError, AttributeError) as error:
             reason = f"missing key {error}" if isinstance(error, KeyError) else str(error)
             raise ValueError(f"{str(path)!r} is not a valid router: {reason}") from error
 
@@ -121,23 +113,12 @@ class Router:
             raise ValueError(f"it has version {data['version']!r}, this library reads version {VERSION}.")
         return cls(
             recipe=data["recipe"],
-            family=data["family"],
-            sites=tuple((layer, module, width) for layer, module, width in data["sites"]),
+            model=Fingerprint.from_dict(data["model"]),
             num_inference_steps=data["num_inference_steps"],
             scheduler=data["scheduler"],
             scores=tuple(None if row is None else tuple(row) for row in data["scores"]),
             training=data["training"],
         )
-
-
-def sites_of(layout: Layout) -> tuple[tuple[int, str, int], ...]:
-    """What a router knows of a model's sites: enough to tell two models apart."""
-    return tuple((site.layer, site.module, site.width) for site in layout.sites)
-
-
-def _words(family: str, sites: tuple[tuple[int, str, int], ...]) -> str:
-    layers, widths = len({layer for layer, _, _ in sites}), sorted({width for _, _, width in sites})
-    return f"a {family} model of {layers} layers and {len(sites)} sites of width {', '.join(map(str, widths))}"
 
 
 def _rows(scores: tuple) -> str:
@@ -184,22 +165,21 @@ class LearnedRouter(Method):
         """The number of steps it was trained for: the only one it can say anything about."""
         return self.trained.num_inference_steps
 
+    def check_fits(self, sampling: Sampling) -> None:
+        super().check_fits(sampling)
+        difference = self.trained.model.difference(fingerprint(sampling.layout))
+        if difference:
+            raise ValueError(
+                f"The router {self.router!r} was trained {difference}: train one for this model with "
+                "examples/train/routers.py."
+            )
+        steps, asked = self.num_inference_steps, sampling.num_inference_steps
+        if asked != steps:
+            raise ValueError(
+                f"The router {self.router!r} was trained for {steps} steps of {self.trained.scheduler}, got "
+                f"`num_inference_steps` {asked}: sample in {steps} steps, or train a router for {asked}."
+            )
+
     def computes(self, site: Site, step: int, sampling: Sampling) -> bool:
         scores = self.trained.scores[step]
         return scores is None or scores[self.trained.column[site.key]] > self.threshold
-
-    def plan_layout(self, layout: Layout, num_inference_steps: int, timesteps: tuple[float, ...] = ()) -> Plan:
-        """The plan, if the router was trained for this model and this number of steps."""
-        trained = self.trained
-        if (layout.family, sites_of(layout)) != (trained.family, trained.sites):
-            raise ValueError(
-                f"The router {self.router!r} was trained for {trained.model}, and this is "
-                f"{_words(layout.family, sites_of(layout))}: train one for this model with examples/train/routers.py."
-            )
-        if num_inference_steps != trained.num_inference_steps:
-            raise ValueError(
-                f"The router {self.router!r} was trained for {trained.num_inference_steps} steps of "
-                f"{trained.scheduler}, got `num_inference_steps` {num_inference_steps}: sample in "
-                f"{trained.num_inference_steps} steps, or train a router for {num_inference_steps}."
-            )
-        return super().plan_layout(layout, num_inference_steps, timesteps)

@@ -1,8 +1,8 @@
 """How the attention modules of diffusers make query, key and value: one small dialect for each kind of module.
 
 A cached step needs what the stock processors keep to themselves: the query and the key as they enter the softmax
-(after normalisation and rotary embedding), to measure which tokens matter. Where nothing is measured the stock
-processor runs.
+(after normalisation and rotary embedding), to measure which tokens matter, or to attend to tokens that are not there.
+Where neither is asked for the stock processor runs.
 """
 
 from __future__ import annotations
@@ -34,21 +34,30 @@ class AttentionDialect:
         processors (`tuple[str, ...]`): Class names of the stock processors whose mathematics this is.
         project (`Callable`): `(attn, arguments by name) -> Projected`.
         finish (`Callable`): `(processor, attn, Projected, arguments by name) -> output`, as the stock processor's.
+        mask (`Callable`): `(attn, arguments by name, number of keys) -> the additive mask`, or `None`.
+        placed (`Callable`): `(arguments by name, places of the tokens (B, tokens)) -> arguments by name`: what tells
+            tokens their positions, for these tokens only.
     """
 
     processors: tuple[str, ...]
     project: Callable
     finish: Callable
+    mask: Callable
+    placed: Callable
 
 
-def _heads_first(tensor: torch.Tensor, heads: int) -> torch.Tensor:
+def heads_first(tensor: torch.Tensor, heads: int) -> torch.Tensor:
     """(B, T, heads * d) -> (B, heads, T, d)."""
     return tensor.unflatten(-1, (heads, -1)).transpose(1, 2)
 
 
+def tokens_first(tensor: torch.Tensor) -> torch.Tensor:
+    """(B, heads, T, d) -> (B, T, heads * d), contiguous."""
+    return tensor.transpose(1, 2).flatten(2).contiguous()
+
+
 def _project_classic(attn, call: dict) -> Projected:
-    hidden_states, context, mask = call["hidden_states"], call.get("encoder_hidden_states"), call.get("attention_mask")
-    batch = hidden_states.shape[0]
+    hidden_states, context = call["hidden_states"], call.get("encoder_hidden_states")
     fused = getattr(attn, "fused_projections", False)
     if context is None and fused:
         query, key, value = attn.to_qkv(hidden_states).chunk(3, dim=-1)
@@ -56,13 +65,20 @@ def _project_classic(attn, call: dict) -> Projected:
         context = hidden_states if context is None else context
         query = attn.to_q(hidden_states)
         key, value = attn.to_kv(context).chunk(2, dim=-1) if fused else (attn.to_k(context), attn.to_v(context))
-    if mask is not None:
-        mask = attn.prepare_attention_mask(mask, key.shape[1], batch)
-        mask = mask.view(batch, attn.heads, -1, mask.shape[-1])
-    query, key, value = (_heads_first(tensor, attn.heads) for tensor in (query, key, value))
+    mask = _mask_classic(attn, call, key.shape[1])
+    query, key, value = (heads_first(tensor, attn.heads) for tensor in (query, key, value))
     query = query if attn.norm_q is None else attn.norm_q(query)
     key = key if attn.norm_k is None else attn.norm_k(key)
     return Projected(query, key, value, mask)
+
+
+def _mask_classic(attn, call: dict, keys: int) -> torch.Tensor | None:
+    mask = call.get("attention_mask")
+    if mask is None:
+        return None
+    batch = call["hidden_states"].shape[0]
+    mask = attn.prepare_attention_mask(mask, keys, batch)
+    return mask.view(batch, attn.heads, -1, mask.shape[-1])
 
 
 def _finish_classic(processor, attn, projected: Projected, call: dict) -> torch.Tensor:
@@ -72,7 +88,13 @@ def _finish_classic(processor, attn, projected: Projected, call: dict) -> torch.
     return attn.to_out[1](attn.to_out[0](output))
 
 
-CLASSIC = AttentionDialect(("AttnProcessor2_0", "FusedAttnProcessor2_0"), _project_classic, _finish_classic)
+CLASSIC = AttentionDialect(
+    processors=("AttnProcessor2_0", "FusedAttnProcessor2_0"),
+    project=_project_classic,
+    finish=_finish_classic,
+    mask=_mask_classic,
+    placed=lambda call, places: call,
+)
 """`diffusers.models.attention_processor.Attention` of DiT, PixArt and Latte: no rotary embedding, one stream."""
 
 
@@ -87,10 +109,26 @@ def _project_flux(attn, call: dict) -> Projected:
         value = torch.cat([text[2], value], dim=1)
     rotary = call.get("image_rotary_emb")
     if rotary is not None:
-        query = apply_rotary_emb(query, rotary, sequence_dim=1)
-        key = apply_rotary_emb(key, rotary, sequence_dim=1)
+        query, key = _turned(query, rotary), _turned(key, rotary)
     query, key, value = (tensor.transpose(1, 2) for tensor in (query, key, value))
     return Projected(query, key, value, call.get("attention_mask"))
+
+
+def _turned(tensor: torch.Tensor, rotary: tuple[torch.Tensor, torch.Tensor]) -> torch.Tensor:
+    """Rotary embedding of (B, T, heads, d); cosines and sines are (T, d), or (B, T, d) where samples differ."""
+    if rotary[0].ndim == 2:
+        return apply_rotary_emb(tensor, rotary, sequence_dim=1)
+    cosine, sine = (part[:, :, None].to(tensor.device) for part in rotary)
+    real, imaginary = tensor.unflatten(-1, (-1, 2)).unbind(-1)
+    across = torch.stack([-imaginary, real], dim=-1).flatten(-2)
+    return (tensor.float() * cosine + across.float() * sine).to(tensor.dtype)
+
+
+def _placed_flux(call: dict, places: torch.Tensor) -> dict:
+    rotary = call.get("image_rotary_emb")
+    if rotary is None:
+        return call
+    return {**call, "image_rotary_emb": tuple(part.to(places.device)[places] for part in rotary)}
 
 
 def _flux_streams(attn, hidden_states: torch.Tensor, fused: str, separate: tuple[str, str, str]) -> tuple:
@@ -121,5 +159,11 @@ def _finish_flux(processor, attn, projected: Projected, call: dict):
     return image, attn.to_add_out(text.contiguous())
 
 
-FLUX = AttentionDialect(("FluxAttnProcessor",), _project_flux, _finish_flux)
+FLUX = AttentionDialect(
+    processors=("FluxAttnProcessor",),
+    project=_project_flux,
+    finish=_finish_flux,
+    mask=lambda attn, call, keys: call.get("attention_mask"),
+    placed=_placed_flux,
+)
 """`FluxAttention`: joint attention over text and image (text first), rotary embedding, RMS-normed query and key."""

@@ -1,6 +1,7 @@
 """DiT: class-conditional, batched classifier-free guidance (Peebles and Xie, arXiv 2212.09748)."""
 
 from .attention import CLASSIC
+from .prediction import LATENTS
 from .spec import BlockSpec, CallShape, FamilySpec, SiteSpec
 
 SELF_ATTENTION = SiteSpec(
@@ -51,4 +52,5 @@ DIT = FamilySpec(
     conditional_half=0,
     output="proj_out_2",
     entry="pos_embed",
+    prediction=LATENTS,
 )

@@ -9,6 +9,7 @@ from typing import NamedTuple
 import torch
 
 from .attention import FLUX as FLUX_ATTENTION
+from .prediction import PACKED
 from .spec import BlockSpec, CallShape, FamilySpec, SiteSpec
 
 TEXT_TOKENS = 512
@@ -162,4 +163,6 @@ FLUX = FamilySpec(
     ),
     grid=_grid,
     input="x_embedder",
+    prediction=PACKED,
+    added=("controlnet_block_samples", "controlnet_single_block_samples"),
 )

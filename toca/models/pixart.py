@@ -6,6 +6,7 @@ from .attention import CLASSIC
 from .dit import FEED_FORWARD as DIT_FEED_FORWARD
 from .dit import SELF_ATTENTION as DIT_SELF_ATTENTION
 from .dit import latent_grid
+from .prediction import LATENTS
 from .spec import BlockSpec, CallShape, FamilySpec, SiteSpec
 
 SELF_ATTENTION = replace(DIT_SELF_ATTENTION, norms=("norm1",))
@@ -52,4 +53,5 @@ PIXART = FamilySpec(
     ),
     batched_cfg=True,
     entry="pos_embed",
+    prediction=LATENTS,
 )

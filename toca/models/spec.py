@@ -107,6 +107,8 @@ class FamilySpec:
         conditional_half (`int`, defaults to 1): Which half of a batch is the conditional branch of guidance.
         input, output (`str`): The layers that read the model's input and make its output.
         entry (`str` or `None`): Module whose output enters block 0 in another memory layout than the blocks' own.
+        prediction (`Prediction` or `None`): Where each token is in the output; `None` where nobody has said.
+        added (`tuple[str, ...]`): Arguments that are added to the hidden states between blocks, token by token.
     """
 
     name: str
@@ -124,3 +126,5 @@ class FamilySpec:
     input: str = "pos_embed"
     output: str = "proj_out"
     entry: str | None = None
+    prediction: Any = None
+    added: tuple[str, ...] = ()

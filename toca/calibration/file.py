@@ -1,0 +1,152 @@
+"""A calibration: what was measured of a model before its cache is used, as a versioned file.
+
+It belongs to one model, one number of steps and one scheduler, and says so: for any other it is refused.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+from ..models import Layout
+from ..models.fingerprint import Fingerprint, fingerprint
+from ..writing import atomic_path
+from .schedulers import SchedulerMark
+
+FORMAT = "toca-calibration"
+VERSION = 1
+TIMESTEP_TOLERANCE = 0.01
+"""Timesteps run from 1000 down to 0; schedules of one kind differ by their rounding only."""
+
+Curve = Sequence[float] | Sequence[Sequence[float]]
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """What a calibration file holds.
+
+    Args:
+        method (`str`): Short name of the method it is for.
+        model (`Fingerprint`): The model it was made with.
+        num_inference_steps (`int`): The number of steps it was made with.
+        curves (`dict[str, list]`): What was measured: a number, or a row of numbers, for each step or coefficient.
+        timesteps (`tuple[float, ...]`, *optional*): The scheduler's timestep of each step; none where a bare
+            transformer was calibrated.
+        scheduler (`SchedulerMark`, *optional*): The scheduler; none where a bare transformer was calibrated.
+        made_with (`dict`, *optional*): Of what it was made: prompts, guidance scale, size.
+        versions (`dict[str, str]`, *optional*): Of the packages.
+        source (`str`, *optional*): The file that it was read from; not part of it.
+
+    Raises:
+        ValueError: If a curve holds something that is no finite number.
+    """
+
+    method: str
+    model: Fingerprint
+    num_inference_steps: int
+    curves: Mapping[str, Curve]
+    timesteps: tuple[float, ...] = ()
+    scheduler: SchedulerMark | None = None
+    made_with: Mapping[str, Any] = field(default_factory=dict)
+    versions: Mapping[str, str] = field(default_factory=dict)
+    source: str = field(default="", compare=False)
+
+    def __post_init__(self) -> None:
+        for name, curve in self.curves.items():
+            rows = [row if isinstance(row, (list, tuple)) else [row] for row in curve]
+            wrong = [value for row in rows for value in row if not _is_number(value)]
+            if wrong:
+                raise ValueError(f"Its curve `{name}` holds {wrong[0]!r}, which is no finite number.")
+
+    def check_model(self, layout: Layout) -> None:
+        """Refuse another model. Raises `ValueError` with the difference."""
+        difference = self.model.difference(fingerprint(layout))
+        if difference:
+            raise ValueError(f"The calibration {self.source!r} was made {difference}: calibrate this model.")
+
+    def check_steps(self, num_inference_steps: int, timesteps: Sequence[float] = ()) -> None:
+        """Refuse another number of steps or, as far as they are known, other timesteps.
+
+        Raises:
+            ValueError: With the difference.
+        """
+        made = self.num_inference_steps
+        if num_inference_steps != made:
+            raise ValueError(
+                f"The calibration {self.source!r} was made for {made} steps, and not for {num_inference_steps}: sample "
+                f"in {made} steps, or calibrate for {num_inference_steps}."
+            )
+        for step, (then, now) in enumerate(zip(self.timesteps, timesteps, strict=False)):
+            if abs(then - now) > TIMESTEP_TOLERANCE:
+                raise ValueError(
+                    f"The calibration {self.source!r} was made for other timesteps: step {step} was at {then:g}, and "
+                    f"here it is at {now:g}. Sample with the scheduler and the size that it was made with, or "
+                    "calibrate for these."
+                )
+
+    def check_scheduler(self, scheduler: Any) -> None:
+        """Refuse another scheduler. Raises `ValueError` with the difference."""
+        difference = "" if self.scheduler is None else self.scheduler.difference(SchedulerMark.of(scheduler))
+        if difference:
+            raise ValueError(
+                f"The calibration {self.source!r} was made with {difference}: sample with that scheduler, or calibrate "
+                "for this one."
+            )
+
+    def save(self, path: str | PathLike) -> None:
+        """Write the file as JSON, a line an entry; it appears whole or not at all."""
+        entries = {"format": FORMAT, "version": VERSION, **self._to_dict()}
+        lines = [f'"{name}": {json.dumps(value)}' for name, value in entries.items() if name != "curves"]
+        curves = [f' "{name}": {json.dumps(curve)}' for name, curve in self.curves.items()]
+        text = ",\n".join([*lines, '"curves": {\n' + ",\n".join(curves) + "\n}"])
+        with atomic_path(path) as temporary:
+            temporary.write_text("{\n" + text + "\n}\n", encoding="utf-8")
+
+    @classmethod
+    def load(cls, path: str | PathLike) -> Calibration:
+        """Read a file that `save` wrote.
+
+        Raises:
+            ValueError: If there is no such file, or it is not a calibration of a version this library reads.
+        """
+        try:
+            return cls._from_dict(json.loads(Path(path).read_text(encoding="utf-8")), str(path))
+        except OSError as error:
+            advice = "`toca calibrate` makes one"
+            raise ValueError(f"The calibration {str(path)!r} cannot be read ({error.strerror}): {advice}.") from error
+        except (ValueError, TypeError, KeyError, AttributeError) as error:
+            reason = f"missing key {error}" if isinstance(error, KeyError) else str(error)
+            raise ValueError(f"{str(path)!r} is not a valid calibration: {reason}") from error
+
+    def _to_dict(self) -> dict[str, Any]:
+        scheduler = None if self.scheduler is None else asdict(self.scheduler)
+        values = {name: value for name, value in vars(self).items() if name != "source"}
+        return {**values, "model": self.model.to_dict(), "scheduler": scheduler}
+
+    @classmethod
+    def _from_dict(cls, data: Any, source: str) -> Calibration:
+        if not isinstance(data, dict) or data.get("format") != FORMAT:
+            raise ValueError(f'it does not say "format": "{FORMAT}".')
+        if data["version"] != VERSION:
+            raise ValueError(f"it has version {data['version']!r}, this library reads version {VERSION}.")
+        scheduler = data["scheduler"]
+        return cls(
+            method=data["method"],
+            model=Fingerprint.from_dict(data["model"]),
+            num_inference_steps=data["num_inference_steps"],
+            curves=data["curves"],
+            timesteps=tuple(data["timesteps"]),
+            scheduler=None if scheduler is None else SchedulerMark(**scheduler),
+            made_with=data["made_with"],
+            versions=data["versions"],
+            source=source,
+        )
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)

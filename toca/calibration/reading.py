@@ -1,0 +1,60 @@
+"""Where a gauge reads: hooks on the modules of a stock transformer."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import nn
+from torch.utils.hooks import RemovableHandle
+
+from ..models import FamilySpec, walk_blocks
+from ..models.spec import SiteSpec
+
+
+def maker_of(block: nn.Module, site: SiteSpec) -> nn.Module:
+    """The module whose output is what a cache keeps of a site."""
+    return block.proj_out if site.kind == "parallel_block" else block.get_submodule(site.path)
+
+
+def on_entering(transformer: nn.Module, spec: FamilySpec, note: Callable[[torch.Tensor], None]) -> RemovableHandle:
+    """Have `note` called with the image tokens that enter the first block, (rows, tokens, C)."""
+    _, _, _, block, _ = next(walk_blocks(transformer, spec))
+    return _before(block, note)
+
+
+def on_modulated_input(
+    transformer: nn.Module, spec: FamilySpec, note: Callable[[torch.Tensor], None]
+) -> RemovableHandle:
+    """Have `note` called with the image tokens that the first block's self-attention is given, (rows, tokens, C)."""
+    _, _, _, block, block_spec = next(walk_blocks(transformer, spec))
+    path = next(site.path for site in block_spec.sites if site.module == "self_attn")
+    return _before(block.get_submodule(path), note)
+
+
+def on_leaving(transformer: nn.Module, spec: FamilySpec, note: Callable[[torch.Tensor], None]) -> RemovableHandle:
+    """Have `note` called with the image tokens that leave the last block, (rows, tokens, C)."""
+    *_, (_, _, _, block, block_spec) = walk_blocks(transformer, spec)
+    image = block_spec.streams.index("hidden_states")
+
+    def hook(module: nn.Module, args: tuple, output: Any) -> None:
+        note(streams_of(output)[image])
+
+    return block.register_forward_hook(hook)
+
+
+def streams_of(output: Any) -> tuple[torch.Tensor, ...]:
+    """What a module returns, one tensor or several, without their gradients."""
+    return tuple(stream.detach() for stream in (output if isinstance(output, tuple) else (output,)))
+
+
+def _before(module: nn.Module, note: Callable[[torch.Tensor], None]) -> RemovableHandle:
+    names = tuple(inspect.signature(type(module).forward).parameters)[1:]
+
+    def hook(module: nn.Module, args: tuple, kwargs: dict) -> None:
+        call = dict(zip(names, args, strict=False)) | kwargs
+        note(call["hidden_states"].detach())
+
+    return module.register_forward_pre_hook(hook, with_kwargs=True)

@@ -1,0 +1,101 @@
+"""SpeCa: speculative feature caching (Liu et al., arXiv 2509.11628)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+
+from ..checks import check
+from ..filling import Fill
+from ..gates import Gate, GateSizes, Seen, mean_per_image
+from ..models import Site
+from ..sampling import Sampling
+from .base import Method
+from .taylorseer import TaylorSeer
+
+COMPARED = ("output", "residual")
+EPSILON = 1e-10
+
+
+@dataclass(frozen=True)
+class SpeCa(Method, Gate):
+    """Draft steps by TaylorSeer's forecast, verify a draft by running its last block, and compute the next step in full
+    where the two differ.
+
+    **When** (section 3.3, and the authors' code): after a step computed in full come drafts. Once d_min of them have
+    been made in a row, the last block is run on what entered it in each further draft, and
+    `e = mean (|draft - verified| / |verified|)` over all numbers of an image is taken of what leaves it; the step after
+    is computed in full if `e > max(floor, tau_0 beta^(s / S))`, s its index, and at the latest after d_max drafts. The
+    verified features are not used. A draft after which the next step is settled anyhow is not verified. **Which**:
+    nothing is computed in a draft. **Fill**: each module's output by TaylorSeer of order O.
+
+    Args:
+        threshold (`float`, defaults to 0.1): tau_0.
+        decay (`float`, defaults to 0.01): beta, by which the threshold has fallen at the end of sampling.
+        floor (`float`, defaults to 0.01): Least threshold.
+        min_drafts (`int`, defaults to 2): d_min.
+        max_drafts (`int`, defaults to 5): d_max; 0 for no drafts at all.
+        order (`int`, defaults to 4): O, the highest derivative of the forecast.
+        compared (`str`, defaults to `"output"`): What e is taken of: what leaves the last block (`"output"`, the
+            authors' DiT), or what it adds to its input (`"residual"`, their FLUX and HunyuanVideo).
+        warmup_steps (`int`, defaults to 3): First steps that are computed in full. (The authors' code has a draft
+            after each full step even there.)
+        per_sample (`bool`, defaults to `True`): Whether each image of a batch decides for itself.
+
+    Raises:
+        ValueError: If a value is out of range; it names the value.
+    """
+
+    threshold: float = 0.1
+    decay: float = 0.01
+    floor: float = 0.01
+    min_drafts: int = 2
+    max_drafts: int = 5
+    order: int = 4
+    compared: str = "output"
+    warmup_steps: int = 3
+    per_sample: bool = True
+
+    name: ClassVar[str] = "speca"
+    title: ClassVar[str] = "Liu et al., ACM MM 2025, arXiv 2509.11628"
+
+    def __post_init__(self) -> None:
+        for name in ("threshold", "floor", "min_drafts", "max_drafts", "order"):
+            check(getattr(self, name) >= 0, name, getattr(self, name), "must be non-negative")
+        check(0 < self.decay <= 1, "decay", self.decay, "must be above 0 and at most 1")
+        check(self.compared in COMPARED, "compared", self.compared, f"must be one of {', '.join(COMPARED)}")
+        check(self.warmup_steps >= 1, "warmup_steps", self.warmup_steps, "must be at least 1")
+
+    def computes(self, site: Site, step: int, sampling: Sampling) -> bool:
+        return step < self.warmup_steps
+
+    def filling(self) -> Fill:
+        return TaylorSeer(order=self.order)
+
+    def gate(self) -> Gate:
+        return self
+
+    def opens(self, seen: Seen) -> torch.Tensor:
+        threshold = max(self.floor, self.threshold * self.decay ** (seen.step / seen.num_inference_steps))
+        # An error that is no number is too large.
+        return (seen.memory["drafts"] >= self.max_drafts) | ~(seen.memory["error"] <= threshold)
+
+    def verifies(self, seen: Seen) -> bool:
+        # Images that stay together have made the same number of drafts.
+        drafts = int(seen.memory["drafts"][0])
+        return self.min_drafts <= drafts < self.max_drafts - 1 and seen.step < seen.num_inference_steps - 1
+
+    def observe(self, seen: Seen, computed: bool) -> None:
+        before = seen.memory.get("drafts", torch.zeros(len(seen.input), device=seen.input.device))
+        seen.memory["drafts"] = torch.zeros_like(before) if computed else before + 1
+        seen.memory["error"] = torch.zeros_like(before) if seen.verified is None else self._error(seen)
+
+    def _error(self, seen: Seen) -> torch.Tensor:
+        start = seen.before_last.float() if self.compared == "residual" else 0.0
+        draft, verified = seen.draft.float() - start, seen.verified.float() - start
+        return mean_per_image((draft - verified).abs() / (verified.abs() + EPSILON))
+
+    def bytes_kept(self, sizes: GateSizes) -> int:
+        return 2 * 4 * sizes.images

@@ -22,6 +22,17 @@ GENERIC: dict[str, Any] = {
     "self": toca.ToCa(interval=3, fresh_ratio=0.3, score="self_attention", bonus_patch=3),
     "fora": toca.FORA(interval=3),
     "random": toca.RandomTokens(interval=3, fresh_ratio=0.3),
+    "duca": toca.DuCa(interval=4, fresh_ratio=0.3, score="random"),
+    "forecast": toca.TaylorSeer(interval=3, order=2, spacing="divided"),
+    "forecast-blocks": toca.TaylorSeer(interval=3, order=1, scope="block"),
+    "forecast-output": toca.TaylorSeer(interval=3, order=1, scope="lite"),
+    # Gates that let every step be filled that they may; what they decide is tested in test_gates.py.
+    "gate": toca.FBCache(threshold=1e9),
+    "gate-input": toca.TeaCache(threshold=1e9),
+    "gate-model": toca.EasyCache(threshold=1e9, warmup_steps=2),
+    "composed": toca.CacheMethod(
+        when=toca.FORA(interval=4), which=toca.RandomTokens(fresh_ratio=0.3), fill=toca.TaylorSeer(order=1)
+    ),
     "none": toca.NoCache(),
 }
 METHODS = ("preset", *GENERIC)

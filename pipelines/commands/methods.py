@@ -2,42 +2,103 @@
 
 from __future__ import annotations
 
-from typing import Any
+import inspect
+import re
+from typing import Annotated, Any
 
+import typer
 from rich.table import Table
 
 import toca
+from toca.methods.plain import field_types
 from toca.pipelines.commands.console import output
-from toca.pipelines.method_options import field_types
+
+NameArgument = Annotated[str | None, typer.Argument(metavar="[NAME]", help="A method or preset to explain.")]
 
 
-def methods() -> None:
-    """List the methods with their fields, and the presets."""
+def methods(name: NameArgument = None) -> None:
+    """List the methods and presets, or explain one."""
+    if name is not None:
+        _explain(name)
+        return
     output.print(_methods_table())
     output.print(_presets_table())
+    output.print("`toca methods NAME` explains one; --set key=value changes a field.", style="dim")
 
 
 def _methods_table() -> Table:
-    table = Table("method", "what it does", "fields (--set key=value)", title="Methods", title_justify="left")
+    columns = ("method", "paper", "year", "when", "which", "fill", "families", "needs")
+    table = Table(*columns, title="Methods", title_justify="left")
     for name, cls in toca.methods().items():
-        table.add_row(name, first_line(cls), _fields(cls()))
+        families = "all" if set(cls.families) == set(toca.Method.families) else ", ".join(cls.families)
+        table.add_row(name, *_paper(cls), *cls().axes, families, cls.needs)
     return table
+
+
+def _paper(cls: type[toca.Method]) -> tuple[str, str]:
+    """Where a method comes from, and the year."""
+    year = re.search(r"\b20\d\d\b", cls.title)
+    return re.sub(r",? *\b20\d\d\b", "", cls.title, count=1), year[0] if year else ""
 
 
 def _presets_table() -> Table:
     table = Table("preset", "method", "fields that differ", title="Presets", title_justify="left")
     for name, preset in toca.presets().items():
-        table.add_row(name, type(preset).__name__, _fields(preset, only_changed=True))
+        table.add_row(name, type(preset).__name__, _changed_fields(preset))
     return table
 
 
-def first_line(cls: type) -> str:
-    """The first line of a class's docstring."""
-    return (cls.__doc__ or "").strip().split("\n")[0]
-
-
-def _fields(method: Any, only_changed: bool = False) -> str:
+def _changed_fields(method: Any) -> str:
     default = type(method)()
     values = {name: getattr(method, name) for name in field_types(type(method))}
-    shown = (name for name, value in values.items() if not only_changed or value != getattr(default, name))
-    return ", ".join(f"{name}={values[name]}" for name in shown)
+    return ", ".join(f"{name}={value}" for name, value in values.items() if value != getattr(default, name))
+
+
+def _explain(name: str) -> None:
+    presets, all_methods = toca.presets(), toca.methods()
+    if name not in all_methods and name not in presets:
+        known = ", ".join([*all_methods, *presets])
+        raise ValueError(f"There is no method or preset {name!r}; there are {known}.")
+    method = presets[name] if name in presets else all_methods[name]()
+    cls = type(method)
+    output.print(name + (f": {cls.title}" if cls.title else ""), style="bold")
+    output.print(f"\n{_prose(cls)}\n")
+    output.print(_fields_table(method))
+    own = [preset for preset, value in presets.items() if type(value) is cls]
+    facts = {
+        "when, which, fill": ", ".join(method.axes),
+        "families": ", ".join(cls.families),
+        "needs": cls.needs or "nothing",
+        "presets": ", ".join(own) or "none",
+        "try it": f'toca generate "a red apple" --method {name}',
+    }
+    for title, text in facts.items():
+        output.print(f"{title:<20}{text}")
+
+
+def _prose(cls: type) -> str:
+    """The docstring up to its list of fields, a line a paragraph, without the marks of emphasis."""
+    text = inspect.cleandoc(cls.__doc__ or "").split("\nArgs:")[0].strip().replace("**", "").replace("`", "")
+    return "\n\n".join(" ".join(paragraph.split()) for paragraph in text.split("\n\n"))
+
+
+def _fields_table(method: Any) -> Table:
+    table = Table("field", "value", "type", "meaning", title="Fields (--set field=value)", title_justify="left")
+    meanings = _meanings(type(method))
+    for name, hint in field_types(type(method)).items():
+        kind = hint.__name__ if isinstance(hint, type) else re.sub(r"[a-z_.]+\.(?=[A-Z])", "", str(hint))
+        table.add_row(name, str(getattr(method, name)), kind, meanings.get(name, ""))
+    return table
+
+
+def _meanings(cls: type) -> dict[str, str]:
+    """What each field means, from the docstrings of the class and of those it derives from."""
+    meanings: dict[str, str] = {}
+    for base in reversed(cls.__mro__):
+        _, found, arguments = inspect.cleandoc(base.__doc__ or "").partition("\nArgs:")
+        if found and issubclass(base, toca.Method):
+            for item in re.split(r"\n    (?=\w+ \()", arguments.split("\nRaises:")[0]):
+                match = re.match(r"\s*(\w+) \([^:]*\): (.*)", item, re.DOTALL)
+                if match:
+                    meanings[match[1]] = " ".join(match[2].split()).replace("`", "")
+    return meanings

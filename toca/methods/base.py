@@ -43,6 +43,21 @@ class Method(ABC):
         """What to call it in plans, summaries and pictures."""
         return self.name
 
+    @property
+    def leaves_out_blocks(self) -> bool:
+        """Whether some steps do not run some blocks at all."""
+        return type(self).spans is not Method.spans
+
+    @property
+    def axes(self) -> tuple[str, str, str]:
+        """When, which tokens and how to fill, in a word or two each."""
+        selection = self.selection()
+        which = "blocks" if self.leaves_out_blocks else "nothing"
+        if selection is not None:
+            which = f"tokens by {selection.score}" + (", blocks" if self.leaves_out_blocks else "")
+        when = "plan" if self.gate() is None else "while running"
+        return when, which, "reuse" if self.filling() is None else "forecast"
+
     def check_fits(self, sampling: Sampling) -> None:
         """Refuse a model or a number of steps that the method cannot make a plan for.
 
@@ -53,7 +68,7 @@ class Method(ABC):
             names = ", ".join(self.families)
             raise ValueError(f"{self.name} does not run on {sampling.layout.family} models; it runs on {names}.")
 
-    def check_scheduler(self, scheduler: Any) -> None:
+    def check_scheduler(self, scheduler: Any) -> None:  # noqa: B027: most methods run with any
         """Refuse a scheduler that the method was not made for: asked when the cache is put on a pipeline, and at the
         start of each generation.
 

@@ -53,6 +53,10 @@ class CacheMethod(Method):
         return " x ".join([*names, self.fill.label if isinstance(self.fill, Method) else "reuse"])
 
     @property
+    def leaves_out_blocks(self) -> bool:
+        return self.which is not None and self.which.leaves_out_blocks
+
+    @property
     def reads_timesteps(self) -> bool:  # type: ignore[override]
         return any(method.reads_timesteps for method in self._parts)
 

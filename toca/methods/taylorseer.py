@@ -61,6 +61,10 @@ class TaylorSeer(Method, Fill):
         schedule = FullStepSchedule(self.interval, warmup_steps=self.warmup_steps, phase=self.warmup_steps - 1)
         return schedule.full_steps(sampling.num_inference_steps)[step]
 
+    @property
+    def leaves_out_blocks(self) -> bool:
+        return self.scope != "module"
+
     def spans(self, step: int, sampling: Sampling) -> tuple[Span, ...]:
         if self.scope == "block":
             return tuple(Span(layer, layer + 1, forecasts=True) for layer in range(sampling.layers))

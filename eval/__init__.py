@@ -1,1 +1,1 @@
-"""Evaluation: what the speed is, and what it costs. So far the latency benchmark (`python -m toca.eval.benchmark`)."""
+"""Evaluation: what the speed is (`python -m toca.eval.benchmark`), and what it costs (`python -m toca.eval.table`)."""

@@ -7,7 +7,6 @@ figures of a table come from one run on one machine, in turns; speed-ups are rat
 from __future__ import annotations
 
 import json
-import platform
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -21,6 +20,7 @@ from torch import nn
 
 import toca
 from toca.eval.cases import CASES, Calls, Case
+from toca.eval.environment import machine
 from toca.eval.latency import Timing, interleaved, paired_ratio
 from toca.methods import Method
 from toca.report import Summary
@@ -120,12 +120,6 @@ def print_rows(case: Case, rows: list[Row]) -> None:
             f"{row.cache_bytes / 2**20:.1f}",
         )
     Console(width=119).print(table)
-
-
-def machine(device: torch.device) -> dict[str, str | int]:
-    """What the figures were taken on."""
-    name = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.machine()
-    return {"device": name, "threads": torch.get_num_threads(), "torch": torch.__version__, "toca": toca.__version__}
 
 
 def main(

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
+from typing import TypeVar
 
 import numpy as np
 import torch
+
+Measured = TypeVar("Measured")
 
 
 @dataclass(frozen=True)
@@ -27,24 +31,32 @@ class Timing:
         return float(first), float(third)
 
 
-def interleaved(variants: dict[str, Callable[[], object]], repeats: int, warmups: int = 1) -> dict[str, Timing]:
-    """Time every variant `repeats` times, in turns, so that a slow moment of the machine hits all alike.
+def take_turns(
+    measurements: Mapping[str, Callable[[], Measured]], repeats: int, warmups: int = 1
+) -> dict[str, list[Measured]]:
+    """Make every measurement `repeats` times, in turns, so that a slow moment of the machine hits all alike.
 
     Args:
-        variants (`dict[str, Callable]`): What to run, by name.
-        repeats (`int`): Measured rounds.
-        warmups (`int`, defaults to 1): Rounds before them that are not counted.
+        measurements (`Mapping[str, Callable]`): What to measure, by name.
+        repeats (`int`): Rounds that count.
+        warmups (`int`, defaults to 1): Rounds before them that do not.
 
     Returns:
-        `dict[str, Timing]`: By name.
+        `dict[str, list]`: By name, what each measurement returned, one entry a round.
     """
-    seconds: dict[str, list[float]] = {name: [] for name in variants}
+    taken: dict[str, list[Measured]] = {name: [] for name in measurements}
     for turn in range(warmups + repeats):
-        for name, run in variants.items():
-            taken = _seconds(run)
+        for name, measure in measurements.items():
+            result = measure()
             if turn >= warmups:
-                seconds[name].append(taken)
-    return {name: Timing(tuple(taken)) for name, taken in seconds.items()}
+                taken[name].append(result)
+    return taken
+
+
+def interleaved(variants: dict[str, Callable[[], object]], repeats: int, warmups: int = 1) -> dict[str, Timing]:
+    """The time of every variant, `repeats` times in turns after `warmups` rounds; see `take_turns`."""
+    measurements = {name: partial(_seconds, run) for name, run in variants.items()}
+    return {name: Timing(tuple(taken)) for name, taken in take_turns(measurements, repeats, warmups).items()}
 
 
 def paired_ratio(numerator: Timing, denominator: Timing) -> tuple[float, float, float]:
@@ -55,13 +67,14 @@ def paired_ratio(numerator: Timing, denominator: Timing) -> tuple[float, float, 
 
 
 def _seconds(run: Callable[[], object]) -> float:
-    _synchronize()
+    synchronize()
     start = time.perf_counter()
     run()
-    _synchronize()
+    synchronize()
     return time.perf_counter() - start
 
 
-def _synchronize() -> None:
+def synchronize() -> None:
+    """Wait until the accelerator, if there is one, has done what it was told."""
     if torch.cuda.is_available():
         torch.cuda.synchronize()

@@ -1,4 +1,4 @@
-"""The command line: `toca generate`, `toca methods`, `toca models`, `toca plan`, `toca env`."""
+"""The command line: `toca generate`, `toca methods`, `toca models`, `toca plan`, `toca calibrate`, `toca env`."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import transformers
 import typer
 from typer.core import TyperGroup
 
+from toca.pipelines.commands.calibrate import calibrate
 from toca.pipelines.commands.console import errors
 from toca.pipelines.commands.env import env
 from toca.pipelines.commands.generate import generate
@@ -58,7 +59,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-for command in (generate, methods, models, plan, env):
+for command in (generate, methods, models, plan, calibrate, env):
     app.command()(command)
 
 

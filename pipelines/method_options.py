@@ -11,6 +11,10 @@ import yaml
 
 import toca
 from toca.methods.plain import convert, field_types, from_data, to_data
+from toca.pipelines.presets import presets
+
+PACKAGE = Path(__file__).parent.as_posix() + "/"
+_IN_PACKAGE = "toca.pipelines:"
 
 
 def override(method: Any, settings: list[str]) -> Any:
@@ -63,11 +67,11 @@ def find_method(text: str) -> Any:
     """
     if text in toca.methods():
         return toca.methods()[text]()
-    if text in toca.presets():
-        return toca.preset(text)
+    if text in presets():
+        return presets()[text]
     if Path(text).suffix in (".yaml", ".yml", ".json") or Path(text).is_file():
         return load_plan(text)
-    known = ", ".join([*toca.methods(), *toca.presets()])
+    known = ", ".join([*toca.methods(), *presets()])
     raise ValueError(f"Unknown method {text!r}: name one of {known}, or the file of a saved plan.")
 
 
@@ -80,19 +84,31 @@ def load_plan(path: str) -> Any:
 
 def method_name(method: Any) -> str:
     """What to call a method on a picture: the preset it equals, else its short name; `plan` for a plan."""
-    presets = (name for name, preset in toca.presets().items() if preset == method)
-    names = (name for name, cls in toca.methods().items() if cls is type(method))
-    return next(presets, next(names, "plan"))
+    names = (name for name, preset in presets().items() if preset == method)
+    classes = (name for name, cls in toca.methods().items() if cls is type(method))
+    return next(names, next(classes, "plan"))
 
 
 def recorded(method: Any) -> dict[str, Any]:
     """A method, or a whole plan, as plain data for JSON."""
-    return {"plan": _plan_text(method)} if isinstance(method, toca.Plan) else to_data(method)
+    if isinstance(method, toca.Plan):
+        return {"plan": _plan_text(method)}
+    # A file of this package lies elsewhere on another machine.
+    return _replaced(to_data(method), PACKAGE, _IN_PACKAGE)
 
 
 def from_record(data: dict[str, Any]) -> Any:
     """The method or plan that `recorded` described. Raises `ValueError` if this version does not know it."""
-    return _plan_from_text(data["plan"]) if "plan" in data else from_data(data)
+    return _plan_from_text(data["plan"]) if "plan" in data else from_data(_replaced(data, _IN_PACKAGE, PACKAGE))
+
+
+def _replaced(data: Any, start: str, by: str) -> Any:
+    """Plain data in which every text that begins with `start` begins with `by`."""
+    if isinstance(data, dict):
+        return {key: _replaced(value, start, by) for key, value in data.items()}
+    if isinstance(data, (list, tuple)):
+        return type(data)(_replaced(value, start, by) for value in data)
+    return by + data[len(start) :] if isinstance(data, str) and data.startswith(start) else data
 
 
 def _plan_text(plan: Any) -> str:

@@ -6,7 +6,7 @@ import inspect
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-import toca
+from toca.pipelines.calibration import with_calibration
 from toca.pipelines.config import GenerationConfig
 from toca.pipelines.loading import load_pipeline, pick_device, pick_dtype
 from toca.pipelines.metadata import Recipe
@@ -79,6 +79,7 @@ def prepare(request: Request, recipe: Recipe | None = None) -> Job:
         raise ValueError(f"{model} ({type(pipe).__name__}) has no transformer, so there is nothing to cache.")
     if method is _PRESET_OF_MODEL:
         method = preset_for(model, pipe.transformer, request.settings)
+    method = with_calibration(method, model)
     config = _from_recipe(request, recipe.config) if recipe else _from_model(request, model, pipe, method)
     keep = (recipe.index,) if recipe and _same_batch(request) else None
     if recipe and keep is None:
@@ -126,7 +127,7 @@ def _same_batch(request: Request) -> bool:
 
 def _from_model(request: Request, model: str, pipe: Any, method: Any) -> GenerationConfig:
     entry = find_model(model)
-    planned = method.num_inference_steps if isinstance(method, toca.Plan) else None
+    planned = getattr(method, "num_inference_steps", None)
     own = GenerationConfig(
         num_inference_steps=planned or (entry.steps if entry else default_steps(type(pipe))),
         guidance_scale=entry.guidance_scale if entry else None,

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
+from diffusers import DPMSolverMultistepScheduler
 from torch import Tensor
 
 import toca
@@ -23,8 +24,10 @@ from examples.train.learning_to_cache import LearningToCache
 from examples.train.loop import mean_losses
 from examples.train.recipe import Logits, Settings
 from examples.train.trajectory import Denoiser
-from toca.methods.learned import LearnedRouter, Router, sites_of
+from toca.calibration.schedulers import SchedulerMark
+from toca.methods.learned import LearnedRouter, Router
 from toca.models import describe, family_of
+from toca.models.fingerprint import fingerprint
 
 from .helpers import TINY, TINY_PIPELINES, inputs_for, pipeline_arguments, run_steps, tiny_dit, tiny_pixart
 from .pipelines.folders import save_tiny
@@ -44,8 +47,7 @@ def router_for(transformer: Any, recipe: str, steps: int = STEPS, seed: int = 0)
     full = range(0, steps, 2) if recipe == "learning-to-cache" else [0]
     drawn = torch.rand(steps, len(layout.sites), generator=torch.Generator().manual_seed(seed)).tolist()
     scores = tuple(None if step in full else tuple(drawn[step]) for step in range(steps))
-    sites = tuple((site.layer, site.module, site.width) for site in layout.sites)
-    return Router(recipe, layout.family, sites, steps, "DDIMScheduler", scores, {"seed": seed})
+    return Router(recipe, fingerprint(layout), steps, SchedulerMark("DDIMScheduler", {}), scores, {"seed": seed})
 
 
 @pytest.fixture
@@ -122,12 +124,12 @@ def test_a_bare_transformer_takes_the_number_of_steps_from_the_router(saved):
 
 
 def test_a_pipeline_of_the_right_number_of_steps(saved):
-    pipe = TINY_PIPELINES["pixart"]()
+    pipe = TINY_PIPELINES["dit"]()
     with toca.cached(pipe, LearnedRouter(saved(router_for(pipe.transformer, "learning-to-cache")), 0.5)):
-        pipe(**pipeline_arguments("pixart", STEPS))
+        pipe(**pipeline_arguments("dit", STEPS))
         assert toca.summary(pipe).steps[::2] == "FFF"
         with pytest.raises(ValueError, match=f"trained for {STEPS} steps.*got `num_inference_steps` 4"):
-            pipe(**pipeline_arguments("pixart", 4))
+            pipe(**pipeline_arguments("dit", 4))
 
 
 # --- the file ------------------------------------------------------------------------------------------------------
@@ -168,8 +170,9 @@ BROKEN: list[tuple[str, Any, str]] = [
     ("scores", [None] + [[1.5] * 6] * (STEPS - 1), "Step 1 has the score 1.5; scores run from 0 to 1"),
     ("scores", [None] + [[float("nan")] * 6] * (STEPS - 1), "Step 1 has the score nan"),
     ("scores", [None] + [["high"] * 6] * (STEPS - 1), "Step 1 has the score 'high'"),
-    ("sites", [[0, "ff"]], "not enough values"),
-    ("sites", None, "not iterable"),
+    ("model", {"sites": [[0, "ff"]]}, "not enough values"),
+    ("model", {}, "missing key 'sites'"),
+    ("model", None, "not subscriptable"),
 ]
 
 
@@ -181,7 +184,7 @@ def test_a_file_with_a_wrong_value(saved, key, value, message):
         LearnedRouter(str(path))
 
 
-@pytest.mark.parametrize("key", ("version", "recipe", "family", "sites", "scores", "scheduler", "training"))
+@pytest.mark.parametrize("key", ("version", "recipe", "model", "scores", "scheduler", "training"))
 def test_a_file_without_something(saved, key):
     path = Path(saved(router_for(tiny_dit(), "harmonica")))
     data = json.loads(path.read_text())
@@ -215,8 +218,24 @@ def test_another_model(saved, other):
 
 def test_another_number_of_steps(saved):
     method = LearnedRouter(saved(router_for(tiny_dit(), "harmonica")))
-    with pytest.raises(ValueError, match="trained for 6 steps of DDIMScheduler, got `num_inference_steps` 5"):
+    with pytest.raises(ValueError, match="trained for 6 steps, got `num_inference_steps` 5: sample in 6"):
         method.plan(tiny_dit(), 5)
+
+
+def test_another_scheduler(saved):
+    pipe = TINY_PIPELINES["dit"]()
+    method = LearnedRouter(saved(router_for(pipe.transformer, "harmonica")))
+    pipe.scheduler = DPMSolverMultistepScheduler()
+    with pytest.raises(ValueError, match="trained with DDIMScheduler, and .*DPMSolverMultistepScheduler: sample with"):
+        toca.enable_cache(pipe, method)
+
+
+def test_without_a_router_there_is_no_plan():
+    method = LearnedRouter()
+    assert method.num_inference_steps is None
+    for use in (lambda: method.plan(tiny_dit(), STEPS), lambda: toca.enable_cache(TINY_PIPELINES["dit"](), method)):
+        with pytest.raises(ValueError, match="learned needs a router: .*examples/train.* path as `router`"):
+            use()
 
 
 @every_recipe
@@ -480,7 +499,7 @@ def test_the_smoke_run(trained, recipe, family):
     router = trained(recipe, "--smoke", family=family)
     transformer = TINY_PIPELINES[family]().transformer
     assert router.recipe == recipe and router.num_inference_steps == 4
-    assert router.sites == sites_of(describe(transformer, family_of(transformer)))
+    assert router.model == fingerprint(describe(transformer, family_of(transformer)))
     assert router.training["iterations"] >= 40 and router.training["losses"][-1][0] == router.training["iterations"]
     assert "iteration 40" in Path(".data/routers/router/log.txt").read_text() or recipe == "harmonica"
     assert LearnedRouter("router.json").plan(transformer, 4).steps[0] == "F"

@@ -162,7 +162,7 @@ def test_every_score_matters(family: str, score: str) -> None:
     """Each score picks other tokens than the others and than chance."""
     transformer, inputs = TINY[family](), inputs_for(family, 4)
     picks = {}
-    for name in [score, *(other for other in SCORES if other != score)]:
+    for name in ("random", *toca.ToCa.scores):
         if name == "random":
             method: Any = toca.RandomTokens(interval=4)
         else:

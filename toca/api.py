@@ -88,6 +88,7 @@ def _enable_one(transformer, method, pipeline, num_inference_steps, batched_cfg,
             f"The plan is for a {plan.layout.family} model with {len(plan.layout.sites)} sites, and not for this "
             f"{spec.name} model with {len(engine.layout.sites)} sites. Make a plan for this transformer."
         )
+    engine.check_scheduler()
     check_measurable(transformer, engine, plan)
     install(transformer, engine, plan.wraps_blocks)
 

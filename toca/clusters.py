@@ -50,7 +50,8 @@ class ClusterGroup(Group):
     """Partial sites of one stack and module; each computes one token of every cluster, drawn for each step and site.
 
     Every sample has its own clusters, and of each cluster the token is computed that comes last in a random order of
-    the tokens; it is the same order for all samples, so that none depends on its batch-mates. A cluster without members computes the first token of that order. Text has no clusters.
+    the tokens; it is the same order for all samples, so that none depends on its batch-mates. For a cluster without
+    members the first token of that order is computed. Text has no clusters.
 
     Args:
         plan (`Plan`): The plan.
@@ -66,8 +67,8 @@ class ClusterGroup(Group):
         self.text_tokens = shape.text_tokens if site.stream == "joint" else 0
         self._rows, self._row_tokens = site.geometry(shape)
 
-    def choose(self, row: Sequence[Action], step: int) -> list[torch.Tensor]:
-        """Index (rows, K) over the batch for each site."""
+    def choose(self, row: Sequence[Action], step: int) -> list[torch.Tensor | None]:
+        """Index (rows, K) over the batch for each site, `None` where it recomputes nothing or everything."""
         labels, device = self.branch.clusters.long(), self.branch.key.device
         if self.selection.smoothing:
             self.spread = Nudge(labels, self.selection.smoothing, self.text_tokens)
@@ -78,7 +79,8 @@ class ClusterGroup(Group):
         last.scatter_reduce_(2, labels.expand_as(places), places, "amax")
         tokens = order.to(device)[:, None].expand_as(places).gather(2, last)
         offsets = torch.arange(self._rows, device=device)[:, None] * self._row_tokens + self.text_tokens
-        return list(tokens + offsets)
+        picking = [row[i].picks_tokens for i in self.sites]
+        return [index if picks else None for index, picks in zip(tokens + offsets, picking, strict=True)]
 
 
 @dataclass(eq=False)

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from .actions import Action, tokens_of
+from .actions import Action
+from .clusters import clustering_flops
 from .gates import GateSizes
 from .models import CallShape
 from .passes import Pass, expected_passes
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from .plan import Plan
 
 STATISTIC_BYTES = 4
-"""Scores and staleness counts are float32, whatever the model's dtype."""
+"""Scores and counts are float32, and the numbers of clusters int32, whatever the model's dtype."""
 
 
 @dataclass(frozen=True)
@@ -128,13 +129,13 @@ def pass_flops(plan: Plan, run: Pass, shape: CallShape) -> int:
     """FLOPs of one run of the transformer over the samples of `shape`."""
     total = plan.layout.overhead_flops(shape, run.left_out)
     for i, site in enumerate(plan.layout.sites):
-        tokens = tokens_of(run.row[i], site.geometry(shape)[1])
+        tokens = plan.fresh_tokens(i, run.row, shape)
         if tokens == 0 or plan.is_hidden(run.row, i):
             continue
         total += site.flops(shape, tokens)
         if i in run.measured and plan.selection.reads_map:
             total += site.measuring_flops(shape, tokens)
-    return total
+    return total + (clustering_flops(plan, shape) if run.clusters else 0)
 
 
 def full_flops(plan: Plan, shape: CallShape) -> int:
@@ -144,7 +145,8 @@ def full_flops(plan: Plan, shape: CallShape) -> int:
 
 
 def cache_bytes(plan: Plan, shape: CallShape, itemsize: int, batched_cfg: bool) -> int:
-    """Bytes kept between the steps of one branch: outputs, attention statistics and staleness counts."""
+    """Bytes kept between the steps of one branch: outputs, keys and values, attention statistics, counts and
+    clusters."""
     total = sum(span_bytes(plan, span, shape, itemsize) for span in plan.kept_spans)
     if plan.gate is not None:
         total += plan.gate.bytes_kept(sizes_of(plan, shape, itemsize, batched_cfg))
@@ -157,6 +159,12 @@ def cache_bytes(plan: Plan, shape: CallShape, itemsize: int, batched_cfg: bool) 
         total += rows * tokens * STATISTIC_BYTES if i in measured else 0
         if i in plan.partial_sites and plan.selection.staleness_weight:
             total += (rows // 2 if paired else rows) * tokens * STATISTIC_BYTES
+        if plan.narrows_stack and plan.partial_sites and site.attends == "self":
+            total += 2 * rows * tokens * site.attention_width * itemsize
+    # The cluster of each token, or how often it was dropped.
+    if any(plan.clustered) or (plan.narrows_stack and plan.partial_sites):
+        samples = shape.batch // 2 if paired else shape.batch
+        total += samples * shape.frames * shape.tokens * STATISTIC_BYTES
     return total
 
 
@@ -184,5 +192,5 @@ def sizes_of(plan: Plan, shape: CallShape, itemsize: int, batched_cfg: bool) -> 
 
 def tokens_computed(plan: Plan, row: Sequence[Action], shape: CallShape) -> int:
     """Tokens that the sites compute, over all sites and samples."""
-    sizes = (site.geometry(shape) for site in plan.layout.sites)
-    return sum(rows * tokens_of(action, tokens) for (rows, tokens), action in zip(sizes, row, strict=True))
+    rows = [site.geometry(shape)[0] for site in plan.layout.sites]
+    return sum(rows[i] * plan.fresh_tokens(i, row, shape) for i in range(len(rows)))

@@ -16,13 +16,14 @@ import torch
 from torch import nn
 
 from .clock import Tick, make_clock
+from .clusters import cluster_tokens
 from .freezing import Freezer
 from .gating import Gatekeeper
 from .models import FamilySpec, describe, walk_blocks
 from .passes import Job, narrowed, replayed, sample_of, step_pass, with_sample
 from .plan import Plan
 from .report import CallRecord, GenerationRecord
-from .state import Branch, CallKey, Memory
+from .state import Branch, CallKey, Memory, SiteState
 
 logger = logging.getLogger(__name__)
 
@@ -111,7 +112,15 @@ class Engine:
             )
         return self.method
 
+    def check_scheduler(self) -> None:
+        """Have the method look at the pipeline's scheduler. Raises `ValueError` if it was made for another one."""
+        scheduler, check = getattr(self.clock, "scheduler", None), getattr(self.method, "check_scheduler", None)
+        if scheduler is not None and check is not None:
+            check(scheduler)
+
     def _plan_of(self, tick: Tick) -> Plan:
+        if tick.new_generation:
+            self.check_scheduler()
         reads = getattr(self.method, "reads_timesteps", False)
         return self.plan_for(tick.num_inference_steps, self.clock.timesteps_of_generation() if reads else ())
 
@@ -177,7 +186,8 @@ class Engine:
             narrowed_call = self._begin(job, running)
             kwargs = running.call if narrowed_call is None else narrowed_call[1]
             samples.append(self._finish(transformer, job, running, sample_of(transformer.forward(**kwargs))))
-        running.memory.last_step = running.tick.step
+        # A call whose output was given has nothing to go on from.
+        running.memory.last_step = None if running.jobs[0].output is not None else running.tick.step
         sample = self._joined(running, samples)
         self._note_conditional(running, sample)
         self._end_step(running)
@@ -239,11 +249,16 @@ class Engine:
             memory.paired = False
             for part in memory.parts:
                 part.unpair(plan.gate.per_sample)
+        added = any(call.get(name) is not None for name in self.spec.added)
+        if added and not astray and plan.narrows(plan.table[step]):
+            self._warn("added", "Tokens cannot be dropped where a ControlNet adds to all of them: the step is full.")
+            astray = True
+        given = self._given(plan, memory, tick)
+        if given is not None:
+            return [given]
         memory.last_step = None
         if not plan.is_guided(step) and not astray:
-            given = self._drop_guidance(plan, memory, tick, call)
-            if given is not None:
-                return [given]
+            self._drop_guidance(plan, memory, tick, call)
         everything = astray or (self.compiled and plan.table[step] == plan.full_row)
         if plan.gate is not None:
             keeper = Gatekeeper(plan, memory, step, call["hidden_states"])
@@ -259,18 +274,37 @@ class Engine:
         if plan.partial_sites and not job.part.groups and any(action.kind == "partial" for action in job.run.row):
             self._group_tokens(plan, job.part, call)
 
-    def _drop_guidance(self, plan: Plan, memory: Memory, tick: Tick, call: dict) -> Job | None:
-        """From here on the conditional branch alone runs (T-GATE): of a batch its half; where the branches are
-        separate calls, the unconditional one returns what the other has returned. `None` where there is no telling."""
+    def _drop_guidance(self, plan: Plan, memory: Memory, tick: Tick, call: dict) -> None:
+        """From here on the conditional branch alone runs (T-GATE), and goes on from the mean of both: of a batch its
+        half, of separate calls the one that is named so. Where neither can be told from the other both run."""
+        if not plan.is_guided(tick.step - 1):
+            return
         part = memory.parts[0]
-        if part.guided and self._is_paired(call["hidden_states"]):
+        if self._is_paired(call["hidden_states"]):
+            held = memory.cache_bytes
             part.merge_halves(plan)
+            self.record.cache_bytes += held - memory.cache_bytes
             half = memory.key.shape.batch // 2
             first = half * self.spec.conditional_half
             part.rows, part.guided = torch.arange(first, first + half, device=memory.key.device), False
-        if tick.branch == "uncond" and self._conditional is not None and self._conditional[0] == tick.step:
-            return Job(part, replayed(plan), output=self._conditional[1])
-        return None
+        elif tick.branch == "cond":
+            other = self.branches.get("uncond")
+            if other is not None and (other.key, other.last_step) == (memory.key, tick.step - 1):
+                part.merge(other.parts[0])
+
+    def _given(self, plan: Plan, memory: Memory, tick: Tick) -> Job | None:
+        """Where guidance is dropped, the unconditional branch's call returns what the conditional one's has returned,
+        and its memory is let go. `None` for all other calls."""
+        if plan.is_guided(tick.step) or tick.branch != "uncond" or self._conditional is None:
+            return None
+        step, output = self._conditional
+        if step != tick.step:
+            return None
+        if memory.last_step is not None:
+            self.record.release(memory)
+        memory.parts, memory.last_step = [Branch(memory.key, [SiteState() for _ in plan.layout.sites])], None
+        self._conditional = None
+        return Job(memory.parts[0], replayed(plan), output=output)
 
     def _note_conditional(self, running: Running, sample: torch.Tensor) -> None:
         if running.tick.branch == "cond" and not running.plan.is_guided(running.tick.step):
@@ -305,6 +339,9 @@ class Engine:
         batch = running.call["hidden_states"].shape[0]
         latents = narrowed(running.call, ("hidden_states",), part.rows, batch)["hidden_states"]
         sample = self.freezer.finish(plan, job, tick.step, latents, sample)
+        if job.run.clusters:
+            leaving = job.notes[len(self.freezer.blocks)][-1]
+            part.clusters = cluster_tokens(plan, part.key.shape, leaving)
         if job.seen is not None:
             keeper = Gatekeeper(plan, running.memory, tick.step, running.call["hidden_states"])
             keeper.observe(job, sample, lambda look: self._probe(transformer, look, plan, tick, running.call))
@@ -314,7 +351,7 @@ class Engine:
         plan, tick, part = running.plan, running.tick, job.part
         row, spans = (plan.full_row, ()) if job.computed else (plan.table[tick.step], plan.spans[tick.step])
         if job.output is not None:
-            row = job.run.row
+            row, spans = job.run.row, job.run.spans
         guided = 1 if part.guided else 2
         batch = guided * part.key.shape.batch
         self.record.add(CallRecord(tick.step, tick.branch, row, spans, part.key.shape, batch, part.numbers))

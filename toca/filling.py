@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 
@@ -18,6 +18,9 @@ class Fill(ABC):
     With each newly computed value F the terms become `f_0 = F` and `f_(i+1) = (f_i(new) - f_i(old)) * scale_i`; a
     step that computes nothing returns `f_0 + sum over i >= 1 of weight_i f_i`.
     """
+
+    reads_history: ClassVar[bool] = True
+    """Whether scales and weights depend on the steps that computed."""
 
     @property
     @abstractmethod
@@ -56,7 +59,8 @@ class Handle:
         choose (`Callable` or `None`): Makes the index when its turn comes, where it could not be made before.
         spread (`Callable` or `None`): `(filled, index, rows) -> filled`: what the computed rows do to the others.
         measure (`Callable` or `None`): `projected -> statistic`, where attention is measured.
-        refresh (`bool`): Whether attention renews the rows of its cached keys and values that are computed.
+        refresh (`bool`): Whether attention renews its cached keys and values: those at `index`, the tokens that are
+            there, or without one all of them.
         state (`SiteState`): What the site remembers.
         narrow (`bool`): Whether the norm before the module makes only the tokens that the module reads.
         dense (`bool`): Whether a block's outputs are laid out like every other block's, so that one compiled graph
@@ -152,11 +156,13 @@ class Terms:
         held = [] if self.value is None else [self.value, *self.higher]
         return [part for term in held for part in (term if isinstance(term, tuple) else (term,))]
 
-    def map(self, function) -> Terms:
-        """The same with `function` applied to every tensor."""
+    def map(self, function, *others: Terms) -> Terms:
+        """The same with `function` applied to every tensor, and to those of `others` that stand in its place."""
         terms = Terms()
-        terms.value = None if self.value is None else _map(function, self.value)
-        terms.higher, terms.history = [_map(function, term) for term in self.higher], self.history
+        values, higher = zip(*((each.value, each.higher) for each in (self, *others)), strict=True)
+        terms.value = None if self.value is None else _map(function, *values)
+        terms.higher = [_map(function, *each) for each in zip(*higher, strict=True)]
+        terms.history = self.history
         return terms
 
 

@@ -10,11 +10,12 @@ from .actions import COMPUTE
 from .filling import Handle, Terms
 from .hooks.block import BlockHandle
 from .models import FamilySpec, Layout
+from .narrowing import Narrowing
 from .passes import MODULATED, Job, Pass
 from .plan import Plan
 from .span_ends import SpanEnds
 from .state import Branch
-from .tokens import TokenGroup
+from .tokens import Group, TokenGroup
 
 
 class Freezer:
@@ -36,6 +37,7 @@ class Freezer:
         self.handles = [Handle(joint=site.stream == "joint" and site.inside is None) for site in layout.sites]
         self.blocks = [BlockHandle() for _ in range(layout.sites[-1].layer + 1)]
         self.ends = SpanEnds(layout, spec)
+        self.narrowing = Narrowing(layout, spec)
         self.readers = self._readers_of_norms(spec)
         self._frozen: tuple | None = None
 
@@ -78,20 +80,27 @@ class Freezer:
             self._freeze_site(plan, run, branch, i, compiled)
             if plan.fill is not None:
                 self._freeze_terms(plan, run, branch, i, step, compiled)
-        for group in branch.groups:
-            self._freeze_tokens(group, run, step, compiled)
+        if not run.narrows:
+            for group in branch.groups:
+                self._freeze_tokens(group, run, step, compiled)
         if plan.wraps_blocks:
             self._freeze_blocks(plan, job, step, compiled)
+        if run.narrows:
+            self.narrowing.freeze(plan, job, self.handles, self.blocks)
 
     def _freeze_site(self, plan: Plan, run: Pass, branch: Branch, i: int, compiled: bool) -> None:
         handle, action = self.handles[i], run.row[i]
         # Partial only once some tokens are chosen: a share that rounds down to none computes nothing.
         filled = "forecast" if action.forecasts else "reuse"
         handle.action = filled if action.kind == "partial" else action.kind
+        if run.narrows:
+            # A site sees no other tokens than those that are there.
+            handle.action = "compute"
         handle.keep, handle.state, handle.dense = plan.kept[i] and run.keeps, branch.sites[i], compiled
         inner = self.readers[i]
         handle.narrow = inner is not None and all(run.row[j].kind != "compute" for j in inner)
-        handle.index = handle.choose = handle.measure = handle.seen = None
+        handle.index = handle.choose = handle.spread = handle.measure = handle.seen = None
+        handle.refresh = run.refreshes and self.layout.sites[i].attends == "self"
         handle.watch = run.probes_input and i == 0
         if handle.action == "skip":
             handle.narrow = False
@@ -144,6 +153,8 @@ class Freezer:
             latents, sample (`torch.Tensor`): The model's input and output for the job's rows.
         """
         spans = job.part.spans
+        if job.run.narrows:
+            sample = self.narrowing.joined(plan, job, sample)
         for span in job.run.stores:
             if span.around == "model":
                 scales = renewal(plan, spans[span], step) if plan.kept_spans[span] else []
@@ -166,7 +177,7 @@ class Freezer:
         else:
             self.blocks[boundary - 1].leaving.append(note)
 
-    def _freeze_tokens(self, group: TokenGroup, run: Pass, step: int, compiled: bool) -> None:
+    def _freeze_tokens(self, group: Group, run: Pass, step: int, compiled: bool) -> None:
         kinds = {run.row[i].kind for i in group.sites}
         if kinds == {"compute"}:
             group.forget()
@@ -179,6 +190,7 @@ class Freezer:
         else:
             for i, index in zip(group.sites, group.choose(run.row, step), strict=True):
                 self._freeze_index(self.handles[i], index, compiled)
+                self.handles[i].spread = group.spread
 
     @staticmethod
     def _freeze_late_choice(group: TokenGroup, position: int, handle: Handle, row: tuple, compiled: bool) -> None:

@@ -14,8 +14,9 @@ from .state import Branch, Memory
 
 
 class Gatekeeper:
-    """Asks the gate in one call, and parts images that decide differently; parted images stay so to the end of the
-    generation, each part with a memory of its own.
+    """Asks the gate in one call, and parts images that decide differently, each part with a memory of its own. In the
+    next step they come together again; those stay apart that choose tokens, or have a forecast that depends on which
+    steps have been computed.
 
     Args:
         plan (`Plan`): With a gate.
@@ -36,9 +37,22 @@ class Gatekeeper:
             look (`Callable`): Runs a job that only looks.
         """
         forced = astray or self.plan.table[self.step] == self.plan.full_row
+        self._join()
         jobs = [job for part in self.memory.parts for job in self._jobs_of(part, forced, look)]
         self.memory.parts = [job.part for job in jobs]
         return jobs
+
+    def _join(self) -> None:
+        """Parts with the same course behind them become one again, so that a step takes no more passes than there are
+        decisions."""
+        if self.plan.partial_sites or len(self.memory.parts) == 1:
+            return
+        alike: dict[tuple, list[Branch]] = {}
+        for part in self.memory.parts:
+            alike.setdefault(part.course(self.plan), []).append(part)
+        self.memory.parts = [
+            parts[0] if len(parts) == 1 else Branch.join(self.plan, parts, self.memory.key) for parts in alike.values()
+        ]
 
     def _jobs_of(self, part: Branch, forced: bool, look: Callable[[Job], torch.Tensor]) -> list[Job]:
         seen = self._seen(part)

@@ -126,12 +126,14 @@ def check_connected(transformer: nn.Module, engine: Engine) -> None:
 
 
 def check_measurable(transformer: nn.Module, engine: Engine, plan: Any) -> None:
-    """Refuse a plan that measures attention whose processor is unknown.
+    """Refuse a plan that measures attention, or keeps its keys and values, where its processor is unknown.
 
     Raises:
-        ValueError: If a measured attention module has a processor that the family's dialect does not speak.
+        ValueError: If such an attention module has a processor that the family's dialect does not speak.
     """
     measured = {plan.layout.sites[i].key for i in plan.score_sources.values()}
+    if plan.narrows_stack:
+        measured |= {site.key for site in plan.layout.sites if site.attends == "self"}
     for layer, _, _, block, block_spec in walk_blocks(transformer, engine.spec):
         for site_spec in block_spec.sites:
             attn = block.get_submodule(site_spec.path)
@@ -139,7 +141,7 @@ def check_measurable(transformer: nn.Module, engine: Engine, plan: Any) -> None:
                 raise ValueError(
                     f"The attention of layer {layer} uses {type(attn.get_processor()).__name__}, which this library "
                     f"cannot measure (it knows {', '.join(engine.spec.attention.processors)}). Use a method that "
-                    'measures none, such as "fora" or "random", or the default processor.'
+                    'measures none and drops no tokens, such as "fora" or "random", or the default processor.'
                 )
 
 

@@ -60,24 +60,44 @@ def step_pass(plan: Plan, step: int, computed: bool | None = None, measure_all: 
         plan (`Plan`): The plan.
         step (`int`): The step.
         computed (`bool`, *optional*): Whether everything is computed, whatever the plan says.
-        measure_all (`bool`, defaults to `False`): Whether every site that is ever measured is.
+        measure_all (`bool`, defaults to `False`): Whether every site that is ever measured is, and so with keys and
+            values that are ever remembered: compiled blocks then have one graph for all full steps.
     """
     everything = frozenset(plan.score_sources.values())
     if computed:
-        run = Pass(plan.full_row, everything, stores=frozenset(plan.kept_spans), refreshes=plan.narrows_stack)
-        return replace(run, clusters=any(plan.clustered))
-    spans = plan.spans[step]
-    narrows = plan.narrows(plan.table[step])
+        clusters, stores = any(plan.clustered), frozenset(plan.kept_spans)
+        return Pass(
+            row=plan.full_row,
+            measured=everything,
+            stores=stores,
+            watches=_watches(plan, clusters),
+            clusters=clusters,
+            refreshes=_remembers_keys(plan, stores),
+        )
+    spans, clusters = plan.spans[step], plan.clustered[step]
+    narrows, stores = plan.narrows(plan.table[step]), plan.stored_spans[step]
+    if measure_all and plan.narrows_stack:
+        stores = frozenset(plan.kept_spans)
     return Pass(
         row=plan.table[step],
         measured=everything if measure_all else plan.measured[step],
         spans=spans,
-        stores=plan.stored_spans[step],
+        stores=stores,
         left_out=frozenset(layer for span in spans for layer in range(span.first, span.stop)),
-        clusters=plan.clustered[step],
+        watches=_watches(plan, clusters),
+        clusters=clusters,
         narrows=narrows,
-        refreshes=narrows or plan.output_span in plan.stored_spans[step],
+        refreshes=narrows or _remembers_keys(plan, stores),
     )
+
+
+def _watches(plan: Plan, clusters: bool) -> tuple[int, ...]:
+    return (_layers(plan),) if clusters else ()
+
+
+def _remembers_keys(plan: Plan, stores: frozenset[Span]) -> bool:
+    """Dropped tokens need the keys and values of the same full step as the output that they keep."""
+    return plan.narrows_stack and plan.output_span in stores
 
 
 def probe_pass(plan: Plan, layers: int) -> Pass:
@@ -116,7 +136,8 @@ def verifying_pass(plan: Plan) -> Pass:
 def replayed(plan: Plan) -> Pass:
     """A run of no block at all, for a call whose output is known."""
     row = (SKIP,) * len(plan.layout.sites)
-    return Pass(row, left_out=frozenset(range(_layers(plan))))
+    stack = Span(0, _layers(plan), keeps="output", around="model")
+    return Pass(row, spans=(stack,), left_out=frozenset(range(_layers(plan))))
 
 
 def _layers(plan: Plan) -> int:

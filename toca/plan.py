@@ -109,23 +109,22 @@ class Plan:
 
     def _check_narrowed(self, step: int, row: tuple[Action, ...]) -> None:
         """Where tokens are dropped before the first block, no site has them."""
-        streams = {site.stream == "text": set() for site in self.layout.sites}
-        for site, action in zip(self.layout.sites, row, strict=True):
-            streams[site.stream == "text"].add(action)
-        actions = streams[False]
-        alike = len(actions) == 1 and not any(action.forecasts for action in actions)
-        if not alike or streams.get(True, {COMPUTE}) != {COMPUTE} or {action.kind for action in actions} != {"partial"}:
-            raise ValueError(
-                f"Step {step} drops tokens before the first block: every site of the image must recompute the same "
-                "share of them and every site of the text all, nothing may be forecast, and no block be left out."
-            )
         if any(site.rows != "sample" for site in self.layout.sites):
             raise ValueError(
-                f"Tokens cannot be dropped before the first block of a {self.layout.family} model, whose blocks attend "
+                f"Tokens cannot be dropped before the first block of a {self.layout.family} model: its blocks attend "
                 "within frames and positions."
             )
         if self.gate is not None and self.gate.probe is not None:
             raise ValueError("A gate that runs the first blocks to decide cannot go with dropping tokens before them.")
+        image, text = set(), {COMPUTE}
+        for site, action in zip(self.layout.sites, row, strict=True):
+            (text if site.stream == "text" else image).add(action)
+        alike = len(image) == len(text) == 1
+        if not alike or not all(action.picks_tokens and not action.forecasts for action in image):
+            raise ValueError(
+                f"Step {step} drops tokens before the first block: every site of the image must recompute the same "
+                "share of them and every site of the text all; nothing may be forecast, and no block left out."
+            )
 
     @property
     def narrows_stack(self) -> bool:
@@ -221,7 +220,7 @@ class Plan:
     @property
     def wraps_blocks(self) -> bool:
         """Whether whole blocks must be reached, and not only the modules in them."""
-        return bool(self.kept_spans) or self.gate is not None or any(self.clustered)
+        return bool(self.kept_spans) or self.gate is not None or any(self.clustered) or not all(self.guided)
 
     def narrows(self, row: tuple[Action, ...]) -> bool:
         """Whether a step drops tokens before the first block."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Hashable
 from dataclasses import dataclass, field, replace
 
-from .actions import Action, step_letter, tokens_of
+from .actions import Action, step_letter
 from .cost import full_flops, pass_flops, tokens_computed
 from .models import CallShape
 from .passes import Pass
@@ -187,7 +187,7 @@ def _common_letter(letters: set[str]) -> str:
 
 def _trace(plan: Plan, call: CallRecord) -> StepTrace:
     sites = []
-    for site, action in zip(plan.layout.sites, call.row, strict=True):
-        tokens = site.geometry(call.shape)[1]
-        sites.append(SiteTrace(site.layer, site.module, action.kind, tokens_of(action, tokens), tokens))
+    for i, (site, action) in enumerate(zip(plan.layout.sites, call.row, strict=True)):
+        fresh, tokens = plan.fresh_tokens(i, call.row, call.shape), site.geometry(call.shape)[1]
+        sites.append(SiteTrace(site.layer, site.module, action.kind, fresh, tokens))
     return StepTrace(call.step, call.branch, call.letter, tuple(sites), call.images)

@@ -157,7 +157,7 @@ class Selection:
         return torch.rand(tokens, generator=generator)
 
     def starved_score(self, prediction: torch.Tensor, drops: torch.Tensor) -> torch.Tensor:
-        """Spread of the prediction over its channels x exp(starvation x drops) (RAS, section 3.3), as a logarithm, for
+        """Spread of the prediction over its channels x exp(starvation x drops) (RAS, section 3), as a logarithm, for
         the exponential soon overflows and the order is the same.
 
         Args:

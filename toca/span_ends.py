@@ -44,7 +44,8 @@ class SpanEnds:
             if span.keeps == "residual":
                 before = self._laid_out(span, self._kept(span, entered["streams"]), shape)
                 kept = tuple(after - start for after, start in zip(kept, before, strict=True))
-            terms.renew(kept, scales)
+            # A view of the image tokens would hold the text tokens too.
+            terms.renew(tuple(stream.contiguous() for stream in kept), scales)
             return streams
 
         if span.keeps == "residual":

@@ -7,11 +7,13 @@ from dataclasses import dataclass, field, replace
 
 import torch
 
+from .clusters import ClusterGroup
 from .filling import Terms
 from .models import CallShape
+from .narrowing import ActiveTokens
 from .plan import Plan
 from .spans import Span
-from .tokens import TokenGroup
+from .tokens import Group, TokenGroup
 
 
 @dataclass(eq=False)
@@ -56,10 +58,11 @@ class Branch:
         guided (`bool`): Whether both branches of guidance run.
         rows (`torch.Tensor` or `None`): Its rows of the call's batch; `None` for all of them.
         numbers (`tuple[int, ...]` or `None`): Its images among those of the call; `None` for all of them.
-        groups (`list[TokenGroup]`): The partial sites, grouped for a common choice of tokens.
+        groups (`list[Group]`): The partial sites, grouped for a common choice of tokens.
         statistics (`dict`): For each stack and measured module (layers, rows, tokens), float32.
         spans (`dict[Span, Terms]`): What is kept of spans of blocks.
         memory (`dict[str, torch.Tensor]`): What the gate keeps; the first dimension is the image.
+        clusters (`torch.Tensor` or `None`): (samples x frames, tokens), int32: the cluster of each image token.
     """
 
     key: CallKey
@@ -68,10 +71,11 @@ class Branch:
     guided: bool = True
     rows: torch.Tensor | None = None
     numbers: tuple[int, ...] | None = None
-    groups: list[TokenGroup] = field(default_factory=list)
+    groups: list[Group] = field(default_factory=list)
     statistics: dict[tuple[str, str], torch.Tensor] = field(default_factory=dict)
     spans: dict[Span, Terms] = field(default_factory=dict)
     memory: dict[str, torch.Tensor] = field(default_factory=dict)
+    clusters: torch.Tensor | None = None
 
     @classmethod
     def start(cls, plan: Plan, key: CallKey, paired: bool = False) -> Branch:
@@ -84,7 +88,13 @@ class Branch:
     def group_tokens(self, plan: Plan, grid: tuple[int, int] | None) -> None:
         """Group the partial sites, before the first choice of tokens; no token is stale yet."""
         paired = self.paired and plan.selection.shared_cfg
+        if plan.narrows_stack:
+            self.groups.append(ActiveTokens(plan, self.key, paired))
+            return
         for number, sites in enumerate(_by_stack_and_module(plan, plan.partial_sites).values()):
+            if plan.selection.reads_stack:
+                self.groups.append(ClusterGroup(plan, sites, self, number))
+                continue
             source = plan.layout.sites[plan.score_sources[sites[0]]] if sites[0] in plan.score_sources else None
             statistic = None if source is None else self.statistics[source.stack, source.module]
             self.groups.append(TokenGroup(plan, sites, self.key, paired, grid, statistic, number))
@@ -127,11 +137,53 @@ class Branch:
             taken.statistics[name].copy_(part(statistic, 1))
         taken.spans = {span: terms.map(part) for span, terms in self.spans.items()}
         taken.memory = {name: value.index_select(0, images) for name, value in self.memory.items()}
+        taken.clusters = None if self.clusters is None else part(self.clusters)
         if self.groups:
             taken.group_tokens(plan, self.groups[0].common_grid)
             for mine, theirs in zip(self.groups, taken.groups, strict=True):
                 theirs.take_counts(mine, images, of)
         return taken
+
+    def course(self, plan: Plan) -> tuple:
+        """What parts must have in common to become one: the steps that their forecasts go on from."""
+        if plan.fill is None or not plan.fill.reads_history:
+            return ()
+        return tuple(terms.history for terms in (*(site.terms for site in self.sites), *self.spans.values()))
+
+    @classmethod
+    def join(cls, plan: Plan, parts: list[Branch], whole: CallKey) -> Branch:
+        """One part of several, its images in the order of the call.
+
+        Args:
+            plan (`Plan`): The plan; without a choice of tokens.
+            parts (`list[Branch]`): All with the same course behind them.
+            whole (`CallKey`): Of the call.
+        """
+        first = parts[0]
+        numbers = sorted(number for part in parts for number in part.numbers)
+        index = [torch.tensor([numbers.index(i) for i in part.numbers], device=whole.device) for part in parts]
+        halves, batch = 2 if first.paired else 1, first.key.shape.batch
+
+        def joined(*tensors: torch.Tensor) -> torch.Tensor:
+            shape = (halves, -1, tensors[0].shape[0] // batch)
+            together = tensors[0].new_empty(halves, len(numbers), shape[2], *tensors[0].shape[1:])
+            for places, tensor in zip(index, tensors, strict=True):
+                together.index_copy_(1, places, tensor.unflatten(0, shape))
+            return together.flatten(0, 2)
+
+        one = cls.start(plan, first.key.with_rows(halves * len(numbers)), first.paired)
+        one.guided = first.guided
+        if one.key.shape.batch < whole.shape.batch:
+            one.rows, one.numbers = joined(*(part.rows for part in parts)), tuple(numbers)
+        for site, *sites in zip(one.sites, *(part.sites for part in parts), strict=True):
+            site.terms = sites[0].terms.map(joined, *(each.terms for each in sites[1:]))
+        for span, terms in first.spans.items():
+            one.spans[span] = terms.map(joined, *(part.spans[span] for part in parts[1:]))
+        for name, value in first.memory.items():
+            one.memory[name] = value.new_empty(len(numbers), *value.shape[1:])
+            for places, part in zip(index, parts, strict=True):
+                one.memory[name].index_copy_(0, places, part.memory[name])
+        return one
 
     def unpair(self, per_sample: bool) -> None:
         """What were taken for guidance branches of the same images are images of their own. To be told so before the
@@ -153,7 +205,21 @@ class Branch:
             merged.statistics[name].copy_(statistic.unflatten(1, (2, -1)).mean(dim=1))
         self.spans = {span: terms.map(mean) for span, terms in self.spans.items()}
         self.key, self.sites, self.statistics = merged.key, merged.sites, merged.statistics
+        # There is no mean of two clusterings: the first half's stands.
+        self.clusters = None if self.clusters is None else self.clusters.chunk(2)[0].clone()
         self.paired, self.groups, self.memory = False, [], {}
+
+    def merge(self, other: Branch) -> None:
+        """The same where the guidance branches are separate calls: the mean of this branch and another."""
+
+        def mean(mine: torch.Tensor, theirs: torch.Tensor) -> torch.Tensor:
+            return (mine + theirs) / 2
+
+        for mine, theirs in zip(self.sites, other.sites, strict=True):
+            mine.terms, mine.context = mine.terms.map(mean, theirs.terms), mine.context.map(mean, theirs.context)
+        for name, statistic in self.statistics.items():
+            statistic.copy_(mean(statistic, other.statistics[name]))
+        self.spans = {span: terms.map(mean, other.spans[span]) for span, terms in self.spans.items()}
 
     def _allocate_statistics(self, plan: Plan) -> dict[tuple[str, str], torch.Tensor]:
         """One tensor (layers, rows, tokens) for each stack and measured module; each site gets its slice."""
@@ -175,6 +241,8 @@ class Branch:
         for terms in self.spans.values():
             yield from terms.tensors()
         yield from self.memory.values()
+        if self.clusters is not None:
+            yield self.clusters
         for group in self.groups:
             yield from group.tensors()
 

@@ -12,6 +12,7 @@ from rich.table import Table
 import toca
 from toca.methods.plain import field_types
 from toca.pipelines.commands.console import output
+from toca.pipelines.presets import presets
 
 NameArgument = Annotated[str | None, typer.Argument(metavar="[NAME]", help="A method or preset to explain.")]
 
@@ -43,7 +44,7 @@ def _paper(cls: type[toca.Method]) -> tuple[str, str]:
 
 def _presets_table() -> Table:
     table = Table("preset", "method", "fields that differ", title="Presets", title_justify="left")
-    for name, preset in toca.presets().items():
+    for name, preset in presets().items():
         table.add_row(name, type(preset).__name__, _changed_fields(preset))
     return table
 
@@ -55,16 +56,16 @@ def _changed_fields(method: Any) -> str:
 
 
 def _explain(name: str) -> None:
-    presets, all_methods = toca.presets(), toca.methods()
-    if name not in all_methods and name not in presets:
-        known = ", ".join([*all_methods, *presets])
+    all_presets, all_methods = presets(), toca.methods()
+    if name not in all_methods and name not in all_presets:
+        known = ", ".join([*all_methods, *all_presets])
         raise ValueError(f"There is no method or preset {name!r}; there are {known}.")
-    method = presets[name] if name in presets else all_methods[name]()
+    method = all_presets[name] if name in all_presets else all_methods[name]()
     cls = type(method)
     output.print(name + (f": {cls.title}" if cls.title else ""), style="bold")
     output.print(f"\n{_prose(cls)}\n")
     output.print(_fields_table(method))
-    own = [preset for preset, value in presets.items() if type(value) is cls]
+    own = [preset for preset, value in all_presets.items() if type(value) is cls]
     facts = {
         "when, which, fill": ", ".join(method.axes),
         "families": ", ".join(cls.families),

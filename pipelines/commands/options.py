@@ -17,4 +17,6 @@ StepsOption = Annotated[int | None, typer.Option("--steps", min=1, help="Denoisi
 GuidanceOption = Annotated[float | None, typer.Option("--guidance-scale", help="Classifier-free guidance.")]
 HeightOption = Annotated[int | None, typer.Option("--height", min=1, help="Pixels.")]
 WidthOption = Annotated[int | None, typer.Option("--width", min=1, help="Pixels.")]
+DtypeOption = Annotated[str | None, typer.Option("--dtype", help="float32, float16 or bfloat16.")]
+DeviceOption = Annotated[str | None, typer.Option("--device", help="For example cpu or cuda:0.")]
 FramesOption = Annotated[int | None, typer.Option("--num-frames", min=1, help="Frames of a video.")]

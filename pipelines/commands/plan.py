@@ -10,6 +10,7 @@ import typer
 import toca
 from toca.models import family_of
 from toca.pipelines.arguments import require_argument
+from toca.pipelines.calibration import with_calibration
 from toca.pipelines.commands import options
 from toca.pipelines.commands.console import output
 from toca.pipelines.loading import load_skeleton, pick_device, pick_dtype
@@ -39,6 +40,7 @@ def plan(
     for name in (name for name, value in size.items() if value is not None):
         require_argument(pipeline_class, name)
     chosen = preset_for(model, transformer, settings or []) if method is None else _chosen(method, settings)
+    chosen = with_calibration(chosen, model)
     made = make_plan(chosen, transformer, steps or _own_steps(model, pipeline_class, chosen))
     output.print(str(made))
     output.print(f"One sample: {_cost(made, model, transformer, vae, tuple(size.values()))}")
@@ -53,8 +55,9 @@ def _chosen(method: str, settings: list[str] | None) -> Any:
 
 
 def _own_steps(model: str, pipeline_class: type, method: Any) -> int:
-    if isinstance(method, toca.Plan):
-        return method.num_inference_steps
+    planned = getattr(method, "num_inference_steps", None)
+    if planned is not None:
+        return planned
     entry = find_model(model)
     return entry.steps if entry else default_steps(pipeline_class)
 

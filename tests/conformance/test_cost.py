@@ -23,13 +23,14 @@ def counted_flops(transformer: nn.Module, inputs: Inputs) -> int:
 
 
 def held_tensors(transformer: nn.Module) -> list[Tensor]:
-    """The float tensors of all branches, found without asking the engine: by walking their attributes."""
+    """The float tensors of all branches, and the numbers of their clusters, found without asking the engine: by
+    walking their attributes."""
     found: dict[int, Tensor] = {}
     seen: set[int] = set()
 
     def walk(value: Any) -> None:
         if isinstance(value, Tensor):
-            if value.is_floating_point():
+            if value.is_floating_point() or value.dtype == torch.int32:
                 found.setdefault(value.untyped_storage().data_ptr(), value)
         elif id(value) not in seen and not isinstance(value, (str, int, float, type(None), type, nn.Module)):
             seen.add(id(value))

@@ -51,9 +51,7 @@ class Case:
 POLYNOMIAL = (0.5, 1.0, 0.01)
 DRAFTS = {"decay": 0.3, "floor": 0.001, "min_drafts": 0, "max_drafts": 5, "order": 1}
 CASES = {
-    "fbcache": Case(
-        FBCache(), gates.run_dbcache, {"dit": 1.0, "pixart": 0.58, "flux": 0.78, "latte": 0.78}
-    ),
+    "fbcache": Case(FBCache(), gates.run_dbcache, {"dit": 1.0, "pixart": 0.58, "flux": 0.78, "latte": 0.78}),
     "dbcache": Case(
         DBCache(first_blocks=1, last_blocks=1, warmup_steps=2, max_cached_steps=2),
         partial(gates.run_dbcache, last=1, warmup=2, most=2),
@@ -69,13 +67,11 @@ CASES = {
         partial(gates.run_easycache, warmup=2),
         {"dit": 0.32, "pixart": 0.58, "flux": 0.78, "latte": 1.4},
     ),
-    "dicache": Case(
-        DiCache(), gates.run_dicache, {"dit": 0.18, "pixart": 0.43, "flux": 0.43, "latte": 0.43}
-    ),
+    "dicache": Case(DiCache(), gates.run_dicache, {"dit": 0.18, "pixart": 0.43, "flux": 0.43, "latte": 0.43}),
     "speca": Case(
         SpeCa(warmup_steps=2, **DRAFTS),
         partial(gates.run_speca, warmup=2, **DRAFTS),
-        {"dit": 0.69, "pixart": 3.7, "flux": 1.6, "latte": 2.4},
+        {"dit": 0.15, "pixart": 0.58, "flux": 0.26, "latte": 0.26},
     ),
 }
 every_gate = pytest.mark.parametrize("name", CASES)
@@ -158,12 +154,49 @@ def test_alone_or_in_company(name: str, images: int) -> None:
         assert summary.steps_of(image) == mine.steps == mine.steps_of(0)
 
 
+TOKENS = toca.ToCa(interval=3, fresh_ratio=0.4, score="self_attention")
+COMPOSED = {
+    "modules": toca.CacheMethod(when=CASES["easycache"].of("pixart")),
+    "tokens": toca.CacheMethod(when=CASES["fbcache"].of("pixart"), which=TOKENS, fill=toca.TaylorSeer(order=1)),
+    "verified tokens": toca.CacheMethod(when=CASES["speca"].of("pixart", threshold=0.3), which=TOKENS),
+    "stack": toca.CacheMethod(
+        when=CASES["dicache"].of("pixart"), which=CASES["dicache"].of("pixart"), fill=toca.TaylorSeer(order=1)
+    ),
+}
+
+
+@pytest.mark.parametrize("cfg", [False, True], ids=["plain", "cfg"])
+@pytest.mark.parametrize("name", COMPOSED)
+def test_any_composition_alone_or_in_company(name: str, cfg: bool) -> None:
+    """Whatever is filled by whatever forecast where these gates do not compute."""
+    transformer, method, inputs = TINY["pixart"](), COMPOSED[name], lively("pixart", 3, cfg)
+    together, summary = observed_run(transformer, method, inputs, batched_cfg=cfg)
+    assert len(set(letters_of(summary, 3))) > 1
+    for image in range(3):
+        mine = rows(image, 3, cfg)
+        alone, its = observed_run(transformer, method, rows_of(inputs, mine), batched_cfg=cfg)
+        assert_close([output[mine] for output in together], alone)
+        assert summary.steps_of(image) == its.steps
+
+
+@pytest.mark.parametrize("name", [name for name in CASES if name != "speca"])
+def test_a_step_takes_as_many_passes_as_there_are_decisions(name: str) -> None:
+    """Images that went different ways come together again. (A forecast that depends on the way keeps them apart.)"""
+    _, summary = observed_run(TINY["pixart"](), CASES[name].of("pixart"), lively("pixart", 4))
+    passes = [sum(call.step == step for call in summary.trace) for step in range(STEPS)]
+    assert passes == [1 + (letter == "m") for letter in summary.steps]
+    together = [call.images for call in summary.trace if call.step == STEPS - 1 and summary.steps[-1] != "m"]
+    assert together in ([None], [])
+    assert len(set(letters_of(summary, 4))) > 1
+
+
 @pytest.mark.parametrize(
     ("name", "changes", "restated"),
     [
         ("dbcache", {"first_blocks": 2, "last_blocks": 0}, {"first": 2, "last": 0}),
         ("dicache", {"probe_blocks": 2, "warmup_steps": 3, "threshold": 0.3}, {"probe": 2, "warmup": 3}),
         ("speca", {"compared": "residual"}, {"residual": True}),
+        ("speca", {"error": "elements", "threshold": 2.0}, {"elements": True}),
         ("speca", {"min_drafts": 2, "max_drafts": 3, "order": 3}, {"min_drafts": 2, "max_drafts": 3, "order": 3}),
         ("speca", {"min_drafts": 1, "decay": 1.0, "floor": 9.0}, {"min_drafts": 1, "decay": 1.0, "floor": 9.0}),
     ],
@@ -223,7 +256,7 @@ def test_nothing_let_pass_is_the_uncached_output(name: str, family: str, dtype: 
 @every_family
 def test_measured_costs_are_the_counted_ones(name: str, family: str) -> None:
     transformer, method, cfg = TINY[family](), CASES[name].of(family), family != "flux"
-    inputs = lively(family, 2, cfg)
+    inputs = lively(family, 3, cfg)
     batch = inputs[0]["hidden_states"].shape[0]
     predicted = method.plan(transformer, STEPS).cost(**options_for(family, batch, (16, 16)), batched_cfg=cfg)
     full = counted_flops(transformer, inputs)
@@ -234,7 +267,7 @@ def test_measured_costs_are_the_counted_ones(name: str, family: str) -> None:
         summary = toca.summary(transformer)
     assert summary.flops == counted and summary.flops_full == predicted.flops_full == full
     assert predicted.cache_bytes == running.cache_bytes == held
-    assert "m" in summary.steps or family == "latte"
+    assert set(summary.steps) != {"F"}
 
 
 @every_gate
@@ -324,7 +357,7 @@ def test_caller_writes_in_its_own_tensors(name: str, family: str) -> None:
 
 @every_gate
 def test_a_branch_that_missed_a_step_computes(name: str) -> None:
-    """Guidance for some of the steps only: what is remembered is too old, and the step is computed; then it goes on."""
+    """Guidance for some of the steps only: what is remembered is too old, so the step is computed; then on it goes."""
     transformer, method, inputs = TINY["flux"](), CASES[name].of("flux"), lively("flux", 2)
     stock = run_steps(transformer, inputs)
     pipe = Steps(transformer)
@@ -356,16 +389,16 @@ class Steps:
 
 @every_gate
 def test_equal_noise_without_guidance_is_no_guidance_pair(name: str) -> None:
-    """Two prompts from one seed look like the halves of guidance in the first step; they are two images."""
-    pipe, method = tiny_pixart_pipeline(), CASES[name].of("pixart")
-    noise = torch.randn(1, 4, 32, 32, generator=torch.Generator().manual_seed(0))
+    """Four prompts from two seeds look like the halves of guidance in the first step; they are four images."""
+    pipe, method = tiny_pixart_pipeline(), CASES[name].of("pixart", threshold=1.0)
+    noise = torch.randn(2, 4, 32, 32, generator=torch.Generator().manual_seed(0)).repeat(2, 1, 1, 1)
     arguments = {"num_inference_steps": 8, "guidance_scale": 1.0, "output_type": "latent", "clean_caption": False}
-    prompts = ["a red owl", "the big moon on a tree"]
+    prompts = ["a red owl", "the big moon on a tree", "running", "a small house"]
     with toca.cached(pipe, method):
-        together = pipe(prompts, latents=noise.repeat(2, 1, 1, 1), **arguments).images
-        letters = letters_of(toca.summary(pipe), 2)
+        together = pipe(prompts, latents=noise, **arguments).images
+        letters = letters_of(toca.summary(pipe), 4)
         for image, prompt in enumerate(prompts):
-            alone = pipe(prompt, latents=noise, **arguments).images
+            alone = pipe(prompt, latents=noise[image : image + 1], **arguments).images
             assert letters[image] == toca.summary(pipe).steps
             assert_close([together[image : image + 1]], [alone], 1e-4)
     assert set("".join(letters)) != {"F"}

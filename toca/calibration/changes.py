@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+from collections.abc import Hashable, Iterator
 from functools import partial
 
 import numpy as np
@@ -29,15 +29,13 @@ class Changes(Gauge):
     """
 
     def __init__(self, order: int):
-        self.order = order
+        self.order, self.fewest_steps = order, order + 2
         self.changes: dict[tuple[str, int], list[torch.Tensor]] = {}
         self.before: dict[Hashable, torch.Tensor] = {}
 
-    def attach(self, transformer: nn.Module, spec: FamilySpec) -> list[RemovableHandle]:
-        return [
-            on_modulated_input(transformer, spec, partial(self._note, "input")),
-            on_leaving(transformer, spec, partial(self._note, "output")),
-        ]
+    def attach(self, transformer: nn.Module, spec: FamilySpec) -> Iterator[RemovableHandle]:
+        yield on_modulated_input(transformer, spec, partial(self._note, "input"))
+        yield on_leaving(transformer, spec, partial(self._note, "output"))
 
     def _note(self, name: str, hidden_states: torch.Tensor) -> None:
         call = self.call
@@ -51,8 +49,6 @@ class Changes(Gauge):
 
     def curves(self, num_inference_steps: int) -> dict[str, list]:
         x, y = (self._by_step(name, num_inference_steps) for name in ("input", "output"))
-        if num_inference_steps < self.order + 2:
-            raise ValueError(f"A fit of order {self.order} takes {self.order + 2} steps, got {num_inference_steps}.")
         inputs, outputs = np.concatenate(x), np.concatenate(y)
         coefficients = np.polyfit(inputs, outputs, self.order)
         left = np.square(outputs - np.polyval(coefficients, inputs)).sum()

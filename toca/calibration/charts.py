@@ -38,7 +38,7 @@ def draw_charts(charts: Sequence[Chart], title: str, path: str | PathLike) -> No
     axes = figure.subplots(len(charts), 1, sharex=True, squeeze=False)[:, 0]
     for axis, chart in zip(axes, charts, strict=True):
         _draw(axis, chart)
-    axes[-1].set_xlabel("step, in the order of sampling (grey: filled, white: computed)")
+    axes[-1].set_xlabel("step, in the order of sampling (grey: filled, white: computed)", fontsize=8)
     axes[-1].set_xticks(range(0, steps, max(1, steps // 20)))
     figure.suptitle(title, fontsize=10, family="monospace")
     with atomic_path(path) as temporary:

@@ -63,6 +63,37 @@ class Calibration:
             if wrong:
                 raise ValueError(f"Its curve `{name}` holds {wrong[0]!r}, which is no finite number.")
 
+    def check_numbers(self, *names: str, length: int | None = None) -> None:
+        """Refuse a file in which these curves are not as many numbers, one a step unless told. Raises `ValueError`."""
+        length = self.num_inference_steps if length is None else length
+        for name in names:
+            curve = self._curve(name)
+            if len(curve) != length or any(isinstance(row, (list, tuple)) for row in curve):
+                raise ValueError(self._invalid(f"its curve `{name}` is not of {length} numbers"))
+
+    def check_rows(self, *names: str) -> int:
+        """Refuse a file in which these curves are not rows of numbers, all of one length, a row a step.
+
+        Returns:
+            `int`: The length.
+
+        Raises:
+            ValueError: If they are not.
+        """
+        rows = [row for name in names for row in self._curve(name)]
+        lengths = {len(row) if isinstance(row, (list, tuple)) else 0 for row in rows}
+        if len(rows) != len(names) * self.num_inference_steps or len(lengths) != 1 or 0 in lengths:
+            raise ValueError(self._invalid("its curves are not rows of one length, one for each of its steps"))
+        return lengths.pop()
+
+    def _curve(self, name: str) -> Curve:
+        if name not in self.curves:
+            raise ValueError(self._invalid(f"it has no curve `{name}`"))
+        return self.curves[name]
+
+    def _invalid(self, reason: str) -> str:
+        return f"{self.source!r} is not a valid calibration: {reason}."
+
     def check_model(self, layout: Layout) -> None:
         """Refuse another model. Raises `ValueError` with the difference."""
         difference = self.model.difference(fingerprint(layout))
@@ -78,8 +109,8 @@ class Calibration:
         made = self.num_inference_steps
         if num_inference_steps != made:
             raise ValueError(
-                f"The calibration {self.source!r} was made for {made} steps, and not for {num_inference_steps}: sample "
-                f"in {made} steps, or calibrate for {num_inference_steps}."
+                f"The calibration {self.source!r} was made for {made} steps, and not for {num_inference_steps}: "
+                f"sample in {made} steps, or calibrate for {num_inference_steps}."
             )
         for step, (then, now) in enumerate(zip(self.timesteps, timesteps, strict=False)):
             if abs(then - now) > TIMESTEP_TOLERANCE:
@@ -94,8 +125,8 @@ class Calibration:
         difference = "" if self.scheduler is None else self.scheduler.difference(SchedulerMark.of(scheduler))
         if difference:
             raise ValueError(
-                f"The calibration {self.source!r} was made with {difference}: sample with that scheduler, or calibrate "
-                "for this one."
+                f"The calibration {self.source!r} was made with {difference}: sample with that scheduler, or "
+                "calibrate for this one."
             )
 
     def save(self, path: str | PathLike) -> None:

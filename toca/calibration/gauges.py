@@ -7,7 +7,7 @@ themselves it keeps no more than the steps that it compares need.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Hashable
+from collections.abc import Hashable, Iterator
 from dataclasses import dataclass
 
 import torch
@@ -34,13 +34,15 @@ class Gauge(ABC):
 
     Attributes:
         call (`Call`): The transformer call that is under way.
+        fewest_steps (`int`): Of a generation that it can make something of.
     """
 
     call: Call
+    fewest_steps: int = 1
 
     @abstractmethod
-    def attach(self, transformer: nn.Module, spec: FamilySpec) -> list[RemovableHandle]:
-        """Hook the modules that it reads; returns what takes the hooks off."""
+    def attach(self, transformer: nn.Module, spec: FamilySpec) -> Iterator[RemovableHandle]:
+        """Hook the modules that it reads, one by one; yields what takes each hook off."""
 
     @abstractmethod
     def forget(self) -> None:
@@ -48,11 +50,7 @@ class Gauge(ABC):
 
     @abstractmethod
     def curves(self, num_inference_steps: int) -> dict[str, list]:
-        """What was measured, mean over all samples and guidance branches.
-
-        Raises:
-            ValueError: If there is too little of it.
-        """
+        """What was measured, mean over all samples and guidance branches."""
 
 
 class Means:

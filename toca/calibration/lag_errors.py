@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Hashable
+from collections.abc import Hashable, Iterator
 from functools import partial
 from typing import Any
 
@@ -34,14 +34,12 @@ class LagErrors(Gauge):
         self.names: dict[str, None] = {}
         self.before: dict[Hashable, deque[tuple[int, Streams]]] = {}
 
-    def attach(self, transformer: nn.Module, spec: FamilySpec) -> list[RemovableHandle]:
-        handles = []
+    def attach(self, transformer: nn.Module, spec: FamilySpec) -> Iterator[RemovableHandle]:
         for layer, _, _, block, block_spec in walk_blocks(transformer, spec):
             for site in block_spec.sites:
                 name = curve_name(block_spec.stack, site.module)
                 self.names[name] = None
-                handles.append(maker_of(block, site).register_forward_hook(partial(self._note, name, layer)))
-        return handles
+                yield maker_of(block, site).register_forward_hook(partial(self._note, name, layer))
 
     def _note(self, name: str, layer: int, module: nn.Module, args: tuple, output: Any) -> None:
         now, call = streams_of(output), self.call

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+from collections.abc import Hashable, Iterator
 
 import torch
 from torch import nn
@@ -27,10 +27,11 @@ class MagnitudeRatios(Gauge):
         self.entered: torch.Tensor | None = None
         self.before: dict[Hashable, torch.Tensor] = {}
 
-    def attach(self, transformer: nn.Module, spec: FamilySpec) -> list[RemovableHandle]:
+    def attach(self, transformer: nn.Module, spec: FamilySpec) -> Iterator[RemovableHandle]:
         (*_, first), *_, (*_, last) = walk_blocks(transformer, spec)
         self.rows = first.rows, last.rows
-        return [on_entering(transformer, spec, self._enter), on_leaving(transformer, spec, self._leave)]
+        yield on_entering(transformer, spec, self._enter)
+        yield on_leaving(transformer, spec, self._leave)
 
     def _enter(self, hidden_states: torch.Tensor) -> None:
         self.entered = hidden_states

@@ -64,7 +64,9 @@ class Recorder:
     def __enter__(self) -> Recorder:
         try:
             self._hooks.append(self.transformer.register_forward_pre_hook(self._before_call, with_kwargs=True))
-            self._hooks += self.gauge.attach(self.transformer, self.spec)
+            # One by one: should a later one fail, those before it are known.
+            for hook in self.gauge.attach(self.transformer, self.spec):
+                self._hooks.append(hook)
         except BaseException:
             self._remove_hooks()
             raise
@@ -90,6 +92,11 @@ class Recorder:
 
     def _start_generation(self, tick: Tick) -> None:
         self._check_ended()
+        if tick.num_inference_steps < self.gauge.fewest_steps:
+            raise ValueError(
+                f"Calibrating for {self.method.name} takes {self.gauge.fewest_steps} steps or more, got "
+                f"{tick.num_inference_steps}."
+            )
         self.gauge.forget()
         schedule = tick.num_inference_steps, self.clock.timesteps_of_generation()
         if self._schedule not in (None, schedule):

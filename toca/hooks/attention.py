@@ -104,7 +104,8 @@ def _to_all_tokens(processor, attn, handle, call: dict):
         heads_first(put_rows(held, index, tokens_first(rows)), heads)
         for held, rows in zip(context.value, (projected.key, projected.value), strict=True)
     )
-    return dialect.finish(processor, attn, Projected(projected.query, key, value, dialect.mask(attn, call, keys)), call)
+    whole = Projected(projected.query, key, value, dialect.mask(attn, call, keys))
+    return dialect.finish(processor, attn, whole, call)
 
 
 def _partial(base: type, processor, attn, hidden_states, named: dict):

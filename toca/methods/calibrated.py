@@ -6,10 +6,11 @@ from abc import abstractmethod
 from functools import cached_property
 from typing import Any, ClassVar
 
+from torch import nn
+
 from ..calibration.charts import Chart
 from ..calibration.file import Calibration
 from ..calibration.gauges import Gauge
-from ..models import Layout
 from ..plan import Plan
 from ..sampling import Sampling
 from .base import Method
@@ -37,9 +38,9 @@ class Calibrated(Method):
     def charts(self) -> list[Chart]:
         """The curves, with what it makes of them."""
 
-    def expected_plan(self, layout: Layout) -> Plan:
+    def expected_plan(self, transformer: nn.Module) -> Plan:
         """The plan for what it was calibrated for, with what a gate is expected to decide."""
-        return self.plan_layout(layout, self.measured.num_inference_steps, self.measured.timesteps)
+        return self.plan(transformer, self.measured.num_inference_steps, self.measured.timesteps)
 
     @property
     def lacks_calibration(self) -> bool:

@@ -22,14 +22,14 @@ GAMMA = 1.0, 1.5
 
 @dataclass(frozen=True)
 class DiCache(Method, Gate, Fill):
-    """Run the first blocks of every step: how they change tells when all blocks are due, and where their outputs lie on
-    their way tells how to go on with the cached ones.
+    """Run the first blocks of every step: how they change tells when all blocks are due, and how far they have gone on
+    their way tells how far to go on with what was cached.
 
-    **When** (section 3.2): the first m blocks are a probe. With h the hidden states that enter block 0 and p those that
-    leave the probe, `acc += |d(p) - d(h)|`, `d(v) = mean |v - v'| / mean |v'|` against the step before; a step is
+    **When** (section 3.2): the first m blocks are a probe. With h the hidden states that enter block 0 and p those
+    that leave the probe, `acc += |d(p) - d(h)|`, `d(v) = mean |v - v'| / mean |v'|` against the step before; a step is
     computed, going on from the probe, once `acc >= threshold`, which sets acc to 0. The first steps and the last one
-    are computed. **Which**: no token. **Fill** (section 3.3): with R1 and R2 what all blocks together added in the last
-    step computed and in the one before it, and Q1, Q2, Q what the probe added then and adds now,
+    are computed. **Which**: no token. **Fill** (section 3.3): with R1 and R2 what all blocks together added in the
+    last step computed and in the one before it, and Q1, Q2, Q what the probe added then and adds now,
     `R2 + gamma (R1 - R2)`, `gamma = mean |Q - Q2| / mean |Q1 - Q2|` held between 1 and 1.5.
 
     Args:
@@ -49,6 +49,7 @@ class DiCache(Method, Gate, Fill):
 
     name: ClassVar[str] = "dicache"
     title: ClassVar[str] = "Bu et al., ICLR 2026, arXiv 2508.17356"
+    reads_history: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         check(self.threshold >= 0, "threshold", self.threshold, "must be non-negative")

@@ -33,7 +33,6 @@ class FasterCache(Method, Fill):
 
     name: ClassVar[str] = "fastercache"
     title: ClassVar[str] = "Lv et al., ICLR 2025, arXiv 2410.19355"
-    fill_order: ClassVar[int] = 1  # type: ignore[misc]
 
     def __post_init__(self) -> None:
         check(self.first_call >= 3, "first_call", self.first_call, "must be at least 3")
@@ -44,6 +43,10 @@ class FasterCache(Method, Fill):
 
     def filling(self) -> Fill:
         return self
+
+    @property
+    def fill_order(self) -> int:
+        return 1
 
     def scales(self, history: Sequence[int]) -> list[float]:
         return [1.0 if len(history) > 1 else 0.0]

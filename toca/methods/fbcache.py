@@ -66,8 +66,8 @@ class DBCache(Method, Gate):
         super().check_fits(sampling)
         if self.first_blocks + self.last_blocks >= sampling.layers:
             raise ValueError(
-                f"`first_blocks` + `last_blocks` must leave some of the model's {sampling.layers} blocks between them, "
-                f"got {self.first_blocks} + {self.last_blocks}."
+                f"`first_blocks` + `last_blocks` must leave some of the model's {sampling.layers} blocks between "
+                f"them, got {self.first_blocks} + {self.last_blocks}."
             )
 
     def gate(self) -> Gate:

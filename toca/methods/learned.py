@@ -13,6 +13,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar
 
+from ..calibration.schedulers import SchedulerMark
 from ..checks import check
 from ..models import Site
 from ..models.fingerprint import Fingerprint, fingerprint
@@ -39,7 +40,7 @@ class Router:
         recipe (`str`): How it was trained, one of `RECIPES`.
         model (`Fingerprint`): The model it was trained for.
         num_inference_steps (`int`): Steps it was trained for.
-        scheduler (`str`): Class name of the scheduler it was trained with.
+        scheduler (`SchedulerMark`): The scheduler it was trained with.
         scores (`tuple[tuple[float, ...] | None, ...]`): r of each site in each step; `None` for a step that is always
             full.
         training (`dict`, *optional*): How the training went.
@@ -51,7 +52,7 @@ class Router:
     recipe: str
     model: Fingerprint
     num_inference_steps: int
-    scheduler: str
+    scheduler: SchedulerMark
     scores: tuple[tuple[float, ...] | None, ...]
     training: dict[str, Any] = field(default_factory=dict)
 
@@ -115,7 +116,7 @@ class Router:
             recipe=data["recipe"],
             model=Fingerprint.from_dict(data["model"]),
             num_inference_steps=data["num_inference_steps"],
-            scheduler=data["scheduler"],
+            scheduler=SchedulerMark(**data["scheduler"]),
             scores=tuple(None if row is None else tuple(row) for row in data["scores"]),
             training=data["training"],
         )
@@ -132,11 +133,11 @@ class LearnedRouter(Method):
 
     A site computes if its step is one of the recipe's full steps or if r > threshold, and is reused whole if not. This
     is where the blend r f + (1 - r) cached, which the router was trained with, becomes one or the other (inference in
-    both papers). A router belongs to one model, one number of steps and one scheduler. Model and steps are checked;
-    the scheduler is yours to match.
+    both papers). A router belongs to one model, one number of steps and one scheduler, and is refused for any other.
 
     Args:
-        router (`str`): Path of the router's file. It is read once, when the method is made.
+        router (`str`, *optional*): Path of the router's file, which is read once, when the method is made. Without one
+            there is no plan.
         threshold (`float`, defaults to 0.1): The published threshold of both; 0.9 for Learning-to-Cache on DiT-XL at
             512 x 512 and on U-ViT.
 
@@ -144,7 +145,7 @@ class LearnedRouter(Method):
         ValueError: If the file is missing or no valid router, or if `threshold` is not between 0 and 1.
     """
 
-    router: str
+    router: str | None = None
     threshold: float = 0.1
 
     name: ClassVar[str] = "learned"
@@ -153,17 +154,22 @@ class LearnedRouter(Method):
 
     def __post_init__(self) -> None:
         check(0 <= self.threshold <= 1, "threshold", self.threshold, "must be between 0 and 1")
-        _ = self.trained  # a file that cannot be used is refused here, and not when a pipeline runs
+        if self.router is not None:
+            _ = self.trained  # a file that cannot be used is refused here, and not when a pipeline runs
 
     @cached_property
     def trained(self) -> Router:
-        """The router that the file holds."""
+        """The router that the file holds. Raises `ValueError` if there is none."""
+        if self.router is None:
+            raise ValueError(
+                f"{self.name} needs a router: train one with examples/train/routers.py and give its path as `router`."
+            )
         return Router.load(self.router)
 
     @property
-    def num_inference_steps(self) -> int:
-        """The number of steps it was trained for: the only one it can say anything about."""
-        return self.trained.num_inference_steps
+    def num_inference_steps(self) -> int | None:
+        """The number of steps it was trained for: the only one that it can plan."""
+        return None if self.router is None else self.trained.num_inference_steps
 
     def check_fits(self, sampling: Sampling) -> None:
         super().check_fits(sampling)
@@ -173,11 +179,19 @@ class LearnedRouter(Method):
                 f"The router {self.router!r} was trained {difference}: train one for this model with "
                 "examples/train/routers.py."
             )
-        steps, asked = self.num_inference_steps, sampling.num_inference_steps
+        steps, asked = self.trained.num_inference_steps, sampling.num_inference_steps
         if asked != steps:
             raise ValueError(
-                f"The router {self.router!r} was trained for {steps} steps of {self.trained.scheduler}, got "
-                f"`num_inference_steps` {asked}: sample in {steps} steps, or train a router for {asked}."
+                f"The router {self.router!r} was trained for {steps} steps, got `num_inference_steps` {asked}: "
+                f"sample in {steps} steps, or train a router for {asked}."
+            )
+
+    def check_scheduler(self, scheduler: Any) -> None:
+        difference = "" if self.router is None else self.trained.scheduler.difference(SchedulerMark.of(scheduler))
+        if difference:
+            raise ValueError(
+                f"The router {self.router!r} was trained with {difference}: sample with that scheduler, or train a "
+                "router for this one."
             )
 
     def computes(self, site: Site, step: int, sampling: Sampling) -> bool:

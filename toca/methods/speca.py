@@ -9,27 +9,28 @@ import torch
 
 from ..checks import check
 from ..filling import Fill
-from ..gates import Gate, GateSizes, Seen, mean_per_image
+from ..gates import Gate, GateSizes, Seen, mean_per_image, relative_l1
 from ..models import Site
 from ..sampling import Sampling
 from .base import Method
 from .taylorseer import TaylorSeer
 
 COMPARED = ("output", "residual")
+ERRORS = ("whole", "elements")
 EPSILON = 1e-10
 
 
 @dataclass(frozen=True)
 class SpeCa(Method, Gate):
-    """Draft steps by TaylorSeer's forecast, verify a draft by running its last block, and compute the next step in full
-    where the two differ.
+    """Draft steps by TaylorSeer's forecast, verify a draft by running its last block, and compute the next step in
+    full where the two differ.
 
     **When** (section 3.3, and the authors' code): after a step computed in full come drafts. Once d_min of them have
     been made in a row, the last block is run on what entered it in each further draft, and
-    `e = mean (|draft - verified| / |verified|)` over all numbers of an image is taken of what leaves it; the step after
-    is computed in full if `e > max(floor, tau_0 beta^(s / S))`, s its index, and at the latest after d_max drafts. The
-    verified features are not used. A draft after which the next step is settled anyhow is not verified. **Which**:
-    nothing is computed in a draft. **Fill**: each module's output by TaylorSeer of order O.
+    `e = mean |draft - verified| / mean |verified|` is taken of what leaves it; the step after is computed in full if
+    `e > max(floor, tau_0 beta^(s / S))`, s its index, and at the latest after d_max drafts. The verified features are
+    not used. A draft after which the next step is settled anyhow is not verified. **Which**: nothing is computed in a
+    draft. **Fill**: each module's output by TaylorSeer of order O.
 
     Args:
         threshold (`float`, defaults to 0.1): tau_0.
@@ -40,6 +41,9 @@ class SpeCa(Method, Gate):
         order (`int`, defaults to 4): O, the highest derivative of the forecast.
         compared (`str`, defaults to `"output"`): What e is taken of: what leaves the last block (`"output"`, the
             authors' DiT), or what it adds to its input (`"residual"`, their FLUX and HunyuanVideo).
+        error (`str`, defaults to `"whole"`): `"whole"` for e as above; `"elements"` for `mean (|draft - verified| /
+            |verified|)` over the single numbers, as in the authors' code, to which their thresholds belong. Numbers
+            near 0 outweigh all others there, and rounding alone may decide.
         warmup_steps (`int`, defaults to 3): First steps that are computed in full. (The authors' code has a draft
             after each full step even there.)
         per_sample (`bool`, defaults to `True`): Whether each image of a batch decides for itself.
@@ -55,6 +59,7 @@ class SpeCa(Method, Gate):
     max_drafts: int = 5
     order: int = 4
     compared: str = "output"
+    error: str = "whole"
     warmup_steps: int = 3
     per_sample: bool = True
 
@@ -66,6 +71,7 @@ class SpeCa(Method, Gate):
             check(getattr(self, name) >= 0, name, getattr(self, name), "must be non-negative")
         check(0 < self.decay <= 1, "decay", self.decay, "must be above 0 and at most 1")
         check(self.compared in COMPARED, "compared", self.compared, f"must be one of {', '.join(COMPARED)}")
+        check(self.error in ERRORS, "error", self.error, f"must be one of {', '.join(ERRORS)}")
         check(self.warmup_steps >= 1, "warmup_steps", self.warmup_steps, "must be at least 1")
 
     def computes(self, site: Site, step: int, sampling: Sampling) -> bool:
@@ -95,6 +101,8 @@ class SpeCa(Method, Gate):
     def _error(self, seen: Seen) -> torch.Tensor:
         start = seen.before_last.float() if self.compared == "residual" else 0.0
         draft, verified = seen.draft.float() - start, seen.verified.float() - start
+        if self.error == "whole":
+            return relative_l1(draft, verified)
         return mean_per_image((draft - verified).abs() / (verified.abs() + EPSILON))
 
     def bytes_kept(self, sizes: GateSizes) -> int:

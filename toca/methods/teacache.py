@@ -2,39 +2,53 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import ClassVar
+from dataclasses import dataclass, replace
+from typing import ClassVar, TypeVar
 
 import torch
+from torch import nn
 
+from ..calibration.changes import Changes
+from ..calibration.charts import Chart
+from ..calibration.file import Calibration
 from ..checks import check
 from ..gates import Gate, GateSizes, Seen, relative_l1
 from ..models import Site
+from ..plan import Plan
 from ..sampling import Sampling
 from ..spans import Span
 from .base import Method
+from .calibrated import Calibrated
+
+ORDER = 4
+Number = TypeVar("Number", float, torch.Tensor)
 
 
 @dataclass(frozen=True)
-class TeaCache(Method, Gate):
+class TeaCache(Calibrated, Gate):
     """Leave out all blocks until the input of the first, modulated by the timestep, has changed enough.
 
     **When** (section 3.3): with M the modulated input of block 0's attention, `d = mean |M - M'| / mean |M'|` against
     the step before and `acc += poly(d)`; a step is computed once `acc >= threshold`, which sets acc to 0. The first
     and the last step are computed. **Which**: no token. **Fill**: what all blocks together added to their input in the
-    last step computed.
+    last step computed. **Calibrated** (section 3.2): poly, of order 4, so that it comes nearest to the change of what
+    leaves the last block.
 
     Args:
-        coefficients (`tuple[float, ...]`, defaults to `(1, 0)`): Of the polynomial that turns the change of the input
-            into that of the output, highest order first; `toca calibrate` fits them to a model.
+        coefficients (`tuple[float, ...]`, *optional*): Of the polynomial, highest order first, as published for a
+            model. Without them and without a calibration the change of the input counts as it is.
+        calibration (`str`, *optional*): In their place: path of the file that `toca calibrate --method teacache`
+            wrote.
         threshold (`float`, defaults to 0.3): delta, the change that adds up between two steps computed.
         per_sample (`bool`, defaults to `True`): Whether each image of a batch decides for itself.
 
     Raises:
-        ValueError: If a value is out of range; it names the value.
+        ValueError: If a value is out of range, if both coefficients and a calibration are given, or if the file
+            cannot be used; it says why.
     """
 
-    coefficients: tuple[float, ...] = (1.0, 0.0)
+    coefficients: tuple[float, ...] | None = None
+    calibration: str | None = None
     threshold: float = 0.3
     per_sample: bool = True
 
@@ -44,7 +58,29 @@ class TeaCache(Method, Gate):
 
     def __post_init__(self) -> None:
         check(self.threshold >= 0, "threshold", self.threshold, "must be non-negative")
-        check(len(self.coefficients) >= 1, "coefficients", self.coefficients, "must have at least one number")
+        if self.coefficients is not None:
+            check(len(self.coefficients) >= 1, "coefficients", self.coefficients, "must have at least one number")
+            check(self.calibration is None, "calibration", self.calibration, "comes in place of `coefficients`")
+        if self.calibration is not None:
+            _ = self.measured
+
+    def gauge(self) -> Changes:
+        return Changes(ORDER)
+
+    def check_curves(self, measured: Calibration) -> None:
+        measured.check_numbers("input", "output")
+        measured.check_numbers("coefficients", length=ORDER + 1)
+        measured.check_numbers("explained", length=1)
+
+    @property
+    def lacks_calibration(self) -> bool:
+        return self.calibration is None and self.coefficients is None
+
+    def check_fits(self, sampling: Sampling) -> None:
+        if self.calibration is None:
+            Method.check_fits(self, sampling)
+        else:
+            super().check_fits(sampling)
 
     def computes(self, site: Site, step: int, sampling: Sampling) -> bool:
         return step in (0, sampling.num_inference_steps - 1)
@@ -53,7 +89,17 @@ class TeaCache(Method, Gate):
         return (Span(0, sampling.layers),)
 
     def gate(self) -> Gate:
-        return self
+        if self.calibration is None:
+            return self
+        # Its coefficients and not its file: a plan is whole by itself.
+        return replace(self, coefficients=self.polynomial, calibration=None)
+
+    @property
+    def polynomial(self) -> tuple[float, ...]:
+        """The coefficients, wherever they come from."""
+        if self.calibration is not None:
+            return tuple(self.measured.curves["coefficients"])
+        return (1.0, 0.0) if self.coefficients is None else self.coefficients
 
     def opens(self, seen: Seen) -> torch.Tensor:
         change = self._polynomial(relative_l1(seen.probe, seen.memory["modulated"]))
@@ -62,9 +108,9 @@ class TeaCache(Method, Gate):
         seen.memory["accumulated"] = accumulated.masked_fill(opens, 0.0)
         return opens
 
-    def _polynomial(self, x: torch.Tensor) -> torch.Tensor:
-        value = torch.zeros_like(x)
-        for coefficient in self.coefficients:
+    def _polynomial(self, x: Number) -> Number:
+        value = 0 * x
+        for coefficient in self.polynomial:
             value = value * x + coefficient
         return value
 
@@ -75,3 +121,33 @@ class TeaCache(Method, Gate):
 
     def bytes_kept(self, sizes: GateSizes) -> int:
         return sizes.hidden + 4 * sizes.images
+
+    def expected_plan(self, transformer: nn.Module) -> Plan:
+        plan = super().expected_plan(transformer)
+        computed = [not filled for filled in self._expected()[0]]
+        table = tuple(plan.full_row if full else row for full, row in zip(computed, plan.table, strict=True))
+        spans = tuple(() if full else spans for full, spans in zip(computed, plan.spans, strict=True))
+        return replace(plan, table=table, spans=spans)
+
+    def _expected(self) -> tuple[list[bool], list[float]]:
+        """Whether each step is filled where the input changes as it did on average, and what has added up in it."""
+        changes = self.measured.curves["input"]
+        filled, added, accumulated = [], [], 0.0
+        for step, change in enumerate(changes):
+            forced = step in (0, len(changes) - 1)
+            accumulated += 0.0 if forced else self._polynomial(change)
+            added.append(accumulated)
+            filled.append(not forced and accumulated < self.threshold)
+            accumulated = accumulated if filled[-1] else 0.0
+        return filled, added
+
+    def charts(self) -> list[Chart]:
+        (filled, added), curves = self._expected(), self.measured.curves
+        accepted = {step: added[step] for step in range(len(added)) if filled[step]}
+        changes = {"of the input": curves["input"][1:], "of the output": curves["output"][1:]}
+        expected = f"expected of it ({curves['explained'][0]:.0%} explained)"
+        changes[expected] = [self._polynomial(change) for change in changes["of the input"]]
+        return [
+            Chart("change since the step before", changes, filled),
+            Chart("expected change, added up", {"acc": added}, filled, ("threshold", self.threshold), accepted),
+        ]

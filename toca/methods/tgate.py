@@ -16,11 +16,11 @@ class TGate(Method):
     """From a gate step on, drop guidance and reuse cross-attention, which has converged; before it, where the picture
     is planned, compute self-attention now and then only.
 
-    **When** (section 3.2): with m the gate step, cross-attention is computed in steps s < m. Self-attention is computed
-    for s <= w (the warm-up and the step after it, the first that is reused), then if s mod k = 0; in step m - 1; and
-    from m on if s mod k' = 0. **Which**: no token; feed-forwards are computed in every step. **Fill**: reuse; what
-    steps from m on reuse of step m - 1 is the mean of the two branches of guidance. **Guidance**: from m on the
-    conditional branch alone runs, and stands for both.
+    **When** (section 3.2): with m the gate step, cross-attention is computed in steps s < m. Self-attention is
+    computed in a warm-up of w steps and the step after it, in which reuse begins; until m if s mod k = 0, and in step
+    m - 1; from m on if s mod k' = 0. **Which**: no token; feed-forwards are computed in every step. **Fill**: reuse;
+    what is kept of step m - 1 is the mean of the two branches of guidance. **Guidance**: from m on the conditional
+    branch alone runs, and stands for both.
 
     Guidance is dropped where the branches are the halves of a batch, or calls named `"cond"` and `"uncond"`, in this
     order. In a generation of m steps or fewer the gate is never reached.

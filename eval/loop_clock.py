@@ -1,0 +1,61 @@
+"""The time of a pipeline's denoising loop, seen from its transformers."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import torch
+from torch import nn
+
+
+class LoopClock:
+    """While it is entered, notes when the first transformer call begins, when the last one ends, and how many there
+    were. Between the two lie the scheduler's steps, but neither the text encoder nor the VAE.
+
+    Enter it after a cache is on: its hooks then stand outside the cache's, whose work counts.
+
+    Args:
+        transformers (`list[nn.Module]`): All transformers of a pipeline.
+    """
+
+    def __init__(self, transformers: list[nn.Module]) -> None:
+        self._transformers = transformers
+        self._handles: list[Any] = []
+        self._first: Any = None
+        self._last: Any = None
+        self.calls = 0
+
+    def __enter__(self) -> LoopClock:
+        for transformer in self._transformers:
+            self._handles.append(transformer.register_forward_pre_hook(self._before, prepend=True))
+            self._handles.append(transformer.register_forward_hook(self._after))
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        for handle in self._handles:
+            handle.remove()
+
+    def _before(self, module: nn.Module, inputs: tuple) -> None:
+        if self._first is None:
+            self._first = _now(module)
+
+    def _after(self, module: nn.Module, inputs: tuple, output: Any) -> None:
+        self._last = _now(module)
+        self.calls += 1
+
+    @property
+    def seconds(self) -> float:
+        """Read it after the device has been synchronised."""
+        if isinstance(self._first, float):
+            return self._last - self._first
+        return self._first.elapsed_time(self._last) / 1000
+
+
+def _now(module: nn.Module) -> Any:
+    """Seconds on a CPU. On a GPU an event: waiting for the device at every call would slow down what is measured."""
+    if next(module.parameters()).device.type != "cuda":
+        return time.perf_counter()
+    event = torch.cuda.Event(enable_timing=True)
+    event.record()
+    return event

@@ -1,0 +1,174 @@
+"""The table as Markdown."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from toca.eval.bootstrap import Interval
+from toca.eval.fidelity import PSNR, Metric
+from toca.eval.matching import TOLERANCE, matches, nearest
+from toca.eval.results import Match, Quartiles, Results, Row
+
+NONE = "–"
+
+
+def report(results: Results, environment: dict[str, Any], speedups: Sequence[float]) -> str:
+    """The whole page of one pipeline.
+
+    Args:
+        results (`Results`): What was found.
+        environment (`dict`): Machine, versions and revision.
+        speedups (`Sequence[float]`): Of the denoising loop, at which methods are put side by side.
+    """
+    parts = [f"# Methods on `{results.model}`", _about(results, environment)]
+    parts += [_at_speedup(results, target) for target in speedups]
+    parts += ["## All settings", _table(_columns(results), [_cells(results, row) for row in results.methods])]
+    parts += ["## Without a cache"]
+    parts += [_table(_columns(results)[:-3], [_cells(results, row)[:-3] for row in results.uncached])]
+    parts += ["## Notes", "\n".join(f"- {note}" for note in notes(results))]
+    return "\n\n".join(parts) + "\n"
+
+
+def _about(results: Results, environment: dict[str, Any]) -> str:
+    config = results.config
+    full = results.uncached[-1]
+    prompts = len({prompt for prompt, _, _ in config["items"]})
+    return (
+        f"{config['config']['num_inference_steps']} steps, guidance {config['config']['guidance_scale']}, "
+        f"{prompts} prompts x {config['samples']}, seed {config['seed']}, batches of {config['batch_size']}; "
+        f"the full run takes {full.loop_seconds:.3f} s a batch in the denoising loop, {full.total_seconds:.3f} s from "
+        "end to end. "
+        f"{environment['device']}, {environment['threads']} threads, torch {environment['torch']}, {config['dtype']}, "
+        f"{environment['git'] or 'no checkout'}; taken from {results.taken[0]} to {results.taken[1]}.\n\n"
+        "Speed-ups are medians (quartiles) of ratios to the full run, turn by turn. Fidelity is against the pictures "
+        "of the full run: means [95 % paired bootstrap over prompts]. *Gain* is over the uncached run with fewer "
+        "steps that is nearest in time, or in FLOPs, sample by sample; more is better."
+    )
+
+
+def _at_speedup(results: Results, target: float) -> str:
+    """For each method the setting nearest to a speed-up, the best gain first."""
+    chosen = sorted(matched(results.methods, target), key=_gain, reverse=True)
+    columns = ["method", "setting", "denoiser", *_labels(results), "gain dB, same time", "cache MiB"]
+    rows = [_short_cells(results, row) for row in (*chosen, *matched(results.uncached, target))]
+    reached = {row.group for row in chosen}
+    missing = [group for group in dict.fromkeys(row.group for row in results.methods) if group not in reached]
+    text = f"## At {target:g} times the speed\n\n{_table(columns, rows)}"
+    tolerance = f"{TOLERANCE:.0%}"
+    return text + (f"\n\nNo setting within {tolerance}: {', '.join(missing)}." if missing else "")
+
+
+def matched(rows: Sequence[Row], target: float) -> list[Row]:
+    """Of each group the row nearest in speed to `target`, if it is within the tolerance. What failed is left out."""
+    chosen = []
+    for group in dict.fromkeys(row.group for row in rows):
+        members = {i: row.speedup for i, row in enumerate(rows) if row.group == group and not row.skipped_nothing}
+        best = nearest(target, members) if members else None
+        if best is not None and matches(target, members[best]):
+            chosen.append(rows[best])
+    return chosen
+
+
+def _short_cells(results: Results, row: Row) -> list[str]:
+    speed, gain = f"{row.speedup:.2f}", _gain_text(row.at_latency)
+    return [row.group, _setting(row), speed, *_fidelity(results, row), gain, _mib(row)]
+
+
+def _gain(row: Row) -> float:
+    interval = row.at_latency.gains.get(PSNR) if row.at_latency else None
+    return float("-inf") if interval is None else interval.mean
+
+
+def _setting(row: Row) -> str:
+    return row.name.removeprefix(row.group).strip() or NONE
+
+
+def _columns(results: Results) -> list[str]:
+    speeds = ["denoiser", "end to end", "FLOPs", "wall / FLOPs", "cache MiB"]
+    return ["variant", *speeds, *_labels(results), "gain dB, same time", "gain dB, same FLOPs", "steps"]
+
+
+def _labels(results: Results) -> list[str]:
+    return [metric.label for metric in results.metrics.values()]
+
+
+def _cells(results: Results, row: Row) -> list[str]:
+    speeds = [_quartiles(row.loop_speedup), _quartiles(row.total_speedup), f"{row.flops_speedup:.2f}"]
+    speeds += [f"{row.wall_over_flops:.2f}", _mib(row)]
+    name = f"{row.name} **(skipped nothing)**" if row.skipped_nothing else row.name
+    gains = [_gain_text(row.at_latency), _gain_text(row.at_flops)]
+    return [name, *speeds, *_fidelity(results, row), *gains, f"`{row.steps}`" if row.steps else NONE]
+
+
+def _mib(row: Row) -> str:
+    return f"{row.cache_bytes / 2**20:.1f}"
+
+
+def _quartiles(ratio: Quartiles) -> str:
+    median, first, third = ratio
+    return f"{median:.2f} ({first:.2f}–{third:.2f})"
+
+
+def _fidelity(results: Results, row: Row) -> list[str]:
+    cells = [_interval(row.fidelity[name], metric) for name, metric in results.metrics.items()]
+    if row.identical and row.psnr is not None:
+        cells[0] += f" ({row.identical} identical)"
+    return cells
+
+
+def _interval(interval: Interval | None, metric: Metric) -> str:
+    if interval is None:
+        return "identical"
+    return _with_bounds(interval, f".{metric.digits}f")
+
+
+def _with_bounds(interval: Interval, form: str) -> str:
+    if interval.low is None or interval.high is None:
+        return f"{interval.mean:{form}}"
+    return f"{interval.mean:{form}} [{interval.low:{form}}, {interval.high:{form}}]"
+
+
+def _gain_text(match: Match | None) -> str:
+    if match is None:
+        return NONE
+    gain = match.gains.get(PSNR)
+    than = f"{match.steps} steps{'' if match.is_near else f', {match.speedup:.2f}×'}"
+    return f"{NONE} ({than})" if gain is None else f"{_with_bounds(gain, '+.1f')} ({than})"
+
+
+def notes(results: Results) -> list[str]:
+    """What the figures do not say: failures first."""
+    lines = [f"**{failure.variant}** failed: {failure.reason}" for failure in results.failures]
+    for row in results.methods:
+        lines += _row_notes(row)
+    lines.append(
+        "PSNR is averaged over the samples that differ from the full run's; identical ones are counted apart. A gain "
+        "leaves out the pairs in which either is identical."
+    )
+    lines.append("The speed-up of the full run is against itself, in turns: what it differs from 1 is noise.")
+    lines.append(
+        f"A match that says its own speed-up is more than {TOLERANCE:.0%} away from the variant's: no number of steps "
+        "comes nearer."
+    )
+    if results.config["perceptual"] is not None:
+        label = list(results.metrics.values())[-1].label
+        lines.append(f"{label}: {results.config['perceptual']}; less is better.")
+    return lines
+
+
+def _row_notes(row: Row) -> list[str]:
+    lines = []
+    if row.skipped_nothing:
+        lines.append(f"**{row.name}** skipped nothing: it took as many FLOPs as the full run, or more. It failed.")
+    if row.bypassed:
+        lines.append(f"{row.name}: {row.bypassed} transformer calls ran past the cache.")
+    if len(row.steps_of_batches) > 1:
+        others = ", ".join(f"`{steps}` ({count})" for steps, count in row.steps_of_batches.items())
+        lines.append(f"{row.name}: the steps differ from batch to batch: {others}.")
+    return lines
+
+
+def _table(columns: list[str], rows: list[list[str]]) -> str:
+    lines = [columns, ["---"] * len(columns), *rows]
+    return "\n".join(f"| {' | '.join(cell.replace('|', '/') for cell in line)} |" for line in lines)

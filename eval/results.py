@@ -1,0 +1,121 @@
+"""What a run found, as plain data for JSON and for the table and the plot."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from toca.eval.bootstrap import Interval
+from toca.eval.fidelity import PSNR, Metric
+from toca.eval.variants import Failure
+
+Quartiles = tuple[float, float, float]  # median, first and third quartile
+
+
+@dataclass(frozen=True)
+class Match:
+    """The uncached run with fewer steps that is as fast as a variant.
+
+    Args:
+        steps (`int`): Its denoising steps.
+        speedup (`float`): Its own speed-up.
+        is_near (`bool`): Whether that is within the tolerance of the variant's.
+        gains (`dict[str, Interval | None]`): For each metric, by how much the variant is better, sample by sample;
+            `None` where no pair of samples has values, as PSNR has none where the match is the full run itself.
+    """
+
+    steps: int
+    speedup: float
+    is_near: bool
+    gains: dict[str, Interval | None]
+
+
+@dataclass(frozen=True)
+class Row:
+    """One variant.
+
+    Args:
+        name, group (`str`): As in `Variant`.
+        method (`dict` or `None`): Class and fields; `None` for the uncached pipeline.
+        num_inference_steps (`int`): Denoising steps.
+        steps (`str`): One letter a step, of the timed batch; empty without a cache.
+        steps_of_batches (`dict[str, int]`): The same of the batches of pictures, and of how many each.
+        loop_seconds, total_seconds (`float`): Medians for one batch.
+        loop_speedup, total_speedup (`Quartiles`): Against the full run in the same turns.
+        flops_speedup (`float`): Of the timed batch.
+        cache_bytes (`int`): Of the timed batch.
+        bypassed (`int`): Transformer calls past the cache, over all pictures.
+        identical (`int`): Samples that equal the full run's, pixel by pixel; they have no PSNR.
+        fidelity (`dict[str, Interval | None]`): Mean of each metric.
+        samples (`dict[str, list]`): Each metric sample by sample, in the order of the run's items.
+        skipped_nothing (`bool`): Whether a method that should skip did not.
+        at_latency, at_flops (`Match`, *optional*): What fewer steps give at the same speed; for methods only.
+    """
+
+    name: str
+    group: str
+    method: dict[str, Any] | None
+    num_inference_steps: int
+    steps: str
+    steps_of_batches: dict[str, int]
+    loop_seconds: float
+    total_seconds: float
+    loop_speedup: Quartiles
+    total_speedup: Quartiles
+    flops_speedup: float
+    cache_bytes: int
+    bypassed: int
+    identical: int
+    fidelity: dict[str, Interval | None]
+    samples: dict[str, list[float | None]]
+    skipped_nothing: bool = False
+    at_latency: Match | None = None
+    at_flops: Match | None = None
+
+    @property
+    def speedup(self) -> float:
+        """Of the denoising loop: what variants are matched by."""
+        return self.loop_speedup[0]
+
+    @property
+    def psnr(self) -> float | None:
+        """Mean in decibels; `None` where every sample is identical."""
+        interval = self.fidelity[PSNR]
+        return None if interval is None else interval.mean
+
+    @property
+    def wall_over_flops(self) -> float:
+        """Wall-clock speed-up of the loop over FLOPs speed-up: 1 where a skipped operation saves its time."""
+        return self.speedup / self.flops_speedup
+
+
+@dataclass(frozen=True)
+class Results:
+    """One pipeline's part of a run.
+
+    Args:
+        model (`str`): The pipeline.
+        config (`dict`): Steps, guidance, prompts, seeds, batch sizes, repeats, metrics: all that was set.
+        metrics (`dict[str, Metric]`): The columns of fidelity.
+        uncached (`list[Row]`): The runs without a cache, fewest steps first; the last one is the full run, in turns
+            with itself: what its speed-up differs from 1 is noise.
+        methods (`list[Row]`): The variants, in the order given.
+        failures (`list[Failure]`): Variants without a row.
+        taken (`tuple[str, str]`): When the first and the last part of the figures were taken.
+    """
+
+    model: str
+    config: dict[str, Any]
+    metrics: dict[str, Metric]
+    uncached: list[Row]
+    methods: list[Row]
+    failures: list[Failure]
+    taken: tuple[str, str]
+
+    def to_data(self) -> dict[str, Any]:
+        """Everything as plain data, for JSON."""
+        data = asdict(self)
+        for rows, found in (("uncached", self.uncached), ("methods", self.methods)):
+            for entry, row in zip(data[rows], found, strict=True):
+                entry["wall_over_flops"] = row.wall_over_flops
+        return data

@@ -1,0 +1,190 @@
+"""What is compared: methods with their settings, and the uncached pipeline with all of its steps or fewer."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+import toca
+from toca.eval.environment import fingerprint
+from toca.pipelines import method_options
+
+FEWER_STEPS = "fewer steps"
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One row of the table.
+
+    Args:
+        name (`str`): Unique in a run: the group and its setting.
+        group (`str`): What it is a setting of; the settings of a group are one line in the plot.
+        method (`Method`, `Plan` or `None`): `None` for the uncached pipeline.
+        steps (`int`, *optional*): Denoising steps; `None` for the pipeline's own number.
+    """
+
+    name: str
+    group: str
+    method: Any | None = None
+    steps: int | None = None
+
+    def describe(self) -> dict[str, Any]:
+        """What its results depend on, as plain data: method, steps, and the contents of files that a field names."""
+        method = None if self.method is None else method_options.recorded(self.method)
+        values = (method or {}).get("fields", {}).values()
+        files = [Path(value) for value in values if isinstance(value, str) and Path(value).is_file()]
+        return {"method": method, "steps": self.steps, "files": [fingerprint([file]) for file in files]}
+
+
+BASELINE = Variant("full", FEWER_STEPS)
+"""The uncached pipeline with all of its steps: what everything is measured against."""
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A variant that could not be measured, and why."""
+
+    variant: str
+    reason: str
+
+
+@dataclass
+class Lineup:
+    """The variants of a run, and those that could not even be made."""
+
+    variants: list[Variant] = field(default_factory=list)
+    failures: list[Failure] = field(default_factory=list)
+
+    def add(self, variant: Variant) -> None:
+        """Take a variant in; the same one again changes nothing.
+
+        Raises:
+            ValueError: If another variant has its name.
+        """
+        other = next((other for other in self.variants if other.name == variant.name), None)
+        if other is None:
+            self.variants.append(variant)
+        elif other != variant:
+            raise ValueError(f"Two variants are called {variant.name!r}: give one of them a label.")
+
+    def extend(self, other: Lineup) -> None:
+        for variant in other.variants:
+            self.add(variant)
+        self.failures += other.failures
+
+
+def fewer_steps(full: int, smallest_share: float) -> list[Variant]:
+    """The uncached pipeline with every number of steps from `smallest_share` of the full number up to one less.
+
+    From 2 steps on: with one, some pipelines cannot work.
+    """
+    fewest = max(2, round(full * smallest_share))
+    return [Variant(f"{steps} steps", FEWER_STEPS, steps=steps) for steps in range(fewest, full)]
+
+
+def every_method() -> Lineup:
+    """All presets, and all methods as they are by default; each once."""
+    named = {**toca.presets(), **toca.methods()}
+    lineup, seen = Lineup(), []
+    for name, method in named.items():
+        made = _make(name, {}) if isinstance(method, type) else method
+        if isinstance(made, Failure):
+            lineup.failures.append(made)
+        elif made not in seen:
+            seen.append(made)
+            lineup.add(Variant(name, name, made))
+    return lineup
+
+
+def parse_variant(text: str) -> Lineup:
+    """The variants of `NAME` or `NAME:key=value,value;key=value`, the values in YAML: `fora:interval=2,3,4`.
+
+    Raises:
+        ValueError: If the name is unknown or a setting has no value.
+    """
+    name, _, settings = text.partition(":")
+    if Path(text).is_file():
+        name, settings = text, ""
+    grid = {}
+    for setting in filter(None, settings.split(";")):
+        key, separator, values = setting.partition("=")
+        if not separator:
+            raise ValueError(f"A variant is NAME:key=value,value;key=value, got {text!r}.")
+        grid[key.strip()] = yaml.safe_load(f"[{values}]")
+    return expand(name, grid)
+
+
+def read_config(path: Path) -> Lineup:
+    """The variants of a YAML file; `eval/configs/methods-emoji.yaml` is one and says how.
+
+    Raises:
+        ValueError: If the file is not such a file; it says where.
+        OSError: If it cannot be read.
+    """
+    data = yaml.safe_load(path.read_text(encoding="utf-8"))
+    entries = data.get("methods") if isinstance(data, dict) else None
+    if not isinstance(entries, list):
+        raise ValueError(f"{path} has no list `methods`.")
+    lineup = Lineup()
+    for entry in entries:
+        lineup.extend(_entry(path, entry))
+    return lineup
+
+
+_KEYS = {"method", "label", "set", "grid"}
+
+
+def _entry(path: Path, entry: Any) -> Lineup:
+    if not isinstance(entry, dict) or "method" not in entry or set(entry) - _KEYS:
+        raise ValueError(f"{path}: an entry has `method` and may have `label`, `set` and `grid`, got {entry!r}.")
+    grid = entry.get("grid") or {}
+    if not all(isinstance(values, list) for values in grid.values()):
+        raise ValueError(f"{path}: `grid` has a list of values for each key, got {grid!r}.")
+    return expand(entry["method"], grid, entry.get("set"), entry.get("label"))
+
+
+def expand(
+    name: str, grid: dict[str, list[Any]], fixed: dict[str, Any] | None = None, label: str | None = None
+) -> Lineup:
+    """A method with every combination of the grid's values.
+
+    Args:
+        name (`str`): A preset, a method, or the file of a plan.
+        grid (`dict[str, list]`): Values to try, by field; they are in the variants' names.
+        fixed (`dict`, *optional*): Further fields, the same in all variants.
+        label (`str`, *optional*): Name of the group, `name` unless told.
+
+    Raises:
+        ValueError: If the name is unknown. A combination that the method refuses is a failure in the lineup.
+    """
+    method_options.find_method(name)
+    lineup = Lineup()
+    for values in itertools.product(*grid.values()):
+        chosen = dict(zip(grid, values, strict=True))
+        title = " ".join([label or name, *_settings(chosen)])
+        method = _make(name, {**(fixed or {}), **chosen})
+        if isinstance(method, Failure):
+            lineup.failures.append(Failure(title, method.reason))
+        else:
+            lineup.add(Variant(title, label or name, method))
+    return lineup
+
+
+def _make(name: str, settings: dict[str, Any]) -> Any:
+    """The method, or the `Failure` that says why it refuses the settings."""
+    try:
+        return method_options.override(method_options.find_method(name), _settings(settings))
+    except (ValueError, TypeError, OSError) as error:
+        return Failure(name, f"{error}")
+
+
+def _settings(settings: dict[str, Any]) -> list[str]:
+    """`key=value`, the value in JSON, which is YAML; text as it stands."""
+    values: Iterable[tuple[str, Any]] = settings.items()
+    return [f"{key}={value if isinstance(value, str) else json.dumps(value)}" for key, value in values]

@@ -1,0 +1,45 @@
+"""A router as a picture: r over steps and layers."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from toca.methods.learned import Router
+from toca.writing import atomic_path
+
+MODULES = {"self_attn": "self-attention", "cross_attn": "cross-attention", "ff": "feed-forward"}
+
+
+def draw(routers: list[Router], threshold: float, path: Path) -> None:
+    """Write a PNG with a column a router and a panel a module; a dot where the site is reused."""
+    modules = [name for name in MODULES if any(module == name for _, module, _ in routers[0].model.sites)]
+    figure = Figure(figsize=(5.2 * len(routers), 1.5 * len(modules) + 0.9), layout="constrained", dpi=110)
+    axes = figure.subplots(len(modules), len(routers), squeeze=False, sharex="col")
+    for column, router in enumerate(routers):
+        for row, module in enumerate(modules):
+            image = _panel(axes[row, column], router, module, threshold)
+            axes[row, column].set_title(MODULES[module], loc="left", fontsize=9)
+        axes[0, column].set_title(router.recipe, loc="right", fontsize=11, fontweight="bold")
+        axes[-1, column].set_xlabel("step, in the order of sampling")
+    figure.colorbar(image, ax=axes, label=f"r (grey: always full)\ndot: r at most {threshold:g}, reused", pad=0.01)
+    with atomic_path(path) as temporary:
+        figure.savefig(temporary, format="png")
+
+
+def _panel(axis: Any, router: Router, module: str, threshold: float) -> Any:
+    columns = [i for i, (_, name, _) in enumerate(router.model.sites) if name == module]
+    nothing = [np.nan] * len(columns)
+    scores = np.array([nothing if row is None else [row[i] for i in columns] for row in router.scores]).T
+    axis.set_facecolor("lightgrey")
+    image = axis.imshow(scores, aspect="auto", cmap="YlGnBu", vmin=0, vmax=1, interpolation="nearest")
+    layers, steps = np.nonzero(scores <= threshold)
+    axis.plot(steps, layers, ".", color="black", markersize=3)
+    axis.set_yticks(range(len(columns)))
+    axis.set_xticks(range(0, len(router.scores), max(1, len(router.scores) // 10)))
+    axis.set_ylabel("layer")
+    axis.tick_params(labelsize=7)
+    return image

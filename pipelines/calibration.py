@@ -1,0 +1,102 @@
+"""Calibrating a pipeline for a method, and finding the calibration that a model comes with."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from toca.calibration.file import Calibration
+from toca.calibration.recorder import Recorder
+from toca.methods import Method
+from toca.methods.calibrated import Calibrated
+from toca.pipelines.config import GenerationConfig
+from toca.pipelines.generate import generate, progress_bar
+from toca.pipelines.loading import resolve_source
+from toca.pipelines.prompts import known_prompts
+
+PROMPTS = 16
+"""How many of a model's own prompts are taken where none are given."""
+
+
+def calibration_beside(folder: str | Path, method: str) -> Path:
+    """Where the calibration of a model for a method lies: with the model's weights."""
+    return Path(folder) / "calibration" / f"{method}.json"
+
+
+def with_calibration(method: Any, model: str) -> Any:
+    """A method that lacks its calibration, with the one that lies beside the model's weights, if one does.
+
+    Args:
+        method: a method, or a plan.
+        model (`str`): a name, folder or hub id.
+    """
+    if not isinstance(method, Method):
+        return method
+    parts = {field.name: getattr(method, field.name) for field in dataclasses.fields(method)}  # type: ignore[arg-type]
+    found = {name: with_calibration(part, model) for name, part in parts.items() if isinstance(part, Method)}
+    changed = {name: part for name, part in found.items() if part is not parts[name]}
+    if isinstance(method, Calibrated) and method.lacks_calibration:
+        path = calibration_beside(resolve_source(model), method.name)
+        changed |= {"calibration": str(path)} if path.is_file() else {}
+    return dataclasses.replace(method, **changed) if changed else method
+
+
+def own_prompts(model: str) -> list[str]:
+    """Some of the prompts that a model was trained on, from all over its list; none where it has no list."""
+    known = known_prompts(resolve_source(model))
+    return known[:: max(1, len(known) // PROMPTS)][:PROMPTS]
+
+
+def read_prompts(path: Path) -> list[str]:
+    """The prompts of a text file, one a line.
+
+    Raises:
+        FileNotFoundError: if there is no such file.
+        ValueError: if it holds no prompt, or is no text.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(f"There is no file {path}.")
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path} is no text file.") from error
+    prompts = [line.strip() for line in lines if line.strip()]
+    if not prompts:
+        raise ValueError(f"{path} holds no prompt: write one a line.")
+    return prompts
+
+
+def calibrate(
+    pipe: Any, method: Calibrated, config: GenerationConfig, prompts: Iterable[str], model: str
+) -> Calibration:
+    """Run a stock pipeline on prompts, and measure what a method needs to know.
+
+    Args:
+        pipe: a diffusers pipeline.
+        method (`Calibrated`): the method, with the fields that say what to measure.
+        config (`GenerationConfig`): steps, guidance, size, and the seed of the first prompt's noise.
+        prompts (`Iterable[str]`): one generation each; for class-conditional pipelines names of classes.
+        model (`str`): what the user calls the pipeline, to be noted in the file.
+
+    Raises:
+        ValueError: if the pipeline cannot be calibrated, or cannot do what `config` asks.
+    """
+    done: list[str] = []
+    size = (0, 0)
+    with Recorder(pipe, method) as recorder, progress_bar(pipe, None):
+        for prompt in prompts:
+            one = dataclasses.replace(config, prompt=prompt, seed=config.seed + len(done))
+            size = generate(pipe, one).samples[0].image.size
+            done.append(prompt)
+    width, height = size
+    made = recorder.calibration(
+        model=model, prompts=done, guidance_scale=config.guidance_scale, height=height, width=width, seed=config.seed
+    )
+    if made.num_inference_steps != config.num_inference_steps:
+        raise ValueError(
+            f"{type(pipe.scheduler).__name__} calls the model {made.num_inference_steps} times in "
+            f"{config.num_inference_steps} steps, which cannot be calibrated: take another scheduler."
+        )
+    return made

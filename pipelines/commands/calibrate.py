@@ -1,0 +1,115 @@
+"""`toca calibrate`."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterable
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.progress import track
+
+import toca
+from toca.calibration.charts import draw_charts
+from toca.methods.calibrated import Calibrated
+from toca.pipelines.calibration import calibrate as run
+from toca.pipelines.calibration import own_prompts, read_prompts
+from toca.pipelines.commands import options
+from toca.pipelines.commands.console import errors, output
+from toca.pipelines.method_options import find_method, override
+from toca.pipelines.registry import DEFAULT_MODEL
+from toca.pipelines.request import Job, Request, prepare
+from toca.pipelines.writing import prepare_folder
+
+MethodOption = Annotated[str, typer.Option("--method", metavar="NAME", help="What to calibrate for.")]
+PromptsOption = Annotated[
+    Path | None, typer.Option("--prompts", metavar="FILE.txt", help="Prompts, or names of classes, one a line.")
+]
+PromptOption = Annotated[list[str] | None, typer.Option("--prompt", metavar="TEXT", help="A prompt; repeatable.")]
+OutputOption = Annotated[
+    Path | None, typer.Option("--output", metavar="FILE.json", help="By default the names of method and model.")
+]
+DrawOption = Annotated[
+    Path | None, typer.Option("--draw", metavar="FILE.png", help="Draw what was measured, and what follows.")
+]
+
+
+def calibrate(
+    method: MethodOption,
+    model: options.ModelOption = None,
+    prompts: PromptsOption = None,
+    prompt: PromptOption = None,
+    settings: options.SetOption = None,
+    steps: options.StepsOption = None,
+    guidance_scale: options.GuidanceOption = None,
+    height: options.HeightOption = None,
+    width: options.WidthOption = None,
+    num_frames: options.FramesOption = None,
+    seed: Annotated[int | None, typer.Option(min=0, help="Prompt i starts from the noise of seed + i.")] = None,
+    dtype: options.DtypeOption = None,
+    device: options.DeviceOption = None,
+    output_path: OutputOption = None,
+    draw: DrawOption = None,
+) -> None:
+    """Measure a model for a method that must know it: the uncached model runs on prompts."""
+    chosen = _calibrated(method, settings or [])
+    model = model or DEFAULT_MODEL
+    texts = _prompts(model, prompts, prompt or [])
+    path = _path(output_path, chosen, model)
+    for written in filter(None, (path, draw)):
+        prepare_folder(written.parent)
+    request = Request(
+        texts[0], None, model, None, None, [], steps, guidance_scale, height, width, num_frames, seed, None, None,
+        dtype, device,
+    )  # fmt: skip
+    with errors.status("Loading the model"):
+        job = prepare(request)
+    made = run(job.pipe, chosen, job.config, _tracked(texts, chosen.name), model)
+    made.save(path)
+    output.print(f"Saved {path}")
+    _show(replace(chosen, calibration=str(path)), job, draw)  # type: ignore[type-var]
+
+
+def _calibrated(name: str, settings: list[str]) -> Calibrated:
+    """The method to calibrate for, without the calibration that it may have."""
+    method = override(find_method(name), settings)
+    if not isinstance(method, Calibrated):
+        known = ", ".join(name for name, cls in toca.methods().items() if issubclass(cls, Calibrated))
+        raise ValueError(f"{name} needs no calibration; methods that do are {known}.")
+    return replace(method, calibration=None)  # type: ignore[type-var]
+
+
+def _prompts(model: str, file: Path | None, given: list[str]) -> list[str]:
+    prompts = given if file is None else [*read_prompts(file), *given]
+    prompts = prompts or own_prompts(model)
+    if not prompts:
+        raise ValueError(f"What should {model} draw? Name prompts, or classes, with --prompts or --prompt.")
+    return prompts
+
+
+def _path(given: Path | None, method: Calibrated, model: str) -> Path:
+    if given is not None and given.suffix != ".json":
+        raise ValueError(f"A calibration is saved as .json, got {given.name!r}.")
+    return given or Path(f"{method.name}-{Path(model).name}.json")
+
+
+def _tracked(prompts: list[str], name: str) -> Iterable[str]:
+    description = f"Calibrating for {name}"
+    return track(prompts, description, console=errors, transient=True, disable=not errors.is_terminal)
+
+
+def _show(method: Calibrated, job: Job, draw: Path | None) -> None:
+    """What the calibration comes to with the method's fields as they are, and how to use it."""
+    plan = method.expected_plan(job.pipe.transformer)
+    title = f"{method.name} on {job.model}, {plan.num_inference_steps} steps: {plan.steps}"
+    output.print(title)
+    output.print(f"FLOPs {plan.cost().flops_speedup:.2f}x fewer")
+    if draw is not None:
+        draw_charts(method.charts(), title, draw)
+        output.print(f"Saved {draw}")
+    setting = shlex.quote(f"calibration={method.calibration}")
+    where = "" if job.model == DEFAULT_MODEL else f" --model {shlex.quote(job.model)}"
+    prompt = shlex.quote(job.config.prompt)
+    output.print(f"Use it: toca generate {prompt}{where} --method {method.name} --set {setting}")

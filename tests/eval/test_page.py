@@ -1,0 +1,127 @@
+"""What people see: the Markdown page and the plot."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tests.eval.test_matching import UNCACHED, matched, method
+from toca.eval.fidelity import metrics_with
+from toca.eval.markdown import matched as at_speedup
+from toca.eval.markdown import notes, report
+from toca.eval.plot import draw, frontier, spread
+from toca.eval.results import Results
+from toca.eval.variants import Failure
+
+MACHINE = {"device": "a machine", "threads": 2, "torch": "2", "git": None}
+
+
+def named(name: str, group: str, seconds: float, psnr: list, **extra):
+    return replace(matched(method(seconds, psnr, **extra)), name=name, group=group)
+
+
+ROWS = [
+    named("fora interval=2", "fora", 1.0, [33.0, 33.0, 33.0]),
+    named("fora interval=3", "fora", 0.65, [25.0, 25.0, 25.0]),
+    named("random", "random", 1.05, [35.0, 36.0, 40.0]),
+]
+
+
+def results(rows=ROWS, failures=()) -> Results:
+    config = {
+        "config": {"num_inference_steps": 20, "guidance_scale": 4.0},
+        "items": [(0, 0, "an owl"), (1, 0, "a cat"), (2, 0, "a dog")],
+        "samples": 1,
+        "seed": 0,
+        "batch_size": 3,
+        "dtype": "float32",
+        "perceptual": None,
+    }
+    metrics = metrics_with(None)
+    return Results("emoji", config, metrics, UNCACHED, list(rows), list(failures), ("then", "now"))
+
+
+def section(page: str, title: str) -> str:
+    return page.split(f"## {title}\n")[1].split("\n## ")[0]
+
+
+def test_at_a_speed_up_each_method_has_its_nearest_setting():
+    assert [row.name for row in at_speedup(ROWS, 2.0)] == ["fora interval=2", "random"]
+    assert [row.name for row in at_speedup(ROWS, 3.0)] == ["fora interval=3"]
+    assert at_speedup(ROWS, 9.0) == []
+
+
+def test_the_best_gain_comes_first_and_who_is_missing_is_named():
+    page = report(results(), MACHINE, [2.0, 3.0])
+    two = section(page, "At 2 times the speed")
+    assert two.index("| random |") < two.index("| fora | interval=2 |") < two.index("| fewer steps | 10 steps |")
+    assert "No setting" not in two
+    assert "No setting within 15%: random." in section(page, "At 3 times the speed")
+
+
+def test_every_figure_stands_in_the_table():
+    line = next(line for line in report(results(), MACHINE, []).splitlines() if line.startswith("| fora interval=2"))
+    cells = [cell.strip() for cell in line.strip("|").split("|")]
+    assert cells[1:6] == ["2.00 (1.50–2.00)", "2.00 (1.50–2.00)", "2.00", "1.00", "0.0"]
+    assert cells[6] == "33.0 [33.0, 33.0]"
+    assert cells[8] == "+2.0 [+1.0, +3.0] (10 steps)"
+    assert cells[-1] == "`FrFr`"
+
+
+def test_uncached_runs_have_a_table_without_gains():
+    part = section(report(results(), MACHINE, []), "Without a cache")
+    assert "| 16 steps |" in part
+    assert "identical" in part.splitlines()[-1]  # the full run
+    assert "gain" not in part
+    assert len({line.count("|") for line in part.strip().splitlines()}) == 1
+
+
+def test_failures_are_told_first_and_nothing_is_hidden():
+    rows = [named("random", "random", 1.0, [33.0, None, 33.0], flops_speedup=1.0, bypassed=3)]
+    found = results(rows, [Failure("toca/flux", "it does not fit")])
+    lines = notes(found)
+    assert lines[0] == "**toca/flux** failed: it does not fit"
+    assert "skipped nothing" in lines[1]
+    assert "3 transformer calls ran past" in lines[2]
+    page = report(found, MACHINE, [2.0])
+    assert "random **(skipped nothing)**" in page
+    assert "33.0 [33.0, 33.0] (1 identical)" in page
+    assert "| random |" not in section(page, "At 2 times the speed")  # a failure is not put beside what worked
+
+
+def test_a_match_that_is_far_off_says_how_far():
+    page = report(results([named("fast", "fast", 0.2, [30.0, 30.0, 30.0])]), MACHINE, [])
+    assert "(5 steps, 4.00×)" in page
+
+
+def test_steps_that_differ_between_batches_are_noted():
+    row = replace(ROWS[0], steps_of_batches={"FrFr": 2, "FFrr": 1})
+    assert any("`FrFr` (2), `FFrr` (1)" in note for note in notes(results([row])))
+
+
+def test_the_frontier_is_what_nothing_beats():
+    points = [(1.0, 40.0), (2.0, 30.0), (1.5, 29.0), (3.0, 20.0), (2.5, 20.0)]
+    assert frontier(points) == [(1.0, 40.0), (2.0, 30.0), (3.0, 20.0)]
+
+
+@pytest.mark.parametrize("heights", [[0.5, 0.5, 0.5], [1.4, 0.9, 0.89], [0.1, 0.02, 0.01, 0.0], [0.9, 0.1]])
+def test_labels_keep_their_distance_their_order_and_their_place(heights):
+    placed = spread(heights, 0.2)
+    assert all(a - b >= 0.2 - 1e-9 for a, b in zip(placed, placed[1:], strict=False))
+    assert -1e-9 <= placed[-1] and placed[0] <= 1 + 1e-9
+    assert spread([0.9, 0.1], 0.2) == [0.9, 0.1]
+
+
+def test_the_plot_shows_each_method_in_its_colour(tmp_path):
+    draw(results(), tmp_path / "plot.png")
+    image = np.asarray(Image.open(tmp_path / "plot.png").convert("RGB")).reshape(-1, 3)
+    for colour in ((0x1F, 0x6F, 0xB4), (0xD1, 0x49, 0x5B)):
+        assert (image == colour).all(1).sum() > 50
+    nothing = results([named("fora", "fora", 1.0, [None, None, None]), named("x", "x", 1.0, [1.0, 1.0, 1.0])])
+    draw(nothing, tmp_path / "one.png")
+    image = np.asarray(Image.open(tmp_path / "one.png").convert("RGB")).reshape(-1, 3)
+    assert (image == (0x1F, 0x6F, 0xB4)).all(1).sum() > 20
+    assert (image == (0xD1, 0x49, 0x5B)).all(1).sum() == 0

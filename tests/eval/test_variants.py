@@ -1,0 +1,143 @@
+"""Variants from the command line, from a file, and by default."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+import toca
+from tests.helpers import tiny_pixart
+from toca.eval.variants import BASELINE, Lineup, Variant, every_method, fewer_steps, parse_variant, read_config
+
+CONFIGS = Path(__file__).parents[2] / "eval" / "configs"
+
+
+def names(lineup: Lineup) -> list[str]:
+    return [variant.name for variant in lineup.variants]
+
+
+def test_a_name_is_a_preset_or_a_method_as_it_is():
+    [preset] = parse_variant("toca/pixart").variants
+    assert preset == Variant("toca/pixart", "toca/pixart", toca.preset("toca/pixart"))
+    [method] = parse_variant("fora").variants
+    assert method.method == toca.FORA()
+
+
+def test_values_make_a_variant_each():
+    lineup = parse_variant("fora:interval=2,4")
+    assert names(lineup) == ["fora interval=2", "fora interval=4"]
+    assert [variant.method.interval for variant in lineup.variants] == [2, 4]
+    assert {variant.group for variant in lineup.variants} == {"fora"}
+
+
+def test_several_fields_make_every_combination_and_values_are_yaml():
+    lineup = parse_variant("toca:interval=2,3;step_factor=[1.5, -1.0],[1.0, 0.0]")
+    assert [(v.method.interval, v.method.step_factor) for v in lineup.variants] == [
+        (2, (1.5, -1.0)),
+        (2, (1.0, 0.0)),
+        (3, (1.5, -1.0)),
+        (3, (1.0, 0.0)),
+    ]
+    assert len(set(names(lineup))) == 4
+
+
+def test_what_the_method_refuses_is_a_failure_and_the_others_stay():
+    lineup = parse_variant("fora:interval=0,2")
+    assert names(lineup) == ["fora interval=2"]
+    [failure] = lineup.failures
+    assert failure.variant == "fora interval=0"
+    assert "at least 1" in failure.reason
+    [failure] = parse_variant("fora:speed=3").failures
+    assert "no field 'speed'" in failure.reason
+
+
+@pytest.mark.parametrize("text", ["forra", "fora:interval"])
+def test_a_slip_of_the_pen_stops_the_run(text):
+    with pytest.raises(ValueError, match="forra|key=value"):
+        parse_variant(text)
+
+
+def test_a_plan_file_is_a_variant(tmp_path):
+    path = tmp_path / "plan.yaml"
+    toca.FORA(2).plan(tiny_pixart(), 4).save(path)
+    [variant] = parse_variant(str(path)).variants
+    assert isinstance(variant.method, toca.Plan)
+    assert variant.describe()["method"]["plan"]
+
+
+def test_a_file_has_grids_fixed_fields_and_labels(tmp_path):
+    path = tmp_path / "methods.yaml"
+    path.write_text(
+        "methods:\n"
+        "- {method: fora, label: FORA up, set: {counts_down: false}, grid: {interval: [2, 3]}}\n"
+        "- method: toca/pixart\n"
+        "- method: toca/pixart\n"
+    )
+    lineup = read_config(path)
+    assert names(lineup) == ["FORA up interval=2", "FORA up interval=3", "toca/pixart"]
+    assert lineup.variants[1].method == toca.FORA(3, counts_down=False)
+    assert lineup.variants[1].group == "FORA up"
+
+
+def test_two_that_differ_may_not_have_one_name(tmp_path):
+    path = tmp_path / "methods.yaml"
+    path.write_text("methods: [{method: fora}, {method: fora, set: {interval: 2}}]")
+    with pytest.raises(ValueError, match="called 'fora'"):
+        read_config(path)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["methods: fora", "[fora]", "methods: [fora]", "methods: [{method: fora, grids: {}}]",
+     "methods: [{method: fora, grid: {interval: 2}}]"],
+)  # fmt: skip
+def test_a_file_that_is_no_configuration_is_refused(tmp_path, text):
+    path = tmp_path / "methods.yaml"
+    path.write_text(text)
+    with pytest.raises(ValueError, match="methods.yaml"):
+        read_config(path)
+
+
+@pytest.mark.parametrize("path", sorted(CONFIGS.glob("*.yaml")), ids=lambda path: path.stem)
+def test_the_configurations_here_make_methods_that_all_exist(path):
+    lineup = read_config(path)
+    assert lineup.failures == []
+    assert len({variant.group for variant in lineup.variants}) >= 3
+
+
+def test_by_default_every_preset_and_method_is_there_once():
+    lineup = every_method()
+    methods = [variant.method for variant in lineup.variants]
+    assert all(methods.count(method) == 1 for method in methods)
+    assert all(preset in methods for preset in toca.presets().values())
+    assert "random" in names(lineup)
+    assert "fora" not in names(lineup)  # equals the preset fora/dit
+
+
+def test_fewer_steps_run_up_to_one_less_than_all():
+    assert [variant.steps for variant in fewer_steps(6, 0.5)] == [3, 4, 5]
+    assert [variant.steps for variant in fewer_steps(6, 0.0)] == [2, 3, 4, 5]
+    assert all(variant.method is None for variant in fewer_steps(6, 0.5))
+
+
+def test_the_content_of_a_file_that_a_method_reads_counts(tmp_path):
+    @dataclass(frozen=True)
+    class Reader(toca.FORA):
+        path: str = ""
+
+    variant = Variant("reader", "reader", Reader(path=str(tmp_path / "file.json")))
+    seen = []
+    for content in (None, "1", "2"):
+        if content is not None:
+            (tmp_path / "file.json").write_text(content)
+        seen.append(variant.describe())
+    assert seen[0] != seen[1] != seen[2] != seen[0]
+
+
+def test_a_description_tells_settings_apart():
+    two, three = parse_variant("fora:interval=2,3").variants
+    assert two.describe() != three.describe()
+    assert two.describe() == parse_variant("fora:interval=2").variants[0].describe()
+    assert BASELINE.describe() != fewer_steps(6, 0.5)[0].describe()

@@ -1,0 +1,261 @@
+"""The parts of methods that decide while the model runs; the decisions themselves are in conformance/test_gates.py."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import toca
+from toca.filling import Terms
+from toca.gates import Seen, reaches, relative_l1
+from toca.methods.dicache import DiCache
+from toca.methods.easycache import EasyCache
+from toca.methods.fbcache import DBCache, FBCache
+from toca.methods.speca import SpeCa
+from toca.methods.teacache import TeaCache
+from toca.models import CallShape
+from toca.report import StepTrace, Summary
+from toca.state import Branch, CallKey
+
+from .helpers import TINY, inputs_for, run_steps
+
+GATES = (FBCache(), DBCache(max_cached_steps=2), TeaCache(), EasyCache(), DiCache(), SpeCa())
+every_gate = pytest.mark.parametrize("gate", GATES, ids=lambda gate: gate.name)
+
+
+def run(method: Any, steps: int = 16, **options: Any) -> tuple[list[torch.Tensor], Summary]:
+    transformer, inputs = TINY["dit"](), inputs_for("dit", steps, batch_size=2)
+    with toca.cached(transformer, method, num_inference_steps=steps, **options):
+        return run_steps(transformer, inputs), toca.summary(transformer)
+
+
+def test_relative_l1_is_of_each_image() -> None:
+    now, before = torch.tensor([[[1.0, 5.0]], [[3.0, 3.0]]]), torch.tensor([[[2.0, -4.0]], [[3.0, -1.0]]])
+    assert relative_l1(now, before).tolist() == pytest.approx([10 / 6, 4 / 4])
+
+
+def test_what_cannot_be_judged_is_computed() -> None:
+    values = torch.tensor([0.1, 0.2, 0.3, math.nan, math.inf])
+    assert reaches(values, 0.2).tolist() == [False, True, True, True, True]
+    standstill = relative_l1(torch.zeros(1, 1, 3), torch.zeros(1, 1, 3))
+    assert reaches(standstill, 1e9).all()
+
+
+# --- DiCache -------------------------------------------------------------------------------------------------------
+
+numbers = st.floats(-4, 4, width=32)
+rows = st.lists(st.tuples(numbers, numbers, numbers, numbers), min_size=1, max_size=4)
+
+
+@given(images=rows)
+def test_gamma_is_where_the_probe_stands_on_its_way(images: list[tuple[float, ...]]) -> None:
+    entering, probe, last, before = (torch.tensor(column)[:, None, None] for column in zip(*images, strict=True))
+    seen = Seen(5, 10, {"added": last, "added_before": before}, entering=entering, probe=probe)
+    (weights,) = DiCache().weights_of(seen)
+    for got, h, p, one, two in zip(weights.tolist(), entering, probe, last, before, strict=True):
+        way = (one - two).abs().item()
+        gone = (p - h - two).abs().item()
+        wanted = min(max(gone / way, 1.0), 1.5) if way else (1.5 if gone else 1.0)
+        assert got == pytest.approx(wanted - 1, abs=1e-6)
+
+
+def test_first_cached_step_reuses_the_only_residual() -> None:
+    """There is nothing to go on from yet, so DiCache fills as TeaCache does."""
+    transformer, inputs = TINY["dit"](), inputs_for("dit", 8)
+    with toca.cached(transformer, DiCache(threshold=1e9), num_inference_steps=8):
+        outputs = run_steps(transformer, inputs)
+        assert toca.summary(transformer).steps == "FyyyyyyF"
+    with toca.cached(transformer, TeaCache(threshold=1e9), num_inference_steps=8):
+        assert all(torch.equal(a, b) for a, b in zip(outputs, run_steps(transformer, inputs), strict=True))
+
+
+# --- SpeCa ---------------------------------------------------------------------------------------------------------
+
+
+@settings(max_examples=12, deadline=None)
+@given(least=st.integers(0, 4), most=st.integers(0, 6), warmup=st.integers(1, 3))
+def test_drafts_in_a_row(least: int, most: int, warmup: int) -> None:
+    """Where every draft passes the most, where none does the least and the one that is verified."""
+    for threshold, drafts in ((1e9, most), (0.0, min(most, least + 1))):
+        method = SpeCa(threshold, 1.0, 0.0, least, most, order=1, warmup_steps=warmup)
+        _, summary = run(method)
+        assert summary.steps == ("F" * warmup + ("y" * drafts + "F") * 16)[:16]
+
+
+def test_without_verification_it_is_taylorseer() -> None:
+    drafts, summary = run(SpeCa(min_drafts=3, max_drafts=3, order=2, warmup_steps=2))
+    forecast, plain = run(toca.TaylorSeer(interval=4, order=2, warmup_steps=2))
+    assert (summary.steps, summary.flops) == (plain.steps, plain.flops)
+    assert all(torch.equal(a, b) for a, b in zip(drafts, forecast, strict=True))
+
+
+def test_verifying_costs_a_block_and_changes_nothing() -> None:
+    quiet = SpeCa(threshold=1e9, min_drafts=5, max_drafts=5)
+    verified, twice = run(dataclasses.replace(quiet, min_drafts=2))
+    drafts, once = run(quiet)
+    assert all(torch.equal(a, b) for a, b in zip(verified, drafts, strict=True))
+    # FFF yyyyy F yyyyy F y: the third and the fourth draft of five are verified; after the fifth all is settled.
+    transformer = TINY["dit"]()
+    plan = quiet.plan(transformer, 16)
+    shape = dataclasses.replace(plan.layout.default_shape, batch=2)
+    last = [site for site in plan.layout.sites if site.layer == 2]
+    block = sum(site.flops(shape, shape.tokens) for site in last)
+    assert twice.steps == once.steps == "FFFyyyyyFyyyyyFy"
+    assert twice.flops - once.flops == 4 * (block + plan.layout.overhead_flops(shape, left_out=[0, 1]))
+
+
+def test_threshold_falls_over_the_steps() -> None:
+    memory = {"drafts": torch.ones(3), "error": torch.tensor([0.011, 0.03, 0.09])}
+    opens = [SpeCa(0.1, 0.01, 0.02).opens(Seen(step, 10, memory)).tolist() for step in (0, 3, 5, 9)]
+    assert opens == [[False] * 3, [False, True, True], [False, True, True], [False, True, True]]
+    assert SpeCa(0.1, 0.01, 0.0).opens(Seen(5, 10, memory)).tolist() == [True, True, True]
+
+
+# --- EasyCache -----------------------------------------------------------------------------------------------------
+
+
+def test_rate_is_unknown_after_one_step() -> None:
+    """A branch that starts late has computed one step, and must compute the next for want of a rate."""
+    gate, memory = EasyCache(threshold=1e9), {}
+    gate.observe(Seen(5, 10, memory, input=torch.ones(2, 1, 3), output=torch.ones(2, 1, 3)), computed=True)
+    assert gate.opens(Seen(6, 10, memory, input=torch.zeros(2, 1, 3))).tolist() == [True, True]
+
+
+# --- settings ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("cls", "name", "value"),
+    [
+        (DiCache, "threshold", -0.1),
+        (DiCache, "probe_blocks", 0),
+        (DiCache, "warmup_steps", 0),
+        (SpeCa, "threshold", -1),
+        (SpeCa, "decay", 0),
+        (SpeCa, "decay", 1.5),
+        (SpeCa, "floor", -0.01),
+        (SpeCa, "min_drafts", -1),
+        (SpeCa, "max_drafts", -1),
+        (SpeCa, "order", -1),
+        (SpeCa, "compared", "text"),
+        (SpeCa, "error", "l2"),
+        (SpeCa, "warmup_steps", 0),
+        (EasyCache, "warmup_steps", 1),
+        (FBCache, "threshold", -1),
+        (DBCache, "first_blocks", 0),
+    ],
+)
+def test_settings_are_checked(cls: type, name: str, value: Any) -> None:
+    with pytest.raises(ValueError, match=rf"`{name}` must .*{value}"):
+        cls(**{name: value})
+
+
+def test_a_probe_leaves_blocks_to_skip() -> None:
+    transformer = TINY["dit"]()
+    with pytest.raises(ValueError, match=r"`probe_blocks` must leave .* 3 blocks .* got 3"):
+        DiCache(probe_blocks=3).plan(transformer, 8)
+    with pytest.raises(ValueError, match=r"3 blocks between them, got 2 \+ 1"):
+        DBCache(first_blocks=2, last_blocks=1).plan(transformer, 8)
+
+
+# --- memory --------------------------------------------------------------------------------------------------------
+
+
+@every_gate
+def test_numbers_in_memory_depend_on_no_feature_before_the_second_step(gate: Any) -> None:
+    """So that two images that began as a pair of guidance branches can be told apart in the second step."""
+
+    def memory(seed: int) -> dict[str, torch.Tensor]:
+        def features() -> torch.Tensor:
+            return torch.randn(2, 2, 5, 3, generator=generator)
+
+        generator = torch.Generator().manual_seed(seed)
+        seen = Seen(0, 10, {}, features(), features(), features(), features())
+        gate.observe(seen, computed=True)
+        return seen.memory
+
+    one, other = memory(0), memory(1)
+    assert one and one.keys() == other.keys()
+    for name, value in one.items():
+        assert value.ndim == 1 or value.shape[:2] == (2, 2)
+        assert value.ndim > 1 or torch.equal(value, other[name])
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    images=st.integers(2, 5),
+    paired=st.booleans(),
+    repeats=st.sampled_from([1, 3]),
+    seed=st.integers(0, 9),
+    data=st.data(),
+)
+def test_parts_come_together_as_they_were(images: int, paired: bool, repeats: int, seed: int, data: Any) -> None:
+    plan = DiCache(probe_blocks=1).plan(TINY["dit"](), 8)
+    generator = torch.Generator().manual_seed(seed)
+    rows = images * (2 if paired else 1)
+    key = CallKey(CallShape(rows, 4), torch.float32, torch.device("cpu"))
+    whole = Branch.start(plan, key, paired)
+    (span,) = whole.spans
+    whole.spans[span] = Terms()
+    for _ in range(2):
+        whole.spans[span].renew((torch.randn(rows * repeats, 4, 2, generator=generator),), [1.0])
+    whole.memory = {"a": torch.randn(images, rows // images, 3, generator=generator), "b": torch.rand(images)}
+    labels = data.draw(st.lists(st.integers(0, 2), min_size=images, max_size=images).filter(lambda x: len(set(x)) > 1))
+    parts = []
+    for label in set(labels):
+        chosen = [i for i, mine in enumerate(labels) if mine == label]
+        part = whole.take(plan, torch.tensor(chosen), images)
+        part.numbers = tuple(chosen)
+        parts.append(part)
+    assert sorted(torch.cat([part.rows for part in parts]).tolist()) == list(range(rows))
+    one = Branch.join(plan, parts[::-1], key)
+    assert one.rows is None and one.numbers is None and one.paired == paired and one.key == key
+    assert_same(one, whole)
+    some = Branch.join(plan, parts[:2], key)
+    if len(parts) > 2:
+        assert_same(some, whole.take(plan, torch.tensor(some.numbers), images))
+        assert some.rows.tolist() == whole.take(plan, torch.tensor(some.numbers), images).rows.tolist()
+
+
+def assert_same(one: Branch, other: Branch) -> None:
+    assert one.memory.keys() == other.memory.keys()
+    pairs = [(one.memory[name], other.memory[name]) for name in one.memory]
+    pairs += zip(one.tensors(), other.tensors(), strict=True)
+    assert all(torch.equal(a, b) for a, b in pairs)
+
+
+# --- summary -------------------------------------------------------------------------------------------------------
+
+
+def summary_of(*calls: tuple[int, str, str, tuple[int, ...] | None]) -> Summary:
+    trace = tuple(StepTrace(step, branch, letter, (), images) for step, branch, letter, images in calls)
+    steps = "?" * len({step for step, *_ in calls})
+    return Summary("test", steps, 0, 1.0, 1, 1, 0, trace)
+
+
+def test_steps_of_an_image() -> None:
+    summary = summary_of(
+        (0, "c", "F", None), (1, "c", "F", (1,)), (1, "c", "a", (0, 2)), (2, "c", "a", (0, 1, 2)), (3, "c", "F", None)
+    )
+    assert [summary.steps_of(image) for image in range(3)] == ["FaaF", "FFaF", "FaaF"]
+    for image in (3, -1):
+        with pytest.raises(ValueError, match=rf"`image` must be .*, got {image}"):
+            summary.steps_of(image)
+
+
+def test_steps_of_an_image_whose_branches_differ() -> None:
+    summary = summary_of(
+        (0, "c", "F", None), (0, "u", "F", None), (1, "c", "F", (0,)), (1, "c", "a", (1,)), (1, "u", "a", None)
+    )
+    assert [summary.steps_of(image) for image in range(2)] == ["Fm", "Fa"]
+
+
+def test_steps_of_any_image_where_no_gate_decides() -> None:
+    _, summary = run(toca.FORA(3))
+    assert summary.steps_of(1) == summary.steps

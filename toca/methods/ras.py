@@ -1,0 +1,63 @@
+"""RAS: region-adaptive sampling (Liu et al., arXiv 2502.10389)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from ..checks import check
+from ..models import Site
+from ..sampling import Sampling
+from ..selection import Selection
+from .base import Method
+
+
+@dataclass(frozen=True)
+class RAS(Method):
+    """Between dense steps, run the model on the part of the image that it is at work on.
+
+    **When**: the first steps and a few later ones, which stop errors from piling up, are dense. **Which** (section 3):
+    in the others the tokens of the highest score go through all blocks and the rest are dropped before the first:
+    `R = mean over the token's pixels of std_channels(v) x exp(kappa d)`, v the model's last prediction for the token
+    and d how often it has been dropped since the generation began. **Fill** (section 3): a dropped token keeps the
+    model's last output for it; to attention it stays visible, for its last keys and values are remembered. Text is
+    never dropped.
+
+    The guidance branches of a batch share one choice, made by the mean of their two predictions (the guided one is not
+    known to the model); separate calls choose for themselves.
+
+    Args:
+        sample_ratio (`float`, defaults to 0.5): Share of the tokens that are active.
+        starvation (`float`, defaults to 0.1): kappa; the larger, the more the tokens take turns.
+        warmup_steps (`int`, defaults to 4): First steps that are dense.
+        dense_steps (`tuple[int, ...]`, defaults to `(12, 22)`): Later steps that are dense, counted from 0; the
+            published ones are for 28 steps.
+
+    Raises:
+        ValueError: If a value is out of range; it names the value.
+    """
+
+    sample_ratio: float = 0.5
+    starvation: float = 0.1
+    warmup_steps: int = 4
+    dense_steps: tuple[int, ...] = (12, 22)
+
+    name: ClassVar[str] = "ras"
+    title: ClassVar[str] = "Liu et al., CVPR 2026, arXiv 2502.10389"
+    families: ClassVar[tuple[str, ...]] = ("dit", "pixart", "flux")
+
+    def __post_init__(self) -> None:
+        check(0 < self.sample_ratio <= 1, "sample_ratio", self.sample_ratio, "must be above 0 and at most 1")
+        check(self.warmup_steps >= 1, "warmup_steps", self.warmup_steps, "must be at least 1")
+        object.__setattr__(self, "dense_steps", tuple(self.dense_steps))
+        check(min(self.dense_steps, default=0) >= 0, "dense_steps", self.dense_steps, "must be non-negative")
+        self.selection()
+
+    def computes(self, site: Site, step: int, sampling: Sampling) -> bool:
+        return step < self.warmup_steps or step in self.dense_steps
+
+    def share(self, site: Site, step: int, sampling: Sampling) -> float | None:
+        return 1.0 if site.stream == "text" else self.sample_ratio
+
+    def selection(self) -> Selection:
+        return Selection(score="prediction", starvation=self.starvation, shared_cfg=True)

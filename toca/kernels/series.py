@@ -13,8 +13,8 @@ def weighted_sum(value: torch.Tensor, higher: Sequence[torch.Tensor], weights: S
     Args:
         value (`torch.Tensor`): Any shape; not written to.
         higher (`Sequence[torch.Tensor]`): The same shape each.
-        weights (`Sequence`): Numbers, tensors () of them, or tensors (B,) with one for each sample; the first dimension
-            may hold several rows a sample.
+        weights (`Sequence`): Numbers, tensors () of them, or tensors (B,) with one for each sample; the first
+            dimension may hold several rows a sample.
     """
     total = None
     for term, weight in zip(higher, weights, strict=True):

@@ -68,7 +68,7 @@ class Method(ABC):
             names = ", ".join(self.families)
             raise ValueError(f"{self.name} does not run on {sampling.layout.family} models; it runs on {names}.")
 
-    def check_scheduler(self, scheduler: Any) -> None:  # noqa: B027: most methods run with any
+    def check_scheduler(self, scheduler: Any) -> None:  # noqa: B027 (most methods run with any)
         """Refuse a scheduler that the method was not made for: asked when the cache is put on a pipeline, and at the
         start of each generation.
 

@@ -300,6 +300,8 @@ def test_only_an_uncached_model_of_a_known_family_and_length_is_calibrated() -> 
         Recorder(transformer, MagCache())
     with pytest.raises(ValueError, match="Linear is of no supported family"):
         Recorder(nn.Linear(1, 1), MagCache(), 4)
+    with pytest.raises(ValueError, match="PipelineLike is of no supported family"):
+        Recorder(PipelineLike(DDIMScheduler()), MagCache())
 
 
 def test_generations_must_come_to_their_end_and_be_alike() -> None:

@@ -160,7 +160,7 @@ COMPOSED = {
     "tokens": toca.CacheMethod(when=CASES["fbcache"].of("pixart"), which=TOKENS, fill=toca.TaylorSeer(order=1)),
     "verified tokens": toca.CacheMethod(when=CASES["speca"].of("pixart", threshold=0.3), which=TOKENS),
     "stack": toca.CacheMethod(
-        when=CASES["dicache"].of("pixart"), which=CASES["dicache"].of("pixart"), fill=toca.TaylorSeer(order=1)
+        when=CASES["dicache"].of("pixart"), which=CASES["dicache"].of("pixart"), fill=toca.TaylorSeer(order=2)
     ),
 }
 
@@ -195,8 +195,8 @@ def test_a_step_takes_as_many_passes_as_there_are_decisions(name: str) -> None:
     [
         ("dbcache", {"first_blocks": 2, "last_blocks": 0}, {"first": 2, "last": 0}),
         ("dicache", {"probe_blocks": 2, "warmup_steps": 3, "threshold": 0.3}, {"probe": 2, "warmup": 3}),
-        ("speca", {"compared": "residual"}, {"residual": True}),
-        ("speca", {"error": "elements", "threshold": 2.0}, {"elements": True}),
+        ("speca", {"compared": "residual", "threshold": 2.0}, {"residual": True}),
+        ("speca", {"error": "elements", "threshold": 3.0}, {"elements": True}),
         ("speca", {"min_drafts": 2, "max_drafts": 3, "order": 3}, {"min_drafts": 2, "max_drafts": 3, "order": 3}),
         ("speca", {"min_drafts": 1, "decay": 1.0, "floor": 9.0}, {"min_drafts": 1, "decay": 1.0, "floor": 9.0}),
     ],

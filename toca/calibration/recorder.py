@@ -43,7 +43,7 @@ class Recorder:
 
     def __init__(self, target: Any, method: Any, num_inference_steps: int | None = None):
         bare = isinstance(target, nn.Module)
-        transformer = target if bare else target.transformer
+        transformer = target if bare else getattr(target, "transformer", target)
         self.transformer: nn.Module = getattr(transformer, "_orig_mod", transformer)
         self.spec = family_of(self.transformer)
         if self.spec is None:

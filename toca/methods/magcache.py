@@ -27,10 +27,10 @@ class Course(NamedTuple):
 class MagCache(Calibrated):
     """Leave out all blocks while the size of what they add, as calibrated, says that it has hardly changed.
 
-    **Calibrated** (section 3.1): `gamma_s = mean |r_s| / |r_(s-1)|` over the tokens, r what all blocks together add to
-    their input, |r| its norm over the channels of a token. **When** (section 3.2): from step floor(S retention + 1/2)
-    on `p *= gamma_s`, `e += |1 - p|`; a step is skipped while `e <= threshold` and no more than max_skip steps in a
-    row are; one that computes sets p to 1 and e to 0. **Which**: no token. **Fill**: r of the last step computed. The
+    **Calibrated** (section 3): `gamma_s = mean |r_s| / |r_(s-1)|` over the tokens, r what all blocks together add to
+    their input, |r| its norm over the channels of a token. **When**: from step floor(S retention + 1/2) on
+    `p *= gamma_s`, `e += |1 - p|`; a step is skipped while `e <= threshold` and no more than max_skip steps in a row
+    are; one that computes sets p to 1 and e to 0. **Which**: no token. **Fill**: r of the last step computed. The
     gammas depend little on the prompt, so that all this is known beforehand.
 
     Args:

@@ -5,12 +5,19 @@ from __future__ import annotations
 from dataclasses import replace
 
 from .base import Method
+from .clusca import ClusCa
+from .delta_dit import DeltaDiT
 from .duca import DuCa
 from .easycache import EasyCache
+from .fastercache import FasterCache
 from .fbcache import DBCache, FBCache
 from .fora import FORA
+from .hicache import HiCache
+from .pab import PAB
+from .ras import RAS
 from .taylorseer import TaylorSeer
 from .teacache import TeaCache
+from .tgate import TGate
 from .toca import ToCa
 
 PRESETS: dict[str, Method] = {
@@ -120,11 +127,27 @@ PRESETS: dict[str, Method] = {
     ),
     # HunyuanVideo, 50 steps: chance does as well as importance.
     "duca/hunyuanvideo": DuCa(interval=5, fresh_ratio=0.1, score="random", bonus_patch=0, bonus_weight=0.0),
+    "clusca/flux": ClusCa(interval=5, clusters=16, smoothing=0.005, order=2, warmup_steps=3),
+    # The schedule of TaylorSeer on DiT, with one token of each cluster.
+    "clusca/dit": ClusCa(interval=4, clusters=16, smoothing=0.0, order=4, warmup_steps=2),
+    # 28 steps.
+    "ras/flux": RAS(sample_ratio=0.5, warmup_steps=4, dense_steps=(12, 22)),
     "taylorseer/dit": TaylorSeer(interval=4, order=4, warmup_steps=2),
     "taylorseer/flux": TaylorSeer(interval=6, order=2, warmup_steps=3),
     "taylorseer/hunyuanvideo": TaylorSeer(interval=5, order=1, warmup_steps=1),
     "taylorseer/wan": TaylorSeer(interval=5, order=1, warmup_steps=1),
     "taylorseer/lite": TaylorSeer(interval=5, order=2, warmup_steps=3, scope="lite"),
+    # FLUX.1-dev: the same schedule with the Hermite basis.
+    "hicache/flux": HiCache(interval=6, order=2, warmup_steps=3, sigma=0.5),
+    "pab/latte": PAB(spatial_range=2, temporal_range=3, cross_range=6, window=(100, 800)),
+    "pab/opensora": PAB(spatial_range=2, temporal_range=4, cross_range=6, window=(450, 930)),
+    "pab/opensora-plan": PAB(spatial_range=2, temporal_range=4, cross_range=6, window=(100, 850)),
+    "pab/cogvideox": PAB(spatial_range=2, temporal_range=None, cross_range=None, window=(100, 850)),
+    # PixArt-alpha, 25 steps; with other step counts choose `gate_step` anew.
+    "tgate/pixart": TGate(gate_step=15, sp_interval=3, fi_interval=1, warm_up=2),
+    # PixArt-alpha, 28 blocks, 20 steps.
+    "delta-dit/pixart": DeltaDiT(interval=2, blocks=21, switch=12),
+    "fastercache/latte": FasterCache(first_call=7),
     # The polynomial that its authors fitted to FLUX.1-dev.
     "teacache/flux": TeaCache(
         coefficients=(498.651651, -283.781631, 55.8554382, -3.82021401, 0.264230861), threshold=0.25

@@ -27,10 +27,10 @@ class Skips(NamedTuple):
 class SmoothCache(Calibrated):
     """Skip a kind of module for as many steps as its calibrated error allows.
 
-    **Calibrated** (section 3.1): `E(s, k) = sum |x_s - x_(s-k)| / sum |x_s|`, the error of an output that is k steps
-    old, mean over the blocks of a stack, for each kind of module. **When** (section 3.2): after a step i in which the
-    kind computes it is skipped for the largest k <= max_lag with `E(i + k, k) <= alpha`; the first and the last step
-    compute. **Which**: no token. **Fill**: reuse.
+    **Calibrated** (section 3): `E(s, k) = sum |x_s - x_(s-k)| / sum |x_s|`, the error of an output that is k steps
+    old, mean over the blocks of a stack, for each kind of module. **When**: after a step i in which the kind computes
+    it is skipped for the largest k <= max_lag with `E(i + k, k) <= alpha`; the first and the last step compute.
+    **Which**: no token. **Fill**: reuse.
 
     Args:
         calibration (`str`, *optional*): Path of the file that `toca calibrate --method smoothcache` wrote.
@@ -46,7 +46,7 @@ class SmoothCache(Calibrated):
     max_lag: int = 3
 
     name: ClassVar[str] = "smoothcache"
-    title: ClassVar[str] = "Liu et al., CVPR 2025 workshops, arXiv 2411.10510"
+    title: ClassVar[str] = "Liu et al., 2024, arXiv 2411.10510"
 
     def __post_init__(self) -> None:
         check(self.alpha >= 0, "alpha", self.alpha, "must be non-negative")

@@ -31,7 +31,7 @@ class TeaCache(Calibrated, Gate):
     **When** (section 3.3): with M the modulated input of block 0's attention, `d = mean |M - M'| / mean |M'|` against
     the step before and `acc += poly(d)`; a step is computed once `acc >= threshold`, which sets acc to 0. The first
     and the last step are computed. **Which**: no token. **Fill**: what all blocks together added to their input in the
-    last step computed. **Calibrated** (section 3.2): poly, of order 4, so that it comes nearest to the change of what
+    last step computed. **Calibrated** (section 3): poly, of order 4, so that it comes nearest to the change of what
     leaves the last block.
 
     Args:

@@ -7,7 +7,8 @@ import re
 from typing import Annotated, Any
 
 import typer
-from rich.table import Table
+from rich.box import SIMPLE_HEAD
+from rich.table import Column, Table
 
 import toca
 from toca.methods.plain import field_types
@@ -29,21 +30,31 @@ def methods(name: NameArgument = None) -> None:
 
 def _methods_table() -> Table:
     columns = ("method", "paper", "year", "when", "which", "fill", "families", "needs")
-    table = Table(*columns, title="Methods", title_justify="left")
+    headers = [Column(name, no_wrap=name != "families") for name in columns]
+    # Eighty columns wide, so without rules between them.
+    table = Table(*headers, title="Methods", title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
     for name, cls in toca.methods().items():
+        when, which, fill = cls().axes
+        which = re.sub(r" by \w+", "", which).replace(", ", "+")
         families = "all" if set(cls.families) == set(toca.Method.families) else ", ".join(cls.families)
-        table.add_row(name, *_paper(cls), *cls().axes, families, cls.needs)
+        table.add_row(name, *_paper(cls), when, which, fill, families, _first_noun(cls.needs))
     return table
 
 
 def _paper(cls: type[toca.Method]) -> tuple[str, str]:
-    """Where a method comes from, and the year."""
+    """The arXiv numbers of a method's papers, and the year of the first."""
     year = re.search(r"\b20\d\d\b", cls.title)
-    return re.sub(r",? *\b20\d\d\b", "", cls.title, count=1), year[0] if year else ""
+    return "\n".join(re.findall(r"\d{4}\.\d{5}", cls.title)), year[0] if year else ""
+
+
+def _first_noun(needs: str) -> str:
+    """"calibration" of "a calibration of the model"."""
+    return needs.split()[1] if needs else ""
 
 
 def _presets_table() -> Table:
-    table = Table("preset", "method", "fields that differ", title="Presets", title_justify="left")
+    columns = (Column("preset", no_wrap=True), "method", "fields that differ")
+    table = Table(*columns, title="Presets", title_justify="left")
     for name, preset in presets().items():
         table.add_row(name, type(preset).__name__, _changed_fields(preset))
     return table

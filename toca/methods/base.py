@@ -55,7 +55,7 @@ class Method(ABC):
         which = "blocks" if self.leaves_out_blocks else "nothing"
         if selection is not None:
             which = f"tokens by {selection.score}" + (", blocks" if self.leaves_out_blocks else "")
-        when = "plan" if self.gate() is None else "while running"
+        when = "plan" if self.gate() is None else "online"
         return when, which, "reuse" if self.filling() is None else "forecast"
 
     def check_fits(self, sampling: Sampling) -> None:

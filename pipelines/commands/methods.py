@@ -7,7 +7,6 @@ import re
 from typing import Annotated, Any
 
 import typer
-from rich.box import SIMPLE_HEAD
 from rich.table import Column, Table
 
 import toca
@@ -32,7 +31,7 @@ def _methods_table() -> Table:
     columns = ("method", "paper", "year", "when", "which", "fill", "families", "needs")
     headers = [Column(name, no_wrap=name != "families") for name in columns]
     # Eighty columns wide, so without rules between them.
-    table = Table(*headers, title="Methods", title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
+    table = Table(*headers, title="Methods", title_justify="left", box=None, padding=(0, 1, 0, 0))
     for name, cls in toca.methods().items():
         when, which, fill = cls().axes
         which = re.sub(r" by \w+", "", which).replace(", ", "+")

@@ -11,6 +11,7 @@ from toca.eval.matching import TOLERANCE, matches, nearest
 from toca.eval.results import Match, Quartiles, Results, Row
 
 NONE = "–"
+QUIET = 0.05  # spread of the times below which nothing is said about it
 
 
 def report(results: Results, environment: dict[str, Any], speedups: Sequence[float]) -> str:
@@ -142,6 +143,14 @@ def notes(results: Results) -> list[str]:
     lines = [f"**{failure.variant}** failed: {failure.reason}" for failure in results.failures]
     for row in results.methods:
         lines += _row_notes(row)
+    if results.spread() > QUIET:
+        lines.append(
+            f"**The times are noisy**: the quartiles of a speed-up lie {results.spread():.0%} of it apart in the "
+            "middle row. What is matched by time may be matched wrongly; trust what is matched by FLOPs."
+        )
+    deciding = [row.name for row in results.methods if len(row.steps_of_batches) > 1]
+    if deciding:
+        lines.append(f"The steps, here those of the timed batch, differ from batch to batch: {', '.join(deciding)}.")
     lines.append(
         "PSNR is averaged over the samples that differ from the full run's; identical ones are counted apart. A gain "
         "leaves out the pairs in which either is identical."
@@ -163,9 +172,6 @@ def _row_notes(row: Row) -> list[str]:
         lines.append(f"**{row.name}** skipped nothing: it took as many FLOPs as the full run, or more. It failed.")
     if row.bypassed:
         lines.append(f"{row.name}: {row.bypassed} transformer calls ran past the cache.")
-    if len(row.steps_of_batches) > 1:
-        others = ", ".join(f"`{steps}` ({count})" for steps, count in row.steps_of_batches.items())
-        lines.append(f"{row.name}: the steps differ from batch to batch: {others}.")
     return lines
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from toca.eval.noise import noise_seed
+from toca.pipelines.calibration import read_prompts
 from toca.pipelines.loading import resolve_source
 from toca.pipelines.prompts import known_prompts
 
@@ -40,11 +41,7 @@ def find_prompts(model: str, pipe: Any, file: Path | None = None) -> list[Prompt
         ValueError: If there are none.
         OSError: If the file cannot be read.
     """
-    if file is not None:
-        lines = file.read_text(encoding="utf-8").splitlines()
-        texts = [line.strip() for line in lines if line.strip()]
-    else:
-        texts = known_prompts(resolve_source(model)) or _classes(pipe)
+    texts = read_prompts(file) if file is not None else known_prompts(resolve_source(model)) or _classes(pipe)
     if not texts:
         raise ValueError(f"There are no prompts for {model}: name a file with --prompts-file, one prompt a line.")
     return [Prompt(i, text) for i, text in enumerate(texts)]

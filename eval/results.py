@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
+from statistics import median
 from typing import Any
 
 from toca.eval.bootstrap import Interval
@@ -111,6 +112,11 @@ class Results:
     methods: list[Row]
     failures: list[Failure]
     taken: tuple[str, str]
+
+    def spread(self) -> float:
+        """The noise of the times: how far a speed-up's quartiles lie apart, as a share of it, in the middle row."""
+        speedups = [row.loop_speedup for row in (*self.uncached, *self.methods)]
+        return median((third - first) / middle for middle, first, third in speedups)
 
     def to_data(self) -> dict[str, Any]:
         """Everything as plain data, for JSON."""

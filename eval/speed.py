@@ -16,7 +16,7 @@ from toca.eval.subject import Subject
 from toca.eval.variants import BASELINE, Variant
 
 STAGE = "speed"
-GROUP = 8  # variants that take turns with one full run; a result is on disk when its group is done
+GROUP = 4  # variants that take turns with one full run; a result is on disk when its group is done
 
 
 @dataclass(frozen=True)

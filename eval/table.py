@@ -73,7 +73,7 @@ def main(
         with one_sentence():
             subject = load_subject(model, request, prompts_file)
             perceptual = find_perceptual(subject, lpips)
-        results = measure(subject, lineup, settings, output, perceptual)
+        results = measure(subject, lineup.for_model(model), settings, output, perceptual)
         for path in write(results, environment(subject.pipe.device), targets, output):
             Console(soft_wrap=True).print(f"Saved {path}")
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import itertools
 import json
-from collections.abc import Iterable
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,8 @@ import yaml
 import toca
 from toca.eval.environment import fingerprint
 from toca.pipelines import method_options
+from toca.pipelines.calibration import with_calibration
+from toca.pipelines.presets import presets
 
 FEWER_STEPS = "fewer steps"
 
@@ -37,9 +39,19 @@ class Variant:
     def describe(self) -> dict[str, Any]:
         """What its results depend on, as plain data: method, steps, and the contents of files that a field names."""
         method = None if self.method is None else method_options.recorded(self.method)
-        values = (method or {}).get("fields", {}).values()
-        files = [Path(value) for value in values if isinstance(value, str) and Path(value).is_file()]
-        return {"method": method, "steps": self.steps, "files": [fingerprint([file]) for file in files]}
+        # The text of a plan is no path, and too long to ask whether it is one.
+        texts = () if isinstance(self.method, toca.Plan) else _texts(method)
+        files = [fingerprint([Path(text)]) for text in texts if Path(text).is_file()]
+        return {"method": method, "steps": self.steps, "files": files}
+
+
+def _texts(data: Any) -> Iterator[str]:
+    """All text in plain data, at any depth."""
+    if isinstance(data, str):
+        yield data
+    elif isinstance(data, dict):
+        for value in data.values():
+            yield from _texts(value)
 
 
 BASELINE = Variant("full", FEWER_STEPS)
@@ -78,6 +90,11 @@ class Lineup:
             self.add(variant)
         self.failures += other.failures
 
+    def for_model(self, model: str) -> Lineup:
+        """The same, with the calibrations that lie beside a model's weights for the methods that lack theirs."""
+        made = [replace(variant, method=with_calibration(variant.method, model)) for variant in self.variants]
+        return Lineup(made, self.failures)
+
 
 def fewer_steps(full: int, smallest_share: float) -> list[Variant]:
     """The uncached pipeline with every number of steps from `smallest_share` of the full number up to one less.
@@ -90,15 +107,12 @@ def fewer_steps(full: int, smallest_share: float) -> list[Variant]:
 
 def every_method() -> Lineup:
     """All presets, and all methods as they are by default; each once."""
-    named = {**toca.presets(), **toca.methods()}
     lineup, seen = Lineup(), []
-    for name, method in named.items():
-        made = _make(name, {}) if isinstance(method, type) else method
-        if isinstance(made, Failure):
-            lineup.failures.append(made)
-        elif made not in seen:
-            seen.append(made)
-            lineup.add(Variant(name, name, made))
+    for name in {**presets(), **toca.methods()}:
+        method = method_options.find_method(name)
+        if method not in seen:
+            seen.append(method)
+            lineup.add(Variant(name, name, method))
     return lineup
 
 
@@ -146,7 +160,14 @@ def _entry(path: Path, entry: Any) -> Lineup:
     grid = entry.get("grid") or {}
     if not all(isinstance(values, list) for values in grid.values()):
         raise ValueError(f"{path}: `grid` has a list of values for each key, got {grid!r}.")
-    return expand(entry["method"], grid, entry.get("set"), entry.get("label"))
+    fixed = {key: _beside(path, value) for key, value in (entry.get("set") or {}).items()}
+    return expand(entry["method"], grid, fixed, entry.get("label"))
+
+
+def _beside(path: Path, value: Any) -> Any:
+    """A file named relative to the configuration, as a path from everywhere; every other value as it is."""
+    named = isinstance(value, str) and (path.parent / value).is_file()
+    return str((path.parent / value).resolve()) if named else value
 
 
 def expand(

@@ -110,6 +110,19 @@ def test_verifying_costs_a_block_and_changes_nothing() -> None:
     assert twice.flops - once.flops == 4 * (block + plan.layout.overhead_flops(shape, left_out=[0, 1]))
 
 
+def test_only_those_that_are_due_are_verified() -> None:
+    """Whose last block is run for the sake of a batch-mate decides as if it had not been."""
+    gate, features = SpeCa(min_drafts=1, max_drafts=4), torch.ones(4, 1, 5)
+    for step, wanted in ((5, [0.0, 0.5, 0.5, 0.0]), (9, [0.0] * 4)):
+        memory = {"drafts": torch.tensor([0.0, 1.0, 2.0, 3.0]), "error": torch.zeros(4)}
+        seen = Seen(step, 10, memory, input=features)
+        if gate.verifies(seen):
+            seen.before_last, seen.draft, seen.verified = features, features, 2 * features
+        gate.observe(seen, computed=False)
+        assert memory["error"].tolist() == wanted and memory["drafts"].tolist() == [1.0, 2.0, 3.0, 4.0]
+    assert not gate.verifies(Seen(5, 10, {"drafts": torch.tensor([0.0, 3.0])}))
+
+
 def test_threshold_falls_over_the_steps() -> None:
     memory = {"drafts": torch.ones(3), "error": torch.tensor([0.011, 0.03, 0.09])}
     opens = [SpeCa(0.1, 0.01, 0.02).opens(Seen(step, 10, memory)).tolist() for step in (0, 3, 5, 9)]

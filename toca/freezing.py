@@ -158,13 +158,14 @@ class Freezer:
         for span in job.run.stores:
             if span.around == "model":
                 scales = renewal(plan, spans[span], step) if plan.kept_spans[span] else []
-                value = _shifted(sample, latents, -1) if span.keeps == "residual" else sample
+                # A copy: the pipeline may go on writing in what it is given.
+                value = _shifted(sample, latents, -1) if span.keeps == "residual" else sample.clone()
                 spans[span].renew(value, scales)
         for span in job.run.spans:
             if span.around == "model":
                 terms = spans[span.stored]
                 filled = terms.total(span_weights(plan, job, span, terms, step))
-                sample = _shifted(filled, latents, 1) if span.keeps == "residual" else filled
+                sample = _shifted(filled, latents, 1) if span.keeps == "residual" else filled.clone()
         return sample
 
     def _watch(self, boundary: int, notes: dict[int, tuple]) -> None:

@@ -158,6 +158,7 @@ TOKENS = toca.ToCa(interval=3, fresh_ratio=0.4, score="self_attention")
 COMPOSED = {
     "modules": toca.CacheMethod(when=CASES["easycache"].of("pixart")),
     "tokens": toca.CacheMethod(when=CASES["fbcache"].of("pixart"), which=TOKENS, fill=toca.TaylorSeer(order=1)),
+    "verified modules": toca.CacheMethod(when=CASES["speca"].of("pixart", threshold=0.5, min_drafts=1)),
     "verified tokens": toca.CacheMethod(when=CASES["speca"].of("pixart", threshold=0.3), which=TOKENS),
     "stack": toca.CacheMethod(
         when=CASES["dicache"].of("pixart"), which=CASES["dicache"].of("pixart"), fill=toca.TaylorSeer(order=2)
@@ -341,8 +342,18 @@ def test_generations_do_not_meet(name: str, family: str) -> None:
 @every_gate
 @every_family
 def test_caller_writes_in_its_own_tensors(name: str, family: str) -> None:
+    assert_unmoved_by_writing(TINY[family](), CASES[name].of(family), lively(family, 2))
+
+
+@every_family
+@pytest.mark.parametrize("order", [0, 2])
+def test_caller_writes_in_a_cached_output(family: str, order: int) -> None:
+    method = toca.TaylorSeer(interval=3, order=order, scope="lite")
+    assert_unmoved_by_writing(TINY[family](), method, lively(family, 2))
+
+
+def assert_unmoved_by_writing(transformer: nn.Module, method: Any, inputs: Inputs) -> None:
     """One buffer for the latents of all steps, and outputs overwritten once they are used."""
-    transformer, method, inputs = TINY[family](), CASES[name].of(family), lively(family, 2)
     wanted = cached_run(transformer, method, inputs)
     buffer = inputs[0]["hidden_states"].clone()
     got = []

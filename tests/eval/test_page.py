@@ -99,7 +99,21 @@ def test_a_match_that_is_far_off_says_how_far():
 
 def test_steps_that_differ_between_batches_are_noted():
     row = replace(ROWS[0], steps_of_batches={"FrFr": 2, "FFrr": 1})
-    assert any("`FrFr` (2), `FFrr` (1)" in note for note in notes(results([row])))
+    assert any("differ from batch to batch: fora interval=2." in note for note in notes(results([row, ROWS[1]])))
+    assert not any("differ from batch" in note for note in notes(results()))
+
+
+def test_noisy_times_are_said_to_be_noisy():
+    def with_quartiles(first: float, third: float) -> Results:
+        found = results()
+        uncached, methods = (
+            [replace(row, loop_speedup=(2.0, first, third)) for row in rows]
+            for rows in (found.uncached, found.methods)
+        )
+        return replace(found, uncached=uncached, methods=methods)
+
+    assert any("12% of it apart" in note for note in notes(with_quartiles(1.9, 2.14)))
+    assert not any("noisy" in note for note in notes(with_quartiles(1.98, 2.02)))
 
 
 def test_the_frontier_is_what_nothing_beats():

@@ -10,6 +10,8 @@ import pytest
 import toca
 from tests.helpers import tiny_pixart
 from toca.eval.variants import BASELINE, Lineup, Variant, every_method, fewer_steps, parse_variant, read_config
+from toca.pipelines.presets import presets
+from toca.pipelines.registry import EMBEDDED
 
 CONFIGS = Path(__file__).parents[2] / "eval" / "configs"
 
@@ -81,6 +83,22 @@ def test_a_file_has_grids_fixed_fields_and_labels(tmp_path):
     assert lineup.variants[1].group == "FORA up"
 
 
+def test_a_file_is_named_relative_to_the_configuration(tmp_path):
+    (tmp_path / "configs").mkdir()
+    (tmp_path / "calibration.json").write_text("{}")
+    path = tmp_path / "configs" / "methods.yaml"
+    path.write_text("methods: [{method: teacache, set: {calibration: ../calibration.json}}]")
+    [failure] = read_config(path).failures
+    assert str(tmp_path / "calibration.json") in failure.reason
+
+
+def test_a_method_takes_the_calibration_beside_the_model():
+    lineup = parse_variant("magcache:threshold=0.1").for_model("emoji")
+    assert lineup.variants[0].method.calibration == str(EMBEDDED / "calibration" / "magcache.json")
+    assert lineup.variants[0].method.threshold == 0.1
+    assert names(parse_variant("fora").for_model("emoji")) == ["fora"]
+
+
 def test_two_that_differ_may_not_have_one_name(tmp_path):
     path = tmp_path / "methods.yaml"
     path.write_text("methods: [{method: fora}, {method: fora, set: {interval: 2}}]")
@@ -111,7 +129,7 @@ def test_by_default_every_preset_and_method_is_there_once():
     lineup = every_method()
     methods = [variant.method for variant in lineup.variants]
     assert all(methods.count(method) == 1 for method in methods)
-    assert all(preset in methods for preset in toca.presets().values())
+    assert all(preset in methods for preset in presets().values())
     assert "random" in names(lineup)
     assert "fora" not in names(lineup)  # equals the preset fora/dit
 

@@ -89,14 +89,19 @@ class SpeCa(Method, Gate):
         return (seen.memory["drafts"] >= self.max_drafts) | ~(seen.memory["error"] <= threshold)
 
     def verifies(self, seen: Seen) -> bool:
-        # Images that stay together have made the same number of drafts.
-        drafts = int(seen.memory["drafts"][0])
-        return self.min_drafts <= drafts < self.max_drafts - 1 and seen.step < seen.num_inference_steps - 1
+        return seen.step < seen.num_inference_steps - 1 and bool(self._due(seen.memory["drafts"]).any())
+
+    def _due(self, drafts: torch.Tensor) -> torch.Tensor:
+        """Which images' next draft is verified, by the drafts (images,) that they have made in a row."""
+        return (drafts >= self.min_drafts) & (drafts < self.max_drafts - 1)
 
     def observe(self, seen: Seen, computed: bool) -> None:
         before = seen.memory.get("drafts", torch.zeros(len(seen.input), device=seen.input.device))
         seen.memory["drafts"] = torch.zeros_like(before) if computed else before + 1
-        seen.memory["error"] = torch.zeros_like(before) if seen.verified is None else self._error(seen)
+        seen.memory["error"] = torch.zeros_like(before)
+        if seen.verified is not None:
+            # Another image of the batch may be why there is a verification at all.
+            seen.memory["error"] = self._error(seen) * self._due(before)
 
     def _error(self, seen: Seen) -> torch.Tensor:
         start = seen.before_last.float() if self.compared == "residual" else 0.0

@@ -15,6 +15,7 @@ from .fora import FORA
 from .hicache import HiCache
 from .pab import PAB
 from .ras import RAS
+from .speca import SpeCa
 from .taylorseer import TaylorSeer
 from .teacache import TeaCache
 from .tgate import TGate
@@ -154,6 +155,11 @@ PRESETS: dict[str, Method] = {
     ),
     "fbcache/flux": FBCache(threshold=0.08),
     "dbcache/flux": DBCache(threshold=0.08, first_blocks=8, last_blocks=0, warmup_steps=8),
+    # The thresholds of SpeCa belong to its authors' error over single numbers.
+    "speca/dit": SpeCa(threshold=0.1, decay=0.01, min_drafts=2, max_drafts=5, order=4, error="elements"),
+    "speca/flux": SpeCa(
+        threshold=0.3, decay=0.01, min_drafts=2, max_drafts=8, order=2, compared="residual", error="elements"
+    ),
     "easycache/wan": EasyCache(threshold=0.05, warmup_steps=10),
     "easycache/hunyuanvideo": EasyCache(threshold=0.025, warmup_steps=5),
 }

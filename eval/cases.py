@@ -11,7 +11,7 @@ import torch
 from diffusers import DiTTransformer2DModel, FluxTransformer2DModel, PixArtTransformer2DModel
 from torch import nn
 
-from toca.pipelines.loading import load_pipeline
+from toca.pipelines.loading import load
 
 Calls = list[dict[str, Any]]
 
@@ -140,7 +140,7 @@ def emoji(batch: int, steps: int) -> Callable:
     """The transformer of the embedded pipeline, with real prompts, both guidance branches in the batch."""
 
     def build(device: torch.device, dtype: torch.dtype) -> tuple[nn.Module, Calls]:
-        pipe = load_pipeline("emoji", dtype=dtype, device=device)
+        pipe = load("emoji", dtype=dtype, device=device)
         text, mask, null, null_mask = pipe.encode_prompt(["a red apple"] * (batch // 2), clean_caption=False)
         size = pipe.transformer.config.sample_size
         latents = _moving_latents((batch // 2, 4, size, size), steps, device, dtype)

@@ -32,7 +32,7 @@ from toca.methods.teacache import TeaCache
 from toca.pipelines.arguments import call_arguments
 from toca.pipelines.config import GenerationConfig
 from toca.pipelines.generate import cached_for, progress_bar
-from toca.pipelines.loading import load_pipeline, resolve_source
+from toca.pipelines.loading import load, resolve_source
 from toca.pipelines.prompts import known_prompts
 
 MODEL = "emoji"
@@ -197,7 +197,7 @@ def main(
 ) -> None:
     """Measure every method at every batch size, and print a table of each."""
     where = torch.device(device)
-    pipe = load_pipeline(MODEL, dtype=torch.float32, device=where)
+    pipe = load(MODEL, dtype="float32", device=where)
     names = known_prompts(resolve_source(MODEL))
     results: dict[str, Any] = {"environment": environment(where), "rows": []}
     for count in batch_sizes or [4, 8]:

@@ -50,7 +50,8 @@ def find_prompts(model: str, pipe: Any, file: Path | None = None) -> list[Prompt
 def _classes(pipe: Any) -> list[str]:
     if "class_labels" not in inspect.signature(type(pipe).__call__).parameters:
         return []
-    return [str(label) for label in range(pipe.transformer.config.num_embeds_ada_norm)]
+    named = sorted(set(getattr(pipe, "labels", {}).values()))
+    return [str(label) for label in named or range(pipe.transformer.config.num_embeds_ada_norm)]
 
 
 def choose(prompts: list[Prompt], count: int, seed: int) -> list[Prompt]:

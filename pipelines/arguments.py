@@ -10,10 +10,11 @@ from typing import Any
 import torch
 
 from toca.pipelines.config import GenerationConfig
+from toca.pipelines.registry import find_model
 
 
 def call_arguments(pipe: Any, config: GenerationConfig, batch: range) -> dict[str, Any]:
-    """The keyword arguments of the pipeline's call, found from its signature.
+    """The keyword arguments of the pipeline's call, found from its signature, and further ones of a named model.
 
     Raises:
         ValueError: if `config` sets something that the pipeline does not take.
@@ -35,7 +36,13 @@ def call_arguments(pipe: Any, config: GenerationConfig, batch: range) -> dict[st
     # Cleaning depends on which optional packages are installed; the same prompt must give the same image.
     if "clean_caption" in accepted:
         arguments["clean_caption"] = False
-    return arguments
+    return {**_further(pipe), **arguments}
+
+
+def _further(pipe: Any) -> Mapping[str, Any]:
+    """What a named model needs beyond that; a pipeline knows what it was loaded from."""
+    entry = find_model(pipe.name_or_path) if pipe.name_or_path else None
+    return entry.call if entry else {}
 
 
 def _condition(pipe: Any, config: GenerationConfig, count: int) -> dict[str, Any]:
@@ -54,16 +61,24 @@ def class_id(pipe: Any, label: str) -> int:
     Raises:
         ValueError: if there is no such class; the message names similar ones.
     """
-    count = pipe.transformer.config.num_embeds_ada_norm
-    if label.isdecimal() and int(label) < count:
-        return int(label)
     names = getattr(pipe, "labels", {})
     if label in names:
-        return pipe.get_label_ids([label])[0]
-    near = difflib.get_close_matches(label, names, n=5)
-    hint = f"; names that come near: {', '.join(near)}" if near else ""
+        return names[label]
+    # The table of DiTPipeline's transformers has a thousand rows, however few of them were trained.
+    numbers = sorted(set(names.values())) or range(pipe.transformer.config.num_embeds_ada_norm)
+    if label.isdecimal() and int(label) in numbers:
+        return int(label)
     given = f"has no class {label!r}" if label else "needs a class label"
-    raise ValueError(f"{type(pipe).__name__} {given}: give a number from 0 to {count - 1} or a class name{hint}.")
+    ways = f"give a number from {numbers[0]} to {numbers[-1]} or a class name{_hint(label, names)}"
+    raise ValueError(f"{type(pipe).__name__} {given}: {ways}.")
+
+
+def _hint(label: str, names: Mapping[str, int]) -> str:
+    """All names of classes if they are few, else those that come near."""
+    if 0 < len(names) <= 20:
+        return f": {', '.join(sorted(names, key=lambda name: names[name]))}"
+    near = difflib.get_close_matches(label, names, n=5)
+    return f"; names that come near: {', '.join(near)}" if near else ""
 
 
 def _sizes(pipe: Any, config: GenerationConfig) -> dict[str, int]:
@@ -71,7 +86,9 @@ def _sizes(pipe: Any, config: GenerationConfig) -> dict[str, int]:
     sizes = {name: size for name in names if (size := getattr(config, name)) is not None}
     for name, size in sizes.items():
         require_argument(type(pipe), name)
-        if name != "num_frames":
+        if name == "num_frames":
+            _check_frames(pipe, size)
+        else:
             _check_multiple(pipe, name, size)
     if "video_length" in _parameters(type(pipe)) and "num_frames" in sizes:
         sizes["video_length"] = sizes.pop("num_frames")
@@ -80,10 +97,14 @@ def _sizes(pipe: Any, config: GenerationConfig) -> dict[str, int]:
 
 def require_argument(pipeline_class: type, name: str) -> None:
     """Raise `ValueError`, which names the option, if a pipeline's call does not take an argument."""
-    # Latte's pipeline calls its number of frames video_length, all later ones num_frames.
-    known = makes_video(pipeline_class) if name == "num_frames" else name in _parameters(pipeline_class)
-    if not known:
+    if not takes_argument(pipeline_class, name):
         raise ValueError(f"{pipeline_class.__name__} does not take --{name.replace('_', '-')}.")
+
+
+def takes_argument(pipeline_class: type, name: str) -> bool:
+    """Whether a pipeline's call takes an argument, by our name for it."""
+    # Latte's pipeline calls its number of frames video_length, all later ones num_frames.
+    return makes_video(pipeline_class) if name == "num_frames" else name in _parameters(pipeline_class)
 
 
 def makes_video(pipeline_class: type) -> bool:
@@ -93,6 +114,13 @@ def makes_video(pipeline_class: type) -> bool:
 
 def _parameters(pipeline_class: Any) -> Mapping[str, inspect.Parameter]:
     return inspect.signature(pipeline_class.__call__).parameters
+
+
+def _check_frames(pipe: Any, frames: int) -> None:
+    """Latte has learned a place for each frame of a video, and needs none for a single frame."""
+    own = getattr(pipe.transformer.config, "video_length", None)
+    if own is not None and frames not in (1, own):
+        raise ValueError(f"This model makes videos of {own} frames, got {frames}.")
 
 
 def _check_multiple(pipe: Any, name: str, size: int) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,8 @@ import torch
 from diffusers import DiffusionPipeline
 from packaging.version import Version
 
-from toca.pipelines.registry import EMBEDDED, find_model, models
+from toca.pipelines import checksums
+from toca.pipelines.registry import find_model, models
 
 DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
@@ -21,7 +21,7 @@ _LEGACY_TRANSFORMERS = {"ada_norm_zero": "DiTTransformer2DModel", "ada_norm_sing
 _DTYPE_ARGUMENT = "dtype" if Version(diffusers.__version__) >= Version("0.42") else "torch_dtype"
 
 
-def pick_device(device: str | None = None) -> torch.device:
+def pick_device(device: torch.device | str | None = None) -> torch.device:
     """The device asked for, or the best one here. Raises `ValueError` for one that this machine lacks."""
     if device is None:
         return torch.device(_best_device())
@@ -29,7 +29,7 @@ def pick_device(device: str | None = None) -> torch.device:
         chosen = torch.device(device)
         torch.empty(0, device=chosen)
     except (RuntimeError, AssertionError) as error:
-        raise ValueError(f"The device {device!r} is not available here; `toca env` lists the devices.") from error
+        raise ValueError(f"The device {str(device)!r} is not available here; `toca env` lists the devices.") from error
     return chosen
 
 
@@ -39,12 +39,13 @@ def _best_device() -> str:
     return "mps" if torch.backends.mps.is_available() else "cpu"
 
 
-def pick_dtype(dtype: str | None, model: str, device: torch.device) -> torch.dtype:
+def pick_dtype(dtype: torch.dtype | str | None, model: str, device: torch.device) -> torch.dtype:
     """The precision asked for; else float32 on a CPU and, on an accelerator, the one the model is published in."""
     if dtype is not None:
-        if dtype not in DTYPES:
-            raise ValueError(f"The dtype {dtype!r} is not one of {', '.join(DTYPES)}.")
-        return DTYPES[dtype]
+        name = str(dtype).removeprefix("torch.")
+        if name not in DTYPES:
+            raise ValueError(f"The dtype {name!r} is not one of {', '.join(DTYPES)}.")
+        return DTYPES[name]
     if device.type == "cpu":
         return torch.float32
     entry = find_model(model)
@@ -56,13 +57,17 @@ def resolve_source(model: str) -> str:
 
     Raises:
         ValueError: if `model` is neither a known name, nor a folder, nor shaped like a hub id.
-        FileNotFoundError: if it is a path where there is no pipeline.
+        FileNotFoundError: if it is a path where there is no pipeline, or an embedded model that is not installed.
     """
     entry = find_model(model)
+    if entry and entry.embedded and not entry.offered:
+        how = checksums.restore(Path(entry.source))
+        raise FileNotFoundError(f"This installation lacks the embedded model {entry.name}: {how}.")
     source = entry.source if entry else model
     folder = Path(source).expanduser()
-    if folder.exists() or folder == EMBEDDED:
-        _check_folder(folder)
+    if folder.exists():
+        if not (folder / "model_index.json").is_file():
+            raise FileNotFoundError(f"{folder} is not a diffusers pipeline folder: it has no model_index.json.")
         return str(folder)
     if folder.is_absolute() or source.startswith((".", "~")) or source.count("/") > 1:
         raise FileNotFoundError(f"There is no folder {source}.")
@@ -72,40 +77,49 @@ def resolve_source(model: str) -> str:
     return source
 
 
-def _check_folder(folder: Path) -> None:
-    if not folder.exists():
-        raise FileNotFoundError(f"The embedded model is missing from this installation: there is no folder {folder}.")
-    if not (folder / "model_index.json").is_file():
-        raise FileNotFoundError(f"{folder} is not a diffusers pipeline folder: it has no model_index.json.")
-
-
-def load_pipeline(
-    model: str, *, dtype: torch.dtype = torch.float32, device: torch.device | str = "cpu"
+def load(
+    model: str | Path, dtype: torch.dtype | str | None = None, device: torch.device | str | None = None
 ) -> DiffusionPipeline:
     """Load a stock diffusers pipeline.
 
     Args:
-        model (`str`): a name of `registry.models()`, a folder saved with `save_pretrained`, or a hub id.
-        dtype (`torch.dtype`): the precision of all weights.
-        device (`torch.device` or `str`): where the pipeline goes.
+        model (`str` or `Path`): a name that `toca models` lists, a folder saved with `save_pretrained`, or a hub id.
+        dtype (`torch.dtype`, `str` or `None`): the precision of all weights, "float32", "float16" or "bfloat16"; by
+            default float32 on a CPU and, on an accelerator, the one the model is published in.
+        device (`torch.device`, `str` or `None`): where the pipeline goes; by default the best device here.
 
     Raises:
-        ValueError: if the model is unknown, or the folder is not a pipeline that diffusers can build.
-        FileNotFoundError: if the folder is missing or is not a pipeline.
+        ValueError: if the model, dtype or device is unknown, a file is damaged, or diffusers cannot build it.
+        FileNotFoundError: if the folder, or a part of it, is missing.
         ConnectionError: if the hub cannot be reached and the model is not on this machine.
     """
+    model = str(model)
     source = resolve_source(model)
-    arguments: dict[str, Any] = {_DTYPE_ARGUMENT: dtype}
+    place = pick_device(device)
+    arguments: dict[str, Any] = {_DTYPE_ARGUMENT: pick_dtype(dtype, model, place)}
+    _check_embedded(source)
     try:
         pipe = DiffusionPipeline.from_pretrained(source, **arguments)
-    except (OSError, ValueError, KeyError, AttributeError, TypeError, RuntimeError) as error:
+    except ImportError:  # says itself which package is missing
+        raise
+    except Exception as error:  # libraries that read a broken file raise anything, plain Exception included
         raise _explain(source, error) from error
-    return pipe.to(device)
+    return pipe.to(place)
+
+
+def _check_embedded(source: str) -> None:
+    entry = find_model(source)
+    if entry and entry.embedded and (Path(source) / checksums.NAME).is_file():
+        checksums.check(source)
 
 
 def _explain(source: str, error: Exception) -> Exception:
     """diffusers fails in many ways on a broken folder or without a network; say which of the two it is."""
     if Path(source).exists():
+        try:
+            checksums.examine(source)
+        except (ValueError, OSError) as found:
+            return found
         return ValueError(f"{source} could not be loaded as a diffusers pipeline: {first_sentence(error)}")
     return ConnectionError(
         f"{source} is neither a folder here nor could it be fetched from the hub: {first_sentence(error)}"
@@ -121,17 +135,17 @@ def first_sentence(error: BaseException) -> str:
 def load_skeleton(model: str) -> tuple[type, torch.nn.Module, dict[str, Any]]:
     """The pipeline's class, its transformer without weights (on the meta device), and the VAE's configuration.
 
-    Fetches only JSON files from the hub. Raises as `load_pipeline`, and `ValueError` if there is no transformer.
+    Fetches only JSON files from the hub. Raises as `load`, and `ValueError` if there is no transformer.
     """
     folder = _configs(resolve_source(model))
-    pipeline_class = _diffusers_class(_read_json(folder / "model_index.json"))
+    pipeline_class = _diffusers_class(checksums.read_json(folder / "model_index.json"))
     if not (folder / "transformer" / "config.json").is_file():
         raise ValueError(f"{model} ({pipeline_class.__name__}) has no transformer, so there is nothing to cache.")
-    config = _read_json(folder / "transformer" / "config.json")
+    config = checksums.read_json(folder / "transformer" / "config.json")
     with torch.device("meta"):
         transformer = _diffusers_class(config).from_config(config)
     vae_config = folder / "vae" / "config.json"
-    vae = _read_json(vae_config) if vae_config.is_file() else {}
+    vae = checksums.read_json(vae_config) if vae_config.is_file() else {}
     return pipeline_class, transformer, vae
 
 
@@ -154,10 +168,3 @@ def _configs(source: str) -> Path:
         return Path(snapshot_download(source, allow_patterns=["model_index.json", "*/config.json"]))
     except (OSError, ValueError) as error:
         raise _explain(source, error) from error
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise ValueError(f"{path} could not be read: {first_sentence(error)}") from error

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
-EMBEDDED = Path(__file__).parent / "emoji"
+_HERE = Path(__file__).parent
+EMBEDDED = _HERE / "emoji"
 DEFAULT_MODEL = "emoji"
 
 
@@ -20,9 +23,10 @@ class ModelEntry:
         method (`str`): the preset made for this kind of model.
         steps (`int`): denoising steps.
         guidance_scale (`float`): classifier-free guidance.
-        height, width (`int` or `None`): pixels; `None` leaves the size to the pipeline.
+        height, width (`int`): pixels of what it makes.
         num_frames (`int` or `None`): frames of a video; `None` for images.
         dtype (`str`): the precision of the weights on an accelerator; on a CPU it is always float32.
+        call (`Mapping[str, Any]`): further arguments of the pipeline's call.
     """
 
     name: str
@@ -31,16 +35,34 @@ class ModelEntry:
     method: str
     steps: int
     guidance_scale: float
-    height: int | None = None
-    width: int | None = None
+    height: int
+    width: int
     num_frames: int | None = None
     dtype: str = "float16"
+    call: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def embedded(self) -> bool:
+        """Whether it comes with toca."""
+        return Path(self.source).is_absolute()
+
+    @property
+    def offered(self) -> bool:
+        """Whether this installation can offer it: an embedded model may be left out of one."""
+        return not self.embedded or (Path(self.source) / "model_index.json").is_file()
 
 
 _ENTRIES = (
-    ModelEntry("emoji", str(EMBEDDED), "embedded: emoji from a prompt, 64x64", "toca/pixart", 20, 4.0,
+    ModelEntry("emoji", str(EMBEDDED), "emoji from a prompt", "toca/pixart", 20, 4.0, 64, 64, dtype="float32"),
+    # The pipeline's own size is 512 pixels, and its own length of a prompt 512 tokens.
+    ModelEntry("emoji-flux", str(_HERE / "emoji-flux"), "emoji from a prompt", "toca/flux", 20, 3.5, 64, 64,
+               dtype="float32", call={"max_sequence_length": 16}),
+    ModelEntry("fashion", str(_HERE / "fashion"), "clothes of ten classes", "toca/dit-ddim50", 20, 2.0, 32, 32,
                dtype="float32"),
-    ModelEntry("dit-xl-2-256", "facebook/DiT-XL-2-256", "ImageNet classes, 256x256", "toca/dit-ddim50", 50, 4.0),
+    ModelEntry("emoji-video", str(_HERE / "emoji-video"), "moving emoji from a prompt", "toca/opensora", 20, 4.0,
+               64, 64, 8, dtype="float32"),
+    ModelEntry("dit-xl-2-256", "facebook/DiT-XL-2-256", "ImageNet classes, 256x256", "toca/dit-ddim50", 50, 4.0,
+               256, 256),
     ModelEntry("pixart-alpha-256", "PixArt-alpha/PixArt-XL-2-256x256", "image from a prompt, 256x256",
                "toca/pixart", 20, 4.5, 256, 256),
     ModelEntry("pixart-alpha-512", "PixArt-alpha/PixArt-XL-2-512x512", "image from a prompt, 512x512",
@@ -63,13 +85,20 @@ _METHOD_OF_FAMILY = {
 
 
 def models() -> dict[str, ModelEntry]:
-    """Every named model."""
-    return {entry.name: entry for entry in _ENTRIES}
+    """Every named model that this installation offers."""
+    return {entry.name: entry for entry in _ENTRIES if entry.offered}
 
 
 def find_model(model: str) -> ModelEntry | None:
-    """The entry whose name or source is `model`, or `None`."""
-    return next((entry for entry in _ENTRIES if model in (entry.name, entry.source)), None)
+    """The entry, offered or not, whose name or source is `model`, or `None`."""
+    return next((entry for entry in _ENTRIES if model == entry.name or _is_source(model, entry)), None)
+
+
+def _is_source(model: str, entry: ModelEntry) -> bool:
+    """The folder of an embedded model is the same one by whatever path."""
+    if not entry.embedded:
+        return model == entry.source
+    return Path(model).expanduser().resolve() == Path(entry.source).resolve()
 
 
 def default_method(transformer: object) -> str:

@@ -6,9 +6,10 @@ import inspect
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from toca.pipelines.arguments import takes_argument
 from toca.pipelines.calibration import with_calibration
 from toca.pipelines.config import GenerationConfig
-from toca.pipelines.loading import load_pipeline, pick_device, pick_dtype
+from toca.pipelines.loading import load, pick_device, pick_dtype
 from toca.pipelines.metadata import Recipe
 from toca.pipelines.method_options import find_method, load_plan, override
 from toca.pipelines.registry import DEFAULT_MODEL, default_method, find_model
@@ -74,7 +75,7 @@ def prepare(request: Request, recipe: Recipe | None = None) -> Job:
     model = request.model or (recipe.model if recipe else DEFAULT_MODEL)
     device = pick_device(request.device or _recorded_device(recipe))
     dtype = pick_dtype(request.dtype or (recipe.dtype if recipe else None), model, device)
-    pipe = load_pipeline(model, dtype=dtype, device=device)
+    pipe = load(model, dtype, device)
     if not hasattr(pipe, "transformer"):
         raise ValueError(f"{model} ({type(pipe).__name__}) has no transformer, so there is nothing to cache.")
     if method is _PRESET_OF_MODEL:
@@ -131,11 +132,16 @@ def _from_model(request: Request, model: str, pipe: Any, method: Any) -> Generat
     own = GenerationConfig(
         num_inference_steps=planned or (entry.steps if entry else default_steps(type(pipe))),
         guidance_scale=entry.guidance_scale if entry else None,
-        height=entry.height if entry else None,
-        width=entry.width if entry else None,
-        num_frames=entry.num_frames if entry else None,
+        **own_sizes(model, type(pipe)),
     )
     return _with_request(own, request)
+
+
+def own_sizes(model: str, pipeline_class: type) -> dict[str, int | None]:
+    """The sizes of a named model, those that its pipeline takes."""
+    names = (name for name in ("height", "width", "num_frames") if takes_argument(pipeline_class, name))
+    entry = find_model(model)
+    return {name: getattr(entry, name) for name in names} if entry else {}
 
 
 def default_steps(pipeline_class: Any) -> int:

@@ -1,4 +1,4 @@
-"""Learned routers: their rule and their file, and the training of them in examples/train."""
+"""Learned routers: their rule and their file, and the training of them in examples/routers."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from diffusers import DPMSolverMultistepScheduler
 from torch import Tensor
 
 import toca
-from examples.train import routers as script
-from examples.train.blending import Blender
-from examples.train.conditions import conditions_for, split_prompts
-from examples.train.drawing import draw
-from examples.train.figures import shuffled
-from examples.train.harmonica import HarmoniCa
-from examples.train.learning_to_cache import LearningToCache
-from examples.train.loop import mean_losses
-from examples.train.recipe import Logits, Settings
-from examples.train.trajectory import Denoiser
+from examples.routers import train as script
+from examples.routers.blending import Blender
+from examples.routers.conditions import conditions_for, split_prompts
+from examples.routers.drawing import draw
+from examples.routers.figures import shuffled
+from examples.routers.harmonica import HarmoniCa
+from examples.routers.learning_to_cache import LearningToCache
+from examples.routers.loop import mean_losses
+from examples.routers.recipe import Logits, Settings
+from examples.routers.trajectory import Denoiser
 from toca.calibration.schedulers import SchedulerMark
 from toca.methods.learned import LearnedRouter, Router
 from toca.models import describe, family_of
@@ -36,7 +36,7 @@ from .pipelines.folders import save_tiny
 STEPS = 6
 RECIPES = ("learning-to-cache", "harmonica")
 PROMPTS = ["a red owl", "a green cat", "the blue moon", "a small dog", "a tree", "a house", "the star", "a big sun"]
-ROUTERS = Path(__file__).parents[1] / "examples/train/routers"
+ROUTERS = Path(__file__).parents[1] / "examples/routers/trained"
 
 every_recipe = pytest.mark.parametrize("recipe", RECIPES)
 every_family = pytest.mark.parametrize("family", ("dit", "pixart"))
@@ -148,7 +148,7 @@ def test_a_saved_router_comes_back(tmp_path, recipe):
 
 
 def test_a_missing_file(tmp_path):
-    with pytest.raises(ValueError, match="nowhere.json.*No such file.*examples/train"):
+    with pytest.raises(ValueError, match="nowhere.json.*No such file.*examples/routers"):
         LearnedRouter(str(tmp_path / "nowhere.json"))
 
 
@@ -235,7 +235,7 @@ def test_without_a_router_there_is_no_plan():
     method = LearnedRouter()
     assert method.num_inference_steps is None
     for use in (lambda: method.plan(tiny_dit(), STEPS), lambda: toca.enable_cache(TINY_PIPELINES["dit"](), method)):
-        with pytest.raises(ValueError, match="learned needs a router: .*examples/train.* path as `router`"):
+        with pytest.raises(ValueError, match="learned needs a router: .*examples/routers.* path as `router`"):
             use()
 
 

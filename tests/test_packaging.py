@@ -13,6 +13,8 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 PACKAGES = {"toca": "toca", "pipelines": "toca/pipelines", "eval": "toca/eval"}
+# An embedded model to come, with a file of every kind that one may have.
+STAND_IN = ("README.md", "model_index.json", "samples.png", "clip.pt", "part/w.safetensors", "part/config.json")
 MODULES = ("toca", "toca.methods", "toca.models", "toca.hooks", "toca.kernels", "toca.pipelines.cli", "toca.eval")
 
 
@@ -36,6 +38,10 @@ def wheel(tmp_path_factory) -> Path:
         shutil.copy(ROOT / name, copy)
     for folder in PACKAGES:
         shutil.copytree(ROOT / folder, copy / folder, ignore=shutil.ignore_patterns("__pycache__"))
+    for name in STAND_IN:
+        path = copy / "pipelines" / "stand-in" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
     pip = [sys.executable, "-m", "pip", "wheel", "--no-index", "--no-deps", "--no-build-isolation"]
     run(*pip, "--wheel-dir", copy / "dist", copy, cwd=copy)
     [path] = (copy / "dist").glob("toca-*.whl")
@@ -47,7 +53,7 @@ def test_the_wheel_holds_every_file_of_the_packages_and_no_other(wheel):
         (Path(target) / path.relative_to(ROOT / folder)).as_posix()
         for folder, target in PACKAGES.items()
         for path in sources(folder)
-    }
+    } | {f"toca/pipelines/stand-in/{name}" for name in STAND_IN}
     with zipfile.ZipFile(wheel) as archive:
         found = {name for name in archive.namelist() if ".dist-info/" not in name}
         licences = [name for name in archive.namelist() if name.endswith("licenses/LICENSE")]

@@ -16,7 +16,7 @@ from toca.pipelines.commands.console import output
 from toca.pipelines.loading import load_skeleton, pick_device, pick_dtype
 from toca.pipelines.method_options import find_method, override
 from toca.pipelines.registry import DEFAULT_MODEL, find_model
-from toca.pipelines.request import default_steps, preset_for
+from toca.pipelines.request import default_steps, own_sizes, preset_for
 
 SaveOption = Annotated[Path | None, typer.Option(metavar="FILE.yaml", help="Save the plan, for `--plan`.")]
 DrawOption = Annotated[Path | None, typer.Option(metavar="FILE.png", help="Draw the plan as a heat map.")]
@@ -39,6 +39,8 @@ def plan(
     size = {"height": height, "width": width, "num_frames": num_frames}
     for name in (name for name, value in size.items() if value is not None):
         require_argument(pipeline_class, name)
+    own = own_sizes(model, pipeline_class)
+    size = {name: own.get(name) if value is None else value for name, value in size.items()}
     chosen = preset_for(model, transformer, settings or []) if method is None else _chosen(method, settings)
     chosen = with_calibration(chosen, model)
     made = make_plan(chosen, transformer, steps or _own_steps(model, pipeline_class, chosen))

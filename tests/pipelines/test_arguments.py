@@ -1,11 +1,19 @@
 from __future__ import annotations
 
+import inspect
+from dataclasses import replace
+
 import pytest
 import torch
+from diffusers import DiTPipeline, FluxPipeline, LattePipeline, PixArtAlphaPipeline
 
 from tests.helpers import tiny_flux_pipeline
+from toca.pipelines import registry
 from toca.pipelines.arguments import call_arguments, class_id, makes_video, size_unit
 from toca.pipelines.config import GenerationConfig
+from toca.pipelines.generate import generate
+from toca.pipelines.loading import load
+from toca.pipelines.request import own_sizes
 
 ONE = range(1)
 
@@ -31,7 +39,7 @@ def test_the_size_asked_for_is_not_binned_and_the_prompt_not_cleaned(pixart, dit
     assert "use_resolution_binning" not in call_arguments(dit, GenerationConfig("1"), ONE)
 
 
-@pytest.mark.parametrize(("label", "number"), [("1", 1), ("999", 999), ("goldfish", 1), ("golden retriever", 207)])
+@pytest.mark.parametrize(("label", "number"), [("1", 1), ("207", 207), ("goldfish", 1), ("golden retriever", 207)])
 def test_classes_go_by_number_and_by_name(dit, label, number):
     assert class_id(dit, label) == number
     assert call_arguments(dit, GenerationConfig(class_label=label), range(2))["class_labels"] == [number] * 2
@@ -41,13 +49,26 @@ def test_a_prompt_names_the_class_of_a_class_conditional_pipeline(dit):
     assert call_arguments(dit, GenerationConfig("goldfish"), ONE)["class_labels"] == [1]
 
 
-@pytest.mark.parametrize(
-    ("label", "words"), [("goldfsh", ["'goldfsh'", "goldfish"]), ("1000", ["0 to 999"]), ("", ["class label"])]
-)
-def test_an_unknown_class_names_similar_ones(dit, label, words):
-    with pytest.raises(ValueError) as error:
-        class_id(dit, label)
-    assert all(word in str(error.value) for word in words)
+def test_without_names_every_class_of_the_transformer_counts(dit):
+    dit.labels = {}
+    assert class_id(dit, "999") == 999
+    with pytest.raises(ValueError, match="'1000': give a number from 0 to 999"):
+        class_id(dit, "1000")
+
+
+def test_of_few_classes_all_are_named_and_no_others_count(dit):
+    dit.labels = {"t-shirt": 0, "sneaker": 1, "bag": 2}
+    for label in ("snaeker", "3"):
+        with pytest.raises(ValueError, match=f"no class '{label}': .* from 0 to 2 .*: t-shirt, sneaker, bag"):
+            class_id(dit, label)
+    with pytest.raises(ValueError, match="needs a class label"):
+        class_id(dit, "")
+
+
+def test_of_many_classes_those_are_named_that_come_near(dit):
+    dit.labels = {"goldfish": 0} | {f"unlike {chr(97 + i) * 9}": i for i in range(1, 25)}
+    with pytest.raises(ValueError, match="no class 'goldfsh': .*; names that come near: goldfish.$"):
+        class_id(dit, "goldfsh")
 
 
 @pytest.mark.parametrize(
@@ -73,6 +94,43 @@ def test_a_pipeline_of_one_size_takes_no_size(dit, name):
 def test_frames_go_by_the_name_the_pipeline_has_for_them(latte):
     arguments = call_arguments(latte, GenerationConfig("a red owl", num_frames=4, height=32, width=32), ONE)
     assert arguments["video_length"] == 4
+
+
+def test_a_number_of_frames_that_the_model_has_not_learned_is_refused(latte):
+    config = GenerationConfig("a red owl", height=32, width=32)
+    with pytest.raises(ValueError, match="videos of 4 frames, got 5"):
+        call_arguments(latte, replace(config, num_frames=5), ONE)
+    assert call_arguments(latte, replace(config, num_frames=1), ONE)["video_length"] == 1
+
+
+def test_a_named_model_is_called_as_its_entry_says(folders, monkeypatch):
+    config = GenerationConfig("a red owl", num_inference_steps=1, height=32, width=32)
+    plain = load(folders["flux"], device="cpu")
+    assert "max_sequence_length" not in call_arguments(plain, config, ONE)
+    entry = replace(registry.find_model("emoji-flux"), source=folders["flux"])
+    monkeypatch.setattr(registry, "_ENTRIES", [entry])
+    pipe = load("emoji-flux", device="cpu")
+    assert call_arguments(pipe, config, ONE)["max_sequence_length"] == 16
+    lengths = []
+    pipe.transformer.register_forward_pre_hook(
+        lambda _, __, given: lengths.append(given["encoder_hidden_states"].shape[1]), with_kwargs=True
+    )
+    assert generate(pipe, config).samples[0].image.size == (32, 32)
+    assert lengths == [16]
+
+
+PIPELINES = {"emoji": PixArtAlphaPipeline, "emoji-flux": FluxPipeline, "fashion": DiTPipeline,
+             "emoji-video": LattePipeline}  # fmt: skip
+
+
+@pytest.mark.parametrize(("name", "cls"), PIPELINES.items())
+def test_the_entries_of_embedded_models_say_nothing_that_the_pipeline_does_not_take(name, cls):
+    entry = registry.find_model(name)
+    assert entry.embedded
+    assert set(entry.call) <= set(inspect.signature(cls.__call__).parameters)
+    sizes = {"height": entry.height, "width": entry.width}
+    expected = {"fashion": {}, "emoji-video": sizes | {"num_frames": 8}}
+    assert own_sizes(name, cls) == expected.get(name, sizes)
 
 
 def test_which_pipelines_make_videos(latte, pixart):

@@ -24,7 +24,7 @@ from toca.pipelines import calibration, loading
 from toca.pipelines.calibration import calibrate, own_prompts, read_prompts, with_calibration
 from toca.pipelines.cli import app, hush_libraries
 from toca.pipelines.config import GenerationConfig
-from toca.pipelines.loading import load_pipeline, load_skeleton
+from toca.pipelines.loading import load, load_skeleton
 from toca.pipelines.metadata import read_recipe
 from toca.pipelines.method_options import find_method, from_record, method_name, recorded
 from toca.pipelines.presets import presets
@@ -93,7 +93,7 @@ def test_a_file_its_preview_and_its_use(run, calibrated, folders, name):
         "width": 64, "seed": 5,
     }  # fmt: skip
     method = type(find_method(name))(calibration=f"{name}-pixart.json")
-    assert f"{STEPS} steps: {method.expected_plan(load_pipeline(folders['pixart']).transformer).steps}" in stdout
+    assert f"{STEPS} steps: {method.expected_plan(load(folders['pixart'], device='cpu').transformer).steps}" in stdout
     assert "FLOPs" in stdout and f"Saved {name}-pixart.json" in stdout
 
     # The last line, word for word but for the size: that is what it was calibrated at.
@@ -262,7 +262,7 @@ def test_the_embedded_model_has_a_calibration_at_its_own_steps(name):
 
 def test_the_embedded_calibrations_are_of_the_embedded_weights():
     """One prompt more: its curve is near the mean of the others'. A model trained anew would be far from it."""
-    pipe = load_pipeline("emoji")
+    pipe = load("emoji", device="cpu")
     config = GenerationConfig(num_inference_steps=20, guidance_scale=4.0)
     got = calibrate(pipe, MagCache(), config, ["a red apple"], "emoji").curves["ratio"]
     kept = presets()["magcache/emoji"].measured.curves["ratio"]

@@ -9,7 +9,7 @@ import toca
 from toca.pipelines import timing
 from toca.pipelines.config import GenerationConfig
 from toca.pipelines.generate import generate, progress_bar
-from toca.pipelines.loading import load_pipeline
+from toca.pipelines.loading import load
 from toca.pipelines.registry import EMBEDDED
 
 CONFIG = GenerationConfig("a red owl", num_inference_steps=6, guidance_scale=4.0, height=64, width=64)
@@ -112,6 +112,6 @@ def test_the_clock_runs_for_real(pixart):
 
 @pytest.mark.skipif(not EMBEDDED.exists(), reason="the embedded model is not there")
 def test_a_step_count_that_the_pipeline_cannot_take_is_said_so() -> None:
-    pipe = load_pipeline("emoji")
+    pipe = load("emoji", device="cpu")
     with pytest.raises(ValueError, match="one step"):
         generate(pipe, GenerationConfig("an owl", num_inference_steps=1))

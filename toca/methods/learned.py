@@ -1,6 +1,6 @@
 """Learned routers: Learning-to-Cache (Ma et al., arXiv 2406.01733) and HarmoniCa (Huang et al., arXiv 2410.01723).
 
-Both learn one number r in 0..1 for every site in every step; `examples/train/routers.py` trains them. This file says
+Both learn one number r in 0..1 for every site in every step; `examples/routers/train.py` trains them. This file says
 what a router does once it is trained, and reads and writes its file.
 """
 
@@ -100,7 +100,7 @@ class Router:
         try:
             return cls._from_dict(json.loads(Path(path).read_text(encoding="utf-8")))
         except OSError as error:
-            advice = "give the path of a file that examples/train/routers.py wrote"
+            advice = "give the path of a file that examples/routers/train.py wrote"
             raise ValueError(f"The router file {str(path)!r} cannot be read ({error.strerror}): {advice}.") from error
         except (ValueError, TypeError, KeyError, AttributeError) as error:
             reason = f"missing key {error}" if isinstance(error, KeyError) else str(error)
@@ -162,7 +162,7 @@ class LearnedRouter(Method):
         """The router that the file holds. Raises `ValueError` if there is none."""
         if self.router is None:
             raise ValueError(
-                f"{self.name} needs a router: train one with examples/train/routers.py and give its path as `router`."
+                f"{self.name} needs a router: train one with examples/routers/train.py and give its path as `router`."
             )
         return Router.load(self.router)
 
@@ -177,7 +177,7 @@ class LearnedRouter(Method):
         if difference:
             raise ValueError(
                 f"The router {self.router!r} was trained {difference}: train one for this model with "
-                "examples/train/routers.py."
+                "examples/routers/train.py."
             )
         steps, asked = self.trained.num_inference_steps, sampling.num_inference_steps
         if asked != steps:

@@ -1,6 +1,6 @@
 """What trained routers do to the embedded model: how close their pictures come to those of full steps, what they save.
 
-python -m examples.train.figures examples/train/routers/*.json --drawing examples/pictures/routers.png
+python -m examples.routers.figures examples/routers/trained/*.json --drawing examples/pictures/routers.png
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import torch
 
 import toca
 from toca.methods.learned import LearnedRouter, Router
-from toca.pipelines.loading import load_pipeline, resolve_source
+from toca.pipelines.loading import load, resolve_source
 from toca.pipelines.prompts import known_prompts
 from toca.pipelines.registry import find_model
 
@@ -50,7 +50,7 @@ class Yardstick:
     """Prompts that no router saw in training, and their pictures in full steps."""
 
     def __init__(self, num_inference_steps: int, seed: int):
-        self.pipe = load_pipeline(MODEL)
+        self.pipe = load(MODEL, device="cpu")
         self.pipe.set_progress_bar_config(disable=True)
         self.steps, self.seed = num_inference_steps, seed
         self.prompts = split_prompts(known_prompts(resolve_source(MODEL)))[1]

@@ -1,7 +1,7 @@
 """Trains a router that says, for every step and site, whether to compute or to reuse. See README.md beside this file.
 
-python -m examples.train.routers --recipe learning-to-cache --output router.json
-python -m examples.train.routers --recipe harmonica --output router.json
+python -m examples.routers.train --recipe learning-to-cache --output router.json
+python -m examples.routers.train --recipe harmonica --output router.json
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from toca.calibration.schedulers import SchedulerMark
 from toca.methods.learned import RECIPES, Router
 from toca.models import describe, family_of
 from toca.models.fingerprint import fingerprint
-from toca.pipelines.loading import load_pipeline, pick_device, resolve_source
+from toca.pipelines.loading import load, resolve_source
 from toca.pipelines.prompts import known_prompts
 from toca.pipelines.registry import find_model
 from toca.writing import atomic_path
@@ -132,7 +132,7 @@ def router_of(recipe: Recipe, pipe: Any, made_with: dict[str, Any]) -> Router:
 
 def run(options: argparse.Namespace) -> Router:
     """Train, and write the router."""
-    pipe = load_pipeline(options.model, device=pick_device(options.device))
+    pipe = load(options.model, dtype="float32", device=options.device)
     pipe.set_progress_bar_config(disable=True)
     conditions = conditions_for(pipe, training_prompts(options))
     denoiser = Denoiser(pipe, conditions, options.steps, guidance_scale(options, pipe))

@@ -1,4 +1,4 @@
-"""The autoencoder: 64 x 64 x 3 pixels to 16 x 16 x 4 latents and back."""
+"""The autoencoder: pixels to standardised latents of four channels and back."""
 
 import torch
 import torch.nn.functional as F
@@ -9,12 +9,13 @@ CROP_UNTIL = 0.6  # of the time the autoencoder sees quarters of the pictures: f
 WHITE = 1.05  # where white is to be: a little too bright, so that clamping makes the background exactly white
 
 
-def build() -> AutoencoderKL:
-    """0.9 M parameters, down-sampling by 4."""
+def build(channels: tuple[int, ...] = (32, 64, 64), size: int = 64) -> AutoencoderKL:
+    """One layer a block; every block but the last halves the picture. With three blocks 0.9 M parameters."""
     torch.manual_seed(1)
+    count = len(channels)
     return AutoencoderKL(
-        down_block_types=("DownEncoderBlock2D",) * 3, up_block_types=("UpDecoderBlock2D",) * 3,
-        block_out_channels=(32, 64, 64), layers_per_block=1, latent_channels=4, norm_num_groups=8, sample_size=64,
+        down_block_types=("DownEncoderBlock2D",) * count, up_block_types=("UpDecoderBlock2D",) * count,
+        block_out_channels=channels, layers_per_block=1, latent_channels=4, norm_num_groups=8, sample_size=size,
         scaling_factor=1.0, force_upcast=False, mid_block_add_attention=False,
     )  # fmt: skip
 
@@ -24,13 +25,30 @@ def gradients(x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     return x[..., 1:, :] - x[..., :-1, :], x[..., 1:] - x[..., :-1]
 
 
-class Objective(nn.Module):
-    """L1 + L2 + edges + a little KL, on random mirrored crops of `images`, (pictures, 3, size, size) in -1..1."""
+def to_pixels(images, device: torch.device | str = "cpu") -> torch.Tensor:
+    """uint8 pictures, (count, size, size, 3), as (count, 3, size, size) in -1..1."""
+    return torch.from_numpy(images).to(device).permute(0, 3, 1, 2).float() / 127.5 - 1
 
-    def __init__(self, vae: AutoencoderKL, images: torch.Tensor, batch: int):
+
+def to_images(pixels: torch.Tensor):
+    """(count, 3, size, size) in -1..1 as uint8 pictures, (count, size, size, 3)."""
+    return ((pixels + 1) * 127.5).round().clamp(0, 255).byte().permute(0, 2, 3, 1).cpu().numpy()
+
+
+class Objective(nn.Module):
+    """L1 + L2 + edges + a little KL, on random mirrored crops of `images`, (pictures, 3, size, size) in -1..1.
+
+    Args:
+        decoder_only (`bool`): leave the latents as they are, and train what makes pictures of them.
+    """
+
+    def __init__(self, vae: AutoencoderKL, images: torch.Tensor, batch: int, decoder_only: bool = False):
         super().__init__()
         self.vae, self.batch = vae, batch
         self.register_buffer("images", images, persistent=False)
+        if decoder_only:
+            vae.encoder.requires_grad_(False)
+            vae.quant_conv.requires_grad_(False)
 
     def draw(self, share: float) -> torch.Tensor:
         """A batch: crops at first, four times as many of them, then whole pictures."""

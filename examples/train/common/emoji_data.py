@@ -1,11 +1,13 @@
-"""From the two npm tarballs to one small archive: 64 x 64 pictures on white, each with the names people give it."""
+"""Captioned emoji: from the npm packages to one archive of 64 x 64 pictures on white, each with its names."""
 
+import hashlib
 import io
 import json
 import re
 import tarfile
 import unicodedata
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -14,6 +16,12 @@ from PIL import Image
 
 from .wording import ALIASES, LEFT_OUT, SUBGROUPS
 
+STYLES = {
+    "fluent": "package/assets/{}.webp",
+    "noto": "package/img/google/64/{}.png",
+    "twemoji": "package/img/twitter/64/{}.png",
+}
+"""The styles, and where each package keeps its pictures."""
 SMILEYS = 0  # emojibase's group; its tags are chat slang, of no use as names
 SMALL_WORDS = frozenset("a an the of with in on and at to for s".split())
 
@@ -99,12 +107,12 @@ def name_everything(records: list[dict]) -> list[Entry]:
     return entries
 
 
-def read_picture(archive: tarfile.TarFile, hexcode: str, size: int) -> np.ndarray | None:
+def read_picture(archive: tarfile.TarFile, place: str, hexcode: str, size: int) -> np.ndarray | None:
     """One picture on white at `size` x `size`, or nothing where the style does not draw that emoji."""
     code = hexcode.lower()
     for name in (code, f"{code}-fe0f", code.replace("-fe0f", "")):
         try:
-            data = archive.extractfile(f"package/assets/{name}.webp").read()
+            data = archive.extractfile(place.format(name)).read()
         except KeyError:
             continue
         picture = Image.open(io.BytesIO(data)).convert("RGBA")
@@ -114,32 +122,79 @@ def read_picture(archive: tarfile.TarFile, hexcode: str, size: int) -> np.ndarra
     return None
 
 
-def prepare(pictures_tgz: Path, labels_tgz: Path, out: Path, size: int = 64) -> int:
-    """Writes `out` (.npz: `images` as uint8, `entries` as JSON) and returns the number of pictures in it."""
-    with tarfile.open(labels_tgz) as archive:
+def read_style(package: Path, place: str, records: list[dict], size: int) -> list[np.ndarray | None]:
+    """Every record's picture in one style."""
+    with tarfile.open(package) as archive:
+        return [read_picture(archive, place, record["hexcode"], size) for record in records]
+
+
+def prepare(packages: dict[str, Path], out: Path, size: int = 64) -> int:
+    """Writes `out` and returns the number of pictures in it.
+
+    The archive (.npz) holds `images`, uint8, (emoji, styles, size, size, 3); `present`, bool, (emoji, styles): not
+    every style draws every emoji; and `entries`, the wording as JSON.
+
+    Args:
+        packages: the files of `labels` and of each style.
+    """
+    with tarfile.open(packages["labels"]) as archive:
         records = json.load(archive.extractfile("package/en/data.json"))
         messages = json.load(archive.extractfile("package/en/messages.json"))
-    kept, images = [], []
-    with tarfile.open(pictures_tgz) as archive:
-        for record in select(records, messages):
-            image = read_picture(archive, record["hexcode"], size)
-            if image is not None:
-                kept.append(record)
-                images.append(image)
-    entries = name_everything(kept)
+    chosen = select(records, messages)
+    columns = [read_style(packages[style], place, chosen, size) for style, place in STYLES.items()]
+    rows = [row for row in zip(chosen, *columns, strict=True) if row[1] is not None]
+    entries = name_everything([record for record, *_ in rows])
     unknown = set(ALIASES) - {entry.label for entry in entries}
     if unknown:
         raise ValueError(f"`ALIASES` names labels that are not in the selection: {sorted(unknown)}.")
+    blank = np.full((size, size, 3), 255, np.uint8)
+    images = np.stack([[blank if image is None else image for image in pictures] for _, *pictures in rows])
+    present = np.array([[image is not None for image in pictures] for _, *pictures in rows])
     out.parent.mkdir(parents=True, exist_ok=True)
-    np.savez_compressed(out, images=np.stack(images), entries=json.dumps([asdict(entry) for entry in entries]))
-    return len(images)
+    wording = json.dumps([asdict(entry) for entry in entries])
+    np.savez_compressed(out, images=images, present=present, entries=wording)
+    return int(present.sum())
 
 
-def load(path: Path, limit: int | None = None) -> tuple[np.ndarray, list[Entry]]:
-    """The pictures and their wording; `limit` keeps an even spread of them, for trials."""
-    archive = np.load(path)
-    images, entries = archive["images"], [Entry(**entry) for entry in json.loads(str(archive["entries"]))]
-    if limit is None or limit >= len(entries):
-        return images, entries
-    keep = np.linspace(0, len(entries) - 1, limit).astype(int)
-    return images[keep], [entries[i] for i in keep]
+@dataclass
+class Emoji:
+    """The prepared data.
+
+    Args:
+        images (`np.ndarray`): uint8, (emoji, styles, size, size, 3), in the order of `STYLES`.
+        present (`np.ndarray`): bool, (emoji, styles).
+        entries (`list[Entry]`): the wording of each emoji.
+    """
+
+    images: np.ndarray
+    present: np.ndarray
+    entries: list[Entry]
+
+    def only(self, labels: Iterable[str]) -> "Emoji":
+        """The emoji with these labels, in this order."""
+        place = {entry.label: i for i, entry in enumerate(self.entries)}
+        missing = sorted(set(labels) - set(place))
+        if missing:
+            raise ValueError(f"The data has no emoji called {', '.join(missing)}.")
+        kept = [place[label] for label in labels]
+        return Emoji(self.images[kept], self.present[kept], [self.entries[i] for i in kept])
+
+    def held_out(self) -> np.ndarray:
+        """bool, (emoji, styles): pictures kept from training, though the emoji and the style are each learnt.
+
+        One in twenty of the noto and twemoji drawings, by a hash of the name: the same whatever else is chosen.
+        """
+
+        def chance(label: str, style: str) -> bool:
+            return int(hashlib.sha256(f"{label}/{style}".encode()).hexdigest(), 16) % 20 == 0
+
+        drawn = np.array([[s != "fluent" and chance(e.label, s) for s in STYLES] for e in self.entries])
+        both_others = self.present.all(1, keepdims=True) & ~(drawn.sum(1, keepdims=True) > 1)
+        return drawn & both_others
+
+
+def load(path: Path) -> Emoji:
+    """What `prepare` wrote."""
+    with np.load(path) as archive:
+        entries = [Entry(**entry) for entry in json.loads(str(archive["entries"]))]
+        return Emoji(archive["images"], archive["present"], entries)

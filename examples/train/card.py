@@ -1,0 +1,60 @@
+"""Writes model cards: the texts in cards/, with what training and evaluation left in the pipelines' folders.
+
+python examples/train/card.py emoji fashion
+"""
+
+import argparse
+import json
+from pathlib import Path
+
+from toca.pipelines import checksums
+
+CARDS = Path(__file__).parent / "cards"
+
+
+def rows(values: dict[str, object]) -> str:
+    """A list of figures."""
+    texts = {name: f"{value:.4g}" if isinstance(value, float) else str(value) for name, value in values.items()}
+    return "\n".join(f"- {name}: {text}" for name, text in texts.items())
+
+
+def stages(record: dict[str, dict]) -> str:
+    """What each stage of the training came to, as a table."""
+    lines = ["| stage | steps | batch | loss | loss with another's condition | minutes | on |", "|" + "---|" * 7]
+    for name, stage in record.items():
+        batch, other = stage.get("batch", ""), stage.get("another's", "")
+        loss = stage.get("right", stage["loss"])
+        other = f"{other:.3f}" if other else ""
+        minutes = f"{stage['seconds'] / 60:.0f}"
+        lines.append(f"| {name} | {stage['steps']} | {batch} | {loss:.3f} | {other} | {minutes} | {stage['device']} |")
+    return "\n".join(lines)
+
+
+def write(folder: Path) -> None:
+    """README.md of one pipeline, and the checksums that its loader compares."""
+    training, figures = (json.loads((folder / f"{name}.json").read_text()) for name in ("training", "figures"))
+    weights = folder / "transformer" / "diffusion_pytorch_model.safetensors"
+    files = [path for path in folder.rglob("*") if path.suffix in (".safetensors", ".json")]
+    card = (CARDS / f"{folder.name}.md").read_text()
+    for name, value in {
+        "size": f"{sum(path.stat().st_size for path in files) / 1e6:.1f}",
+        "parameters": f"{weights.stat().st_size / 2e6:.1f}",
+        "training": stages(training),
+        "figures": rows(figures),
+    }.items():
+        card = card.replace(f"{{{name}}}", value)
+    (folder / "README.md").write_text(card)
+    checksums.write(folder)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("names", nargs="+", choices=sorted(path.stem for path in CARDS.glob("*.md")))
+    parser.add_argument("--out", type=Path, default=Path("pipelines"))
+    options = parser.parse_args()
+    for name in options.names:
+        write(options.out / name)
+
+
+if __name__ == "__main__":
+    main()

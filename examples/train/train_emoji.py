@@ -1,0 +1,126 @@
+"""Trains `emoji`: emoji from a prompt, in three styles, by a stock PixArtAlphaPipeline, 256 tokens.
+
+python examples/train/train_emoji.py --compile
+"""
+
+from pathlib import Path
+
+import torch
+from common import emoji_data, emoji_parts, export, subjects, text, vae
+from common.flow import Flow, compile_blocks, log_gap, start
+from common.loop import Stage, accelerator, train
+from common.options import parse
+from common.patches import refine
+from diffusers import PixArtAlphaPipeline, PixArtTransformer2DModel
+from torch import nn
+from transformers import PreTrainedTokenizerFast, T5EncoderModel
+
+WIDTH = 192  # of the text encoder
+COARSE = 0.75  # of the steps run on 64 tokens
+OFTEN = 3  # times as often are noto and twemoji shown, which are drawn of a sixth of the emoji only
+
+
+def build(patch: int, layers: int = 6, heads: int = 4) -> PixArtTransformer2DModel:
+    """Width 256; 16 x 16 latents in patches. At the start every block passes its input on and the output is zero.
+
+    The cross-attention's output is the exception: zero there as well, the captions would get no gradient for long.
+    """
+    torch.manual_seed(2)
+    model = PixArtTransformer2DModel(
+        num_attention_heads=heads, attention_head_dim=64, in_channels=4, out_channels=4, num_layers=layers,
+        cross_attention_dim=64 * heads, sample_size=16, patch_size=patch, caption_channels=WIDTH,
+        use_additional_conditions=False, interpolation_scale=2 // patch,  # a place in the picture has one position
+    )  # fmt: skip
+    start(model, [model.adaln_single.linear, model.proj_out])
+    for block in model.transformer_blocks:
+        nn.init.xavier_uniform_(block.attn2.to_out[0].weight, gain=0.5)
+    nn.init.zeros_(model.scale_shift_table)
+    return model
+
+
+class Objective(Flow):
+    """Rectified flow on latents with captions."""
+
+    def __init__(self, model, latents, captions: torch.Tensor, encoder: T5EncoderModel, batch: int, often):
+        super().__init__(model, latents, batch, often)
+        empty = torch.zeros_like(captions[0, 0])
+        empty[0] = 1
+        self.encoder = encoder
+        self.register_buffer("captions", captions, persistent=False)
+        self.register_buffer("empty", empty, persistent=False)
+
+    def condition(self, index: torch.Tensor, drop: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        variant = torch.randint(self.captions.shape[1], index.shape, device=index.device)
+        ids = torch.where(drop[:, None], self.empty, self.captions[index, variant])
+        mask = (ids != 0).long()
+        with torch.no_grad():
+            return self.encoder(input_ids=ids, attention_mask=mask).last_hidden_state, mask
+
+    def velocity(self, x: torch.Tensor, t: torch.Tensor, condition) -> torch.Tensor:
+        states, mask = condition
+        return self.model(
+            x, encoder_hidden_states=states, encoder_attention_mask=mask.to(x.dtype), timestep=1000 * t,
+            return_dict=False,
+        )[0]  # fmt: skip
+
+
+@torch.no_grad()
+def words_of(folder: Path, tokenizer: PreTrainedTokenizerFast, encoder: T5EncoderModel) -> None:
+    """Gives the words that an earlier pipeline knows the vectors they have there."""
+    known = PreTrainedTokenizerFast.from_pretrained(folder / "tokenizer").get_vocab()
+    table = T5EncoderModel.from_pretrained(folder / "text_encoder").shared.weight
+    for word, i in tokenizer.get_vocab().items():
+        if word in known:
+            encoder.shared.weight[i] = table[known[word]]
+
+
+def train_transformer(options, latents, captions, encoder, often, machine) -> tuple[PixArtTransformer2DModel, dict]:
+    """First on patches of 2 x 2 latents, then on single ones."""
+    coarse, fine = (build(patch).to(machine.device) for patch in (2, 1))
+    if options.init_from:
+        coarse.load_state_dict(
+            PixArtTransformer2DModel.from_pretrained(options.init_from / "transformer").state_dict()
+        )
+    first, done = round(options.steps * COARSE), {}
+    for name, model, steps in (("coarse", coarse, first), ("fine", fine, options.steps - first)):
+        if model is fine:
+            refine(coarse, fine, "proj_out")
+        if options.compile:
+            compile_blocks(model.transformer_blocks)
+        objective = Objective(model, latents, captions, encoder, options.batch, often).to(machine.device)
+        stage = Stage(f"emoji-{name}", steps, options.lr, seed=options.seed)
+        probe, checkpoint = log_gap(objective, machine), options.checkpoints / f"emoji-{name}.pt"
+        done[name] = {**train(objective, stage, machine, checkpoint, probe), "batch": options.batch}
+        done[name] |= dict(zip(("right", "another's"), objective.gap(256), strict=True))
+    return fine, done
+
+
+def main() -> None:
+    options = parse(
+        __doc__, out="pipelines/emoji", steps=8000, batch=32, lr=1e-3, text_steps=1500, init_from=True
+    )  # fmt: skip
+    machine = accelerator()
+    data = emoji_data.load(options.data / "emoji.npz")
+    pictures = emoji_parts.Pictures.of(data, subjects.COMMON)
+    autoencoder = emoji_parts.autoencoder(options.vae).to(machine.device)
+    tokenizer, encoder = emoji_parts.dictionary(data, WIDTH)
+    if options.init_from:
+        words_of(options.init_from, tokenizer, encoder)
+    captions = text.caption_table(pictures.wording, tokenizer)
+    vectors = emoji_parts.clip_vectors(options.clip, pictures.images)
+    encoder, first = emoji_parts.taught(encoder, "t5", captions, vectors, options, machine, masked=True)
+    latents = vae.encode(autoencoder, vae.to_pixels(pictures.images, machine.device))
+    often = torch.tensor([1.0 if style == text.DEFAULT_STYLE else OFTEN for _, style in pictures.wording])
+    model, then = train_transformer(options, latents, captions, encoder, often, machine)
+    if machine.is_main_process:
+        pipe = PixArtAlphaPipeline(
+            tokenizer=tokenizer, text_encoder=encoder, vae=autoencoder, transformer=model,
+            scheduler=export.scheduler(),
+        )  # fmt: skip
+        names = sorted({name for entry in data.entries for name in (entry.label, *entry.names)})
+        export.save(options.out, pipe, prompts=sorted(entry.label for entry in data.entries), names=names)
+        export.write_training(options.out, {"t5": first, **then})
+
+
+if __name__ == "__main__":
+    main()

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,10 @@ import torch
 import transformers
 from PIL import Image
 
+from toca.eval.manifest import Entry, Manifest, sha256
 from toca.eval.prompts import Item
-from toca.eval.running import Run, run_items
+from toca.eval.running import Facts, Run, run_items
+from toca.eval.shards import WHOLE, Shard
 from toca.eval.store import Store, digest, slug
 from toca.eval.subject import Subject
 from toca.eval.variants import Variant
@@ -56,36 +59,73 @@ class Gallery:
             "code": self.code,
         }
 
-    def make(self, variant: Variant) -> dict[str, Any]:
-        """Make the pictures of a variant, unless they are there.
+    def make(self, variant: Variant, shard: Shard = WHOLE) -> None:
+        """Make this process's share of a variant's pictures, all but those that are there.
+
+        The batches are the same whatever the number of processes: so are the pictures, even of a method that looks at
+        a whole batch. A batch whose files are damaged or gone is made again.
+        """
+        folder, manifest = self._folder(variant), self._manifest(variant)
+        done = manifest.entries()
+        for number, batch in shard.own(list(enumerate(self._batches()))):
+            if number in done and not manifest.faults(done[number]):
+                continue
+            run = run_items(self.subject, variant, batch, self.seed)
+            files = self._save(folder, batch, run)
+            taken_at = datetime.now(timezone.utc).isoformat(timespec="microseconds")
+            manifest.append(shard.rank, Entry(number, files, asdict(run.facts), taken_at))
+
+    def facts(self, variant: Variant) -> dict[str, Any]:
+        """What the cache did over all batches.
 
         Returns:
             `dict`: `steps`, the steps strings of the batches with their number; `flops_speedup`, over all batches;
-            `bypassed`, calls that ran past the cache; `taken_at`.
-        """
-        key = self.key(variant)
-        return self.store.load(STAGE, variant.name, key) or self._make(variant, key)
+            `bypassed`, calls that ran past the cache; `taken_at`, of the last batch.
 
-    def _make(self, variant: Variant, key: dict[str, Any]) -> dict[str, Any]:
-        folder, facts = self._folder(variant), []
-        for start in range(0, len(self.items), self.batch_size):
-            batch = self.items[start : start + self.batch_size]
-            run = run_items(self.subject, variant, batch, self.seed)
-            self._save(folder, batch, run)
-            facts.append(run.facts)
+        Raises:
+            ValueError: If pictures are missing or damaged; it says which, and what to do.
+        """
+        entries = self._entries(variant)
+        facts = [Facts(**entry.facts) for entry in entries]
         flops, full = (sum(getattr(fact, name) for fact in facts) for name in ("flops", "flops_full"))
-        # Written last: where it is, all pictures are.
-        return self.store.save(STAGE, variant.name, key, {
+        return {
             "steps": dict(Counter(fact.steps for fact in facts)),
             "flops_speedup": full / flops if flops else 1.0,
             "bypassed": sum(fact.bypassed for fact in facts),
-        })  # fmt: skip
+            "taken_at": max(entry.taken_at for entry in entries),
+        }
 
-    def _save(self, folder: Path, batch: list[Item], run: Run) -> None:
+    def _entries(self, variant: Variant) -> list[Entry]:
+        manifest = self._manifest(variant)
+        found, wanted = manifest.entries(), range(len(self._batches()))
+        missing = [number for number in wanted if number not in found]
+        if missing:
+            raise ValueError(
+                f"{variant.name!r} lacks {len(missing)} of {len(wanted)} batches of pictures: "
+                "run the stage `generate` again, every shard of it."
+            )
+        for number in wanted:
+            for name in manifest.faults(found[number]):
+                path = manifest.folder / name
+                raise ValueError(f"{path} is damaged or gone: run the stage `generate` again, which makes it anew.")
+        return [found[number] for number in wanted]
+
+    def _batches(self) -> list[list[Item]]:
+        starts = range(0, len(self.items), self.batch_size)
+        return [self.items[start : start + self.batch_size] for start in starts]
+
+    def _save(self, folder: Path, batch: list[Item], run: Run) -> dict[str, str]:
+        files = {}
         for item, frames in zip(batch, run.frames, strict=True):
             for number, frame in enumerate(frames):
-                with atomic_path(folder / _file_name(item, number)) as temporary:
+                path = folder / _file_name(item, number)
+                with atomic_path(path) as temporary:
                     frame.convert("RGB").save(temporary)
+                files[path.name] = str(sha256(path))
+        return files
+
+    def _manifest(self, variant: Variant) -> Manifest:
+        return Manifest(self._folder(variant))
 
     def _folder(self, variant: Variant) -> Path:
         return self.store.folder / STAGE / f"{slug(variant.name)}-{digest(self.key(variant))[:12]}"

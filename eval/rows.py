@@ -25,7 +25,7 @@ def make_row(
     Args:
         variant (`Variant`): What it is of.
         steps (`int`): Its denoising steps.
-        drawn (`dict`): What `Gallery.make` returned.
+        drawn (`dict`): What `Gallery.facts` returned.
         speed (`Speed`): Its times.
         samples (`dict`): Each metric of each sample.
         prompts (`Sequence[int]`): The prompt of each sample.

@@ -104,13 +104,17 @@ class Study:
 
     def _draw(self) -> dict[str, dict[str, Any]]:
         """The pictures of the full run, and of every variant that does not raise; those that do become failures."""
-        drawn = {BASELINE.name: self._gallery.make(BASELINE)}
+        drawn = {BASELINE.name: self._pictures(BASELINE)}
         for variant in self._track("pictures", [*self._uncached[:-1], *self._methods]):
             try:
-                drawn[variant.name] = self._gallery.make(variant)
+                drawn[variant.name] = self._pictures(variant)
             except Exception as error:  # whatever it is, it belongs in the notes, and the others go on
                 self._failures.append(Failure(variant.name, f"{type(error).__name__}: {first_sentence(error)}"))
         return drawn
+
+    def _pictures(self, variant: Variant) -> dict[str, Any]:
+        self._gallery.make(variant)
+        return self._gallery.facts(variant)
 
     def _time(self, variants: list[Variant]) -> dict[str, Speed]:
         bar = self._progress.add_task("times", total=len(variants))

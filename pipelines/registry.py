@@ -55,7 +55,7 @@ class ModelEntry:
 _ENTRIES = (
     ModelEntry("emoji", str(EMBEDDED), "emoji from a prompt", "toca/pixart", 20, 4.0, 64, 64, dtype="float32"),
     # The pipeline's own size is 512 pixels, and its own length of a prompt 512 tokens.
-    ModelEntry("emoji-flux", str(_HERE / "emoji-flux"), "emoji from a prompt", "toca/flux", 20, 3.5, 64, 64,
+    ModelEntry("emoji-flux", str(_HERE / "emoji-flux"), "emoji from a prompt", "toca/flux", 20, 0.0, 64, 64,
                dtype="float32", call={"max_sequence_length": 16}),
     ModelEntry("fashion", str(_HERE / "fashion"), "clothes of ten classes", "toca/dit-ddim50", 20, 2.0, 32, 32,
                dtype="float32"),

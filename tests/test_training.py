@@ -119,9 +119,9 @@ def test_frames_move_as_the_prompt_says():
         assert frames.shape == (motion.FRAMES, 3, 64, 64)
         down, right, mass = zip(*(centre(frame) for frame in frames), strict=True)
         if name == "sliding":
-            assert all(b > a + 2 for a, b in zip(right, right[1:])) and max(down) - min(down) < 0.5
+            assert all(b > a + 2 for a, b in zip(right[:-1], right[1:], strict=True)) and max(down) - min(down) < 0.5
         if name == "growing":
-            assert all(b > 1.1 * a for a, b in zip(mass, mass[1:]))
+            assert all(b > 1.1 * a for a, b in zip(mass[:-1], mass[1:], strict=True))
         if name == "bouncing":
             assert down.index(min(down)) == motion.FRAMES // 2 and max(right) - min(right) < 0.5
         if name == "spinning":
@@ -164,7 +164,8 @@ def trained(tmp_path_factory):
         call(patch, "train_vae", *common, "--out", str(folder / "emoji/vae"))
         call(patch, "train_clip", *common, "--out", str(folder / "emoji-clip"))
         for script in ("train_emoji", "train_emoji_flux", "train_emoji_video"):
-            call(patch, script, *common, *parts, "--out", str(folder / script.removeprefix("train_").replace("_", "-")))
+            name = script.removeprefix("train_").replace("_", "-")
+            call(patch, script, *common, *parts, "--out", str(folder / name))
         call(patch, "train_fashion", *common, "--out", str(folder / "fashion"))
         call(patch, "reference", "--data", str(folder), "--clip", parts[1], "--out", str(folder))
     return folder
@@ -206,3 +207,18 @@ def test_emoji_clip_is_read_by_clip_and_reference_by_its_digest(trained):
     path = trained / "fashion" / record["file"]
     assert hashlib.sha256(path.read_bytes()).hexdigest() == record["sha256"]
     assert load_file(path)["features"].shape == (64, 128)
+
+
+def test_a_card_says_what_was_measured(trained, monkeypatch, tmp_path):
+    import json
+    import shutil
+
+    from toca.pipelines import checksums
+
+    shutil.copytree(trained / "fashion", tmp_path / "fashion")
+    (tmp_path / "fashion/figures.json").write_text(json.dumps({"samples": 200, "accuracy": 0.87654}))
+    call(monkeypatch, "card", "fashion", "--out", str(tmp_path), "--recognised", "61")
+    card = (tmp_path / "fashion/README.md").read_text()
+    assert "- accuracy: 0.8765" in card and "- recognised by eye on the sheet: 61 of 64" in card
+    assert "| fine | " in card and "{" not in card.replace("{class", "")
+    checksums.check(tmp_path / "fashion")

@@ -1,6 +1,6 @@
 """Writes model cards: the texts in cards/, with what training and evaluation left in the pipelines' folders.
 
-python examples/train/card.py emoji fashion
+python examples/train/card.py fashion --recognised 61
 """
 
 import argparse
@@ -47,13 +47,21 @@ def write(folder: Path) -> None:
     checksums.write(folder)
 
 
+def note(path: Path, figures: dict[str, object]) -> None:
+    """Adds to what evaluation wrote."""
+    path.write_text(json.dumps({**json.loads(path.read_text()), **figures}, indent=2) + "\n")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("names", nargs="+", choices=sorted(path.stem for path in CARDS.glob("*.md")))
+    parser.add_argument("name", choices=sorted(path.stem for path in CARDS.glob("*.md")))
     parser.add_argument("--out", type=Path, default=Path("pipelines"))
+    parser.add_argument("--recognised", type=int, help="how many of the sheet's 64 samples a person recognised")
     options = parser.parse_args()
-    for name in options.names:
-        write(options.out / name)
+    folder = options.out / options.name
+    if options.recognised is not None:
+        note(folder / "figures.json", {"recognised by eye on the sheet": f"{options.recognised} of 64"})
+    write(folder)
 
 
 if __name__ == "__main__":

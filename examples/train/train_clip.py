@@ -8,15 +8,22 @@ import json
 import numpy as np
 import torch
 from common import contrast, emoji_data
+from common.flow import compile_blocks
 from common.loop import Stage, accelerator, train
 from common.options import parse
 
 
 def main() -> None:
-    options = parse(__doc__, out="pipelines/emoji-clip", steps=900, batch=128, lr=1e-3)
+    options = parse(__doc__, out="pipelines/emoji-clip", steps=2600, batch=128, lr=1.5e-3, init_from=True)
     machine = accelerator()
     data = emoji_data.load(options.data / "emoji.npz")
-    objective = contrast.Objective(contrast.build(), data, options.batch).to(machine.device)
+    model = contrast.build()
+    if options.init_from:
+        model.load_state_dict(torch.load(options.init_from, weights_only=True))
+    objective = contrast.Objective(model, data, options.batch).to(machine.device)
+    if options.compile:
+        for tower in (model.transformer, model.visual.transformer):
+            compile_blocks(tower.resblocks)
     stage = Stage("clip", options.steps, options.lr, seed=options.seed, weight_decay=0.05)
     trained = train(objective, stage, machine, options.checkpoints / "clip.pt", lambda: found(objective, data))
     if machine.is_main_process:

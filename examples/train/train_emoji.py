@@ -10,13 +10,16 @@ from common import emoji_data, emoji_parts, export, subjects, text, vae
 from common.flow import Flow, compile_blocks, log_gap, start
 from common.loop import Stage, accelerator, train
 from common.options import parse
-from common.patches import refine
+from common.patches import Watcher, distance, refine
 from diffusers import PixArtAlphaPipeline, PixArtTransformer2DModel
 from torch import nn
 from transformers import PreTrainedTokenizerFast, T5EncoderModel
 
 WIDTH = 192  # of the text encoder
-COARSE = 0.75  # of the steps run on 64 tokens
+ANCHOR = 20.0  # keeps the words where an earlier pipeline had them, which training can then go on from
+FOLLOW_UNTIL = 0.6  # of the fine steps
+FINE = 1 / 3  # as many steps on 256 tokens as on 64
+CYCLES = 2  # of the learning rate, on 64 tokens
 OFTEN = 3  # times as often are noto and twemoji shown, which are drawn of a sixth of the emoji only
 
 
@@ -57,11 +60,37 @@ class Objective(Flow):
             return self.encoder(input_ids=ids, attention_mask=mask).last_hidden_state, mask
 
     def velocity(self, x: torch.Tensor, t: torch.Tensor, condition) -> torch.Tensor:
+        return self.ask(self.model, x, t, condition)
+
+    def ask(self, model, x: torch.Tensor, t: torch.Tensor, condition) -> torch.Tensor:
+        """What a transformer predicts."""
         states, mask = condition
-        return self.model(
+        return model(
             x, encoder_hidden_states=states, encoder_attention_mask=mask.to(x.dtype), timestep=1000 * t,
             return_dict=False,
         )[0]  # fmt: skip
+
+
+class Following(Objective):
+    """The fine model at first also follows the coarse one, block by block, at the same noisy latents."""
+
+    def __init__(self, model, coarse: PixArtTransformer2DModel, *data):
+        super().__init__(model, *data)
+        self.coarse = coarse.requires_grad_(False)
+        self.own, self.led = (Watcher(part.transformer_blocks) for part in (model, coarse))
+
+    def forward(self, share: float) -> torch.Tensor:
+        self.own.outputs.clear()
+        self.led.outputs.clear()
+        self.weight = max(0.0, 1 - share / FOLLOW_UNTIL)
+        loss = super().forward(share)
+        return loss + self.weight * distance(self.own.outputs, self.led.outputs) if self.weight else loss
+
+    def velocity(self, x: torch.Tensor, t: torch.Tensor, condition) -> torch.Tensor:
+        if torch.is_grad_enabled() and self.weight:
+            with torch.no_grad():
+                self.ask(self.coarse, x, t, condition)
+        return super().velocity(x, t, condition)
 
 
 @torch.no_grad()
@@ -81,14 +110,18 @@ def train_transformer(options, latents, captions, encoder, often, machine) -> tu
         coarse.load_state_dict(
             PixArtTransformer2DModel.from_pretrained(options.init_from / "transformer").state_dict()
         )
-    first, done = round(options.steps * COARSE), {}
-    for name, model, steps in (("coarse", coarse, first), ("fine", fine, options.steps - first)):
+    done = {}
+    for name, model, steps, cycles in (
+        ("coarse", coarse, options.steps, CYCLES), ("fine", fine, max(1, round(options.steps * FINE)), 1),
+    ):  # fmt: skip
         if model is fine:
             refine(coarse, fine, "proj_out")
         if options.compile:
             compile_blocks(model.transformer_blocks)
-        objective = Objective(model, latents, captions, encoder, options.batch, often).to(machine.device)
-        stage = Stage(f"emoji-{name}", steps, options.lr, seed=options.seed)
+        parts = (latents, captions, encoder, options.batch, often)
+        objective = Objective(model, *parts) if model is coarse else Following(model, coarse, *parts)
+        objective = objective.to(machine.device)
+        stage = Stage(f"emoji-{name}", steps, options.lr, cycles, seed=options.seed)
         probe, checkpoint = log_gap(objective, machine), options.checkpoints / f"emoji-{name}.pt"
         done[name] = {**train(objective, stage, machine, checkpoint, probe), "batch": options.batch}
         done[name] |= dict(zip(("right", "another's"), objective.gap(256), strict=True))
@@ -97,18 +130,20 @@ def train_transformer(options, latents, captions, encoder, often, machine) -> tu
 
 def main() -> None:
     options = parse(
-        __doc__, out="pipelines/emoji", steps=8000, batch=32, lr=1e-3, text_steps=1500, init_from=True
+        __doc__, out="pipelines/emoji", steps=6000, batch=32, lr=5e-4, text_steps=1500, init_from=True
     )  # fmt: skip
     machine = accelerator()
     data = emoji_data.load(options.data / "emoji.npz")
     pictures = emoji_parts.Pictures.of(data, subjects.COMMON)
     autoencoder = emoji_parts.autoencoder(options.vae).to(machine.device)
-    tokenizer, encoder = emoji_parts.dictionary(data, WIDTH)
+    tokenizer, encoder = emoji_parts.dictionary(data, WIDTH, silent=(text.DEFAULT_STYLE, "style"))
     if options.init_from:
         words_of(options.init_from, tokenizer, encoder)
     captions = text.caption_table(pictures.wording, tokenizer)
     vectors = emoji_parts.clip_vectors(options.clip, pictures.images)
-    encoder, first = emoji_parts.taught(encoder, "t5", captions, vectors, options, machine, masked=True)
+    encoder, first = emoji_parts.taught(
+        encoder, tokenizer, "t5", captions, vectors, options, machine, masked=True, anchor=ANCHOR
+    )
     latents = vae.encode(autoencoder, vae.to_pixels(pictures.images, machine.device))
     often = torch.tensor([1.0 if style == text.DEFAULT_STYLE else OFTEN for _, style in pictures.wording])
     model, then = train_transformer(options, latents, captions, encoder, often, machine)
@@ -117,8 +152,7 @@ def main() -> None:
             tokenizer=tokenizer, text_encoder=encoder, vae=autoencoder, transformer=model,
             scheduler=export.scheduler(),
         )  # fmt: skip
-        names = sorted({name for entry in data.entries for name in (entry.label, *entry.names)})
-        export.save(options.out, pipe, prompts=sorted(entry.label for entry in data.entries), names=names)
+        export.save(options.out, pipe, **emoji_parts.lists(data, pictures, subjects.COMMON))
         export.write_training(options.out, {"t5": first, **then})
 
 

@@ -151,7 +151,7 @@ def main() -> None:
     tokenizer, encoder = emoji_parts.dictionary(data, WIDTH, extra=words)
     captions = caption_table(data, pairs, tokenizer)
     vectors = emoji_parts.video_vectors(options.clip, pixels[::VERSIONS])
-    encoder, lessons = emoji_parts.taught(encoder, "t5", captions, vectors, options, machine, masked=True)
+    encoder, lessons = emoji_parts.taught(encoder, tokenizer, "t5", captions, vectors, options, machine, masked=True)
     states = encode_captions(encoder.float(), captions.to(machine.device))
     latents = vae.encode(autoencoder, pixels.flatten(0, 1).to(machine.device))
     latents = latents.unflatten(0, (-1, motion.FRAMES)).transpose(1, 2).contiguous()
@@ -162,7 +162,9 @@ def main() -> None:
             scheduler=export.scheduler(),
         )  # fmt: skip
         prompts = sorted(f"{data.entries[i].label} {name}" for i, name in pairs)
-        export.save(options.out, pipe, prompts=prompts)
+        subjects_said = [name for entry in data.entries for name in (entry.label, *entry.names)]
+        names = sorted(f"{subject} {word}" for subject in subjects_said for word in words)
+        export.save(options.out, pipe, prompts=prompts, names=names)
         export.write_training(options.out, {"t5": lessons, **then})
 
 

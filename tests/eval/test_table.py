@@ -89,7 +89,7 @@ def test_what_changes_nothing_is_identical_and_what_skips_nothing_is_said(measur
 def test_pictures_are_lossless_files_of_their_own(measured):
     output, _ = measured
     folders = sorted((output / "stages" / "tiny_pixart" / "pictures").glob("full-*/"))
-    files = sorted(path.name for path in folders[0].iterdir())
+    files = sorted(path.name for path in folders[0].glob("*.png"))
     assert len(files) == 3
     assert all(name.startswith("p00000") and name.endswith("-s000-f0000.png") for name in files)
     image = np.asarray(Image.open(folders[0] / files[0]))

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from . import emoji_data, fashion_data, motion, subjects, vae
-from .judge import Judge, nearest
+from .judge import Judge, convolutional_judge, nearest
 
 SHOWN = (
     "red apple", "owl", "pizza", "rocket", "penguin", "guitar", "sunflower", "hot beverage", "snowman", "panda",
@@ -81,12 +81,13 @@ def text_to_image(folder: Path, arguments: dict[str, Any], labels: tuple[str, ..
 
     def judge(by: Judge, images: np.ndarray) -> dict[str, float]:
         captions = [article(entry.label) for entry in data.entries]
-        figures = by.captions(images, [i for i, _ in pairs], captions)
-        real = data.images.reshape(-1, *data.images.shape[2:])
-        wanted = [i * data.images.shape[1] + j for i, j in pairs]
-        return figures | nearest(images, wanted, real)
+        asked = np.stack([data.images[pair] for pair in pairs])
+        figures = by.captions(images, asked, [i for i, _ in pairs], captions)
+        every = data.images.reshape(-1, *data.images.shape[2:])
+        return figures | nearest(images, [i * data.images.shape[1] + j for i, j in pairs], every)
 
-    return Case(prompts, arguments, [bool(held[pair]) for pair in pairs], judge, captions=prompts)
+    short = [text.split(" ", 1)[1].removesuffix(" style") for text in prompts]
+    return Case(prompts, arguments, [bool(held[pair]) for pair in pairs], judge, captions=short)
 
 
 def emoji(folder: Path) -> Case:
@@ -97,7 +98,7 @@ def emoji(folder: Path) -> Case:
 
 def emoji_flux(folder: Path) -> Case:
     size = {"height": 64, "width": 64, "max_sequence_length": 16}
-    return text_to_image(folder, {"guidance_scale": 3.5, **size}, subjects.COMMON)
+    return text_to_image(folder, size, subjects.COMMON)
 
 
 def emoji_video(folder: Path) -> Case:
@@ -112,10 +113,11 @@ def emoji_video(folder: Path) -> Case:
     prompts = [f"{article(data.entries[i].label)} {name}" for i, name in pairs]
 
     def judge(by: Judge, images: np.ndarray) -> dict[str, float]:
-        figures = by.captions(images, [i for i, _ in pairs], [article(entry.label) for entry in data.entries])
         pictures = vae.to_pixels(data.images[:, 0])
         real = np.stack([vae.to_images(motion.animate(pictures[i], name)) for i, name in every])
-        return figures | nearest(images, [every.index(pair) for pair in pairs], real)
+        wanted = [every.index(pair) for pair in pairs]
+        captions = [article(entry.label) for entry in data.entries]
+        return by.captions(images, real[wanted], [i for i, _ in pairs], captions) | nearest(images, wanted, real)
 
     arguments = {"guidance_scale": 4.0, "height": 64, "width": 64, "video_length": 8, "clean_caption": False}
     return Case(prompts, arguments, [held[pair] for pair in pairs], judge, columns=4, scale=0.6, captions=prompts)
@@ -127,9 +129,10 @@ def fashion(folder: Path) -> Case:
 
     def judge(by: Judge, images: np.ndarray) -> dict[str, float]:
         colour = lambda x: np.repeat(x[..., None], 3, axis=-1)  # noqa: E731
-        real = colour(data["images"][:8000]), data["labels"][:8000]
+        real = colour(data["images"][:12000]), data["labels"][:12000]
         held_out = colour(data["held_out_images"][:2000]), data["held_out_labels"][:2000]
-        return by.classes(real, held_out, (images, classes))
+        parts = (real, held_out, (images, classes))
+        return by.classes(*parts) | convolutional_judge(*parts)
 
     names = [fashion_data.CLASSES[i] for i in classes]
     return Case(classes, {"guidance_scale": 2.0}, [False] * len(classes), judge, scale=2.0, key="class_labels",

@@ -114,9 +114,9 @@ def augment(images: torch.Tensor) -> torch.Tensor:
     """uint8 pictures, (count, size, size, 3), moved, scaled, turned, tinted and blurred a little; white around."""
     x = images.permute(0, 3, 1, 2).float() / 255
     count, device = len(x), x.device
-    scale = torch.empty(count, device=device).uniform_(0.9, 1.35)
-    angle = torch.empty(count, device=device).uniform_(-0.25, 0.25)
-    shift = torch.empty(count, 2, device=device).uniform_(-0.15, 0.15)
+    scale = torch.empty(count, device=device).uniform_(0.95, 1.25)
+    angle = torch.empty(count, device=device).uniform_(-0.2, 0.2)
+    shift = torch.empty(count, 2, device=device).uniform_(-0.1, 0.1)
     cos, sin = scale * angle.cos(), scale * angle.sin()
     affine = torch.stack([torch.stack([cos, -sin, shift[:, 0]], 1), torch.stack([sin, cos, shift[:, 1]], 1)], 1)
     x = 1 - F.grid_sample(1 - x, F.affine_grid(affine, x.shape, align_corners=False), align_corners=False)

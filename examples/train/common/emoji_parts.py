@@ -36,6 +36,23 @@ class Pictures:
         return cls(data.images[places[:, 0], places[:, 1]], [(data.entries[i], styles[j]) for i, j in places])
 
 
+def said(name: str, style: str) -> str:
+    """A name and a style as a prompt; a prompt without a style means fluent."""
+    return name if style == text.DEFAULT_STYLE else f"{name}, {style} style"
+
+
+def lists(data: emoji_data.Emoji, pictures: Pictures, in_every_style: Collection[str]) -> dict[str, list[str]]:
+    """What the pipeline was trained on (`prompts`), and every name of what it can be asked for (`names`)."""
+    prompts = {said(entry.label, style) for entry, style in pictures.wording}
+    names = {name for entry in data.entries for name in (entry.label, *entry.names)}
+    styled = [entry for entry in data.entries if entry.label in in_every_style]
+    names |= {
+        f"{name}, {style} style" for entry in styled for name in (entry.label, *entry.names)
+        for style in emoji_data.STYLES
+    }  # fmt: skip
+    return {"prompts": sorted(prompts), "names": sorted(names)}
+
+
 def clip_vectors(path: Path, images: np.ndarray) -> torch.Tensor:
     """emoji-clip's unit vectors of pictures."""
     model, _ = clip.load(str(path), device="cpu")
@@ -56,19 +73,29 @@ def autoencoder(source: Path, **config: object) -> AutoencoderKL:
 
 
 def taught(
-    encoder, name: str, captions: torch.Tensor, vectors: torch.Tensor, options, machine, *, masked: bool
+    encoder,
+    tokenizer: PreTrainedTokenizerFast,
+    name: str,
+    captions: torch.Tensor,
+    vectors: torch.Tensor,
+    options,
+    machine,
+    *,
+    masked: bool,
+    anchor: float = 0.3,
 ) -> tuple[torch.nn.Module, dict]:
     """A text encoder after its lessons beside emoji-clip, frozen, and what they came to."""
-    objective = teach.Objective(encoder, captions, vectors, masked).to(machine.device)
+    objective = teach.Objective(encoder, captions, vectors, masked, anchor).to(machine.device)
     steps = 2 if options.smoke else options.text_steps
     stage = Stage(f"{options.out.name}-{name}", steps, lr=1e-3, seed=options.seed)
     result = train(objective, stage, machine, options.checkpoints / f"{options.out.name}-{name}.pt")
+    text.quieten(encoder, tokenizer, captions)
     return encoder.eval().requires_grad_(False), result
 
 
 def dictionary(
-    data: emoji_data.Emoji, width: int, layers: int = 1, extra: Collection[str] = ()
+    data: emoji_data.Emoji, width: int, layers: int = 1, extra: Collection[str] = (), silent: Collection[str] = ()
 ) -> tuple[PreTrainedTokenizerFast, T5EncoderModel]:
     """The tokenizer and the T5 encoder of these emoji, before any lesson."""
     words, forms = text.vocabulary(data.entries, extra)
-    return text.build_tokenizer(words), text.build_encoder(words, forms, width, layers)
+    return text.build_tokenizer(words), text.build_encoder(words, forms, width, layers, silent)

@@ -43,13 +43,7 @@ class Flow(nn.Module):
         condition = self.condition(index, torch.rand(self.batch, device=device) < DROP)
         t = torch.randn(self.batch, device=device).sigmoid()
         x = self.sample(index, share)
-        return self.loss(x, SHIFT * t / (1 + (SHIFT - 1) * t), condition, torch.randn_like(x), share)
-
-    def loss(
-        self, x: torch.Tensor, t: torch.Tensor, condition: Any, noise: torch.Tensor, share: float
-    ) -> torch.Tensor:
-        """What is brought down in training."""
-        return self.errors(x, t, condition, noise).mean()
+        return self.errors(x, SHIFT * t / (1 + (SHIFT - 1) * t), condition, torch.randn_like(x)).mean()
 
     def sample(self, index: torch.Tensor, share: float) -> torch.Tensor:
         """The latents of these samples, (batch, ...)."""

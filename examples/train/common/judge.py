@@ -1,5 +1,6 @@
 """Is a sample what was asked for? emoji-clip and the nearest real picture say so; the eye has the last word."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import clip
@@ -9,6 +10,9 @@ import torch.nn.functional as F
 from torch import nn
 
 from . import contrast
+
+Figures = dict[str, float]
+Labelled = tuple[np.ndarray, Sequence[int]]  # uint8 pictures, (count, size, size, 3), and their classes
 
 
 class Judge:
@@ -29,45 +33,90 @@ class Judge:
             vectors = F.normalize(vectors.unflatten(0, images.shape[:2]).mean(1), dim=-1)
         return vectors
 
-    def captions(self, images: np.ndarray, wanted: list[int], captions: list[str]) -> dict[str, float]:
-        """How often the caption asked for is the best, or among the best five, of all captions."""
-        logits = self.pictures(images) @ contrast.embed_texts(self.model, captions).T
+    def captions(self, images: np.ndarray, real: np.ndarray, wanted: list[int], captions: list[str]) -> Figures:
+        """How often the caption asked for is the best, or among the best five, of all captions.
+
+        Args:
+            images (`np.ndarray`): samples, uint8, (count, ...).
+            real (`np.ndarray`): the real pictures that were asked for, which show how far emoji-clip can be trusted.
+            wanted (`list[int]`): indices into `captions`.
+        """
+        words = contrast.embed_texts(self.model, captions)
+        logits, ceiling = (self.pictures(pictures) @ words.T for pictures in (images, real))
         own = logits.gather(1, torch.tensor(wanted)[:, None])
-        place = (logits > own).sum(1)
         others = (logits.sum(1) - own[:, 0]) / (logits.shape[1] - 1)
+        below = (logits < own).float().sum(1) / (logits.shape[1] - 1)
         return {
             "captions to choose from": len(captions),
-            "emoji-clip, right caption first": (place < 1).float().mean().item(),
-            "emoji-clip, right caption among five": (place < 5).float().mean().item(),
-            "right caption above a random other": (logits < own).float().sum(1).div(logits.shape[1] - 1).mean().item(),
+            "emoji-clip puts the right caption first": share(logits, wanted, 1),
+            "the same for the real pictures": share(ceiling, wanted, 1),
+            "emoji-clip puts the right caption among five": share(logits, wanted, 5),
+            "the same five for the real pictures": share(ceiling, wanted, 5),
+            "right caption above a random other": below.mean().item(),
             "cosine, right caption": own.mean().item(),
             "cosine, other captions": others.mean().item(),
         }
 
-    def classes(self, real: tuple, held_out: tuple, samples: tuple) -> dict[str, float]:
-        """A linear read-out of the picture tower, trained on real pictures: its accuracy on held-out ones and samples.
-
-        Args:
-            real, held_out, samples: pictures and labels each.
-        """
-        vectors, labels = self.pictures(real[0]), torch.as_tensor(real[1]).long()
-        torch.manual_seed(0)
-        probe = nn.Sequential(nn.Linear(vectors.shape[1], 512), nn.GELU(), nn.Linear(512, int(labels.max()) + 1))
-        optimizer = torch.optim.AdamW(probe.parameters(), lr=3e-3, weight_decay=1e-3)
-        for _ in range(1500):
-            index = torch.randint(len(vectors), (512,))
-            F.cross_entropy(probe(10 * vectors[index]), labels[index]).backward()
-            optimizer.step()
-            optimizer.zero_grad()
-        figures = {}
-        for name, (images, asked) in {"held-out pictures": held_out, "samples": samples}.items():
-            with torch.no_grad():
-                right = probe(10 * self.pictures(images)).argmax(1) == torch.as_tensor(asked).long()
-            figures[f"read-out of emoji-clip, {name}"] = right.float().mean().item()
-        return figures
+    def classes(self, real: Labelled, held_out: Labelled, samples: Labelled) -> Figures:
+        """A read-out of the picture tower, trained on real pictures: its accuracy on held-out ones and on samples."""
+        vectors = 10 * self.pictures(real[0])
+        probe = fit(nn.Sequential(nn.Linear(vectors.shape[1], 512), nn.GELU(), nn.Linear(512, 10)), vectors, real[1])
+        return {
+            f"read-out of emoji-clip, {name}": accuracy(probe, 10 * self.pictures(images), labels)
+            for name, (images, labels) in {"held-out pictures": held_out, "samples": samples}.items()
+        }
 
 
-def nearest(images: np.ndarray, wanted: list[int], real: np.ndarray) -> dict[str, float]:
+def share(logits: torch.Tensor, wanted: list[int], rank: int) -> float:
+    """How often the wanted column is among the `rank` highest of its row."""
+    own = logits.gather(1, torch.tensor(wanted)[:, None])
+    return ((logits > own).sum(1) < rank).float().mean().item()
+
+
+def fit(model: nn.Module, inputs: torch.Tensor, labels: np.ndarray, steps: int = 1500, batch: int = 128) -> nn.Module:
+    """A classifier, trained."""
+    torch.manual_seed(0)
+    targets = torch.as_tensor(labels).long()
+    optimizer = torch.optim.AdamW(model.parameters(), lr=2e-3, weight_decay=1e-2)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 2e-3, steps)
+    for _ in range(steps):
+        index = torch.randint(len(inputs), (batch,))
+        F.cross_entropy(model(inputs[index]), targets[index]).backward()
+        optimizer.step()
+        schedule.step()
+        optimizer.zero_grad()
+    return model.eval()
+
+
+@torch.no_grad()
+def accuracy(model: nn.Module, inputs: torch.Tensor, labels) -> float:
+    """Share of inputs whose label the classifier names."""
+    right = torch.cat([model(part).argmax(1) for part in inputs.split(256)]) == torch.as_tensor(labels).long()
+    return right.float().mean().item()
+
+
+def grey(images: np.ndarray) -> torch.Tensor:
+    """uint8 pictures, (count, size, size, 3), as (count, 1, size, size) in -1..1."""
+    return torch.from_numpy(np.ascontiguousarray(images[..., 0])).float()[:, None] / 127.5 - 1
+
+
+def convolutional_judge(real: Labelled, held_out: Labelled, samples: Labelled) -> Figures:
+    """A small convolutional classifier, trained on real pictures: its accuracy on held-out ones and on samples."""
+    torch.manual_seed(0)
+    model = nn.Sequential(
+        nn.Conv2d(1, 32, 3, padding=1), nn.BatchNorm2d(32), nn.ReLU(), nn.MaxPool2d(2),
+        nn.Conv2d(32, 64, 3, padding=1), nn.BatchNorm2d(64), nn.ReLU(), nn.MaxPool2d(2), nn.Dropout(0.2),
+        nn.Flatten(), nn.LazyLinear(128), nn.ReLU(), nn.Dropout(0.3), nn.Linear(128, 10),
+    )  # fmt: skip
+    model(grey(real[0][:1].repeat(2, 0)))
+    fit(model, grey(real[0]), real[1])
+    return {
+        f"convolutional classifier, {name}": accuracy(model, grey(images), labels)
+        for name, (images, labels) in {"held-out pictures": held_out, "samples": samples}.items()
+    }
+
+
+def nearest(images: np.ndarray, wanted: list[int], real: np.ndarray) -> Figures:
     """Share of samples whose nearest real picture or video is the one asked for, and the PSNR to that one in dB.
 
     Args:

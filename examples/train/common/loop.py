@@ -23,6 +23,7 @@ class Stage:
         name (`str`): for the log and the checkpoint.
         steps (`int`): how many.
         lr (`float`): peak learning rate, reached after `warmup` steps; a cosine takes it down to nought.
+        cycles (`int`, defaults to `1`): how often it does so. A run of one cycle goes on as one of two.
         warmup (`int`, defaults to `100`): steps of linear warm-up.
         seed (`int`, defaults to `0`): of everything that is drawn.
         average (`float`, defaults to `0.999`): decay of the averaged weights.
@@ -33,6 +34,7 @@ class Stage:
     name: str
     steps: int
     lr: float
+    cycles: int = 1
     warmup: int = 100
     seed: int = 0
     average: float = 0.999
@@ -41,8 +43,10 @@ class Stage:
     log_every: float = 20.0
 
     def learning_rate(self, step: int) -> float:
-        """Linear warm-up, then a cosine over all steps."""
-        return self.lr * min(1.0, (step + 1) / self.warmup) * 0.5 * (1 + math.cos(math.pi * step / self.steps))
+        """Linear warm-up, then a cosine, in every cycle."""
+        length = self.steps / self.cycles
+        place = step % length
+        return self.lr * min(1.0, (place + 1) / self.warmup) * 0.5 * (1 + math.cos(math.pi * place / length))
 
 
 def accelerator() -> Accelerator:
@@ -124,10 +128,11 @@ def train(
         fused=accelerator.device.type == "cuda",
     )  # fmt: skip
     average = Average(trained, stage.average)
-    step, spent = restore(checkpoint, average, optimizer, accelerator.device) if checkpoint.exists() else (0, 0.0)
+    step, spent, log = 0, 0.0, Log(stage, accelerator, probe)
+    if checkpoint.exists():
+        step, spent, log.mean = restore(checkpoint, average, optimizer, accelerator.device)
+        log.start -= spent
     model, optimizer = accelerator.prepare(objective, optimizer)
-    log = Log(stage, accelerator, probe)
-    log.start -= spent
     saved = time.monotonic()
     while step < stage.steps:
         torch.manual_seed(hash((stage.seed, step, accelerator.process_index)))
@@ -143,14 +148,14 @@ def train(
         log.add(loss, step)
         if time.monotonic() - saved > stage.save_every or step == stage.steps:
             spent = time.monotonic() - log.start
-            save(checkpoint, average, optimizer, step, spent, accelerator)
+            save(checkpoint, average, optimizer, step, (spent, log.mean), accelerator)
             saved = time.monotonic()
     average.swap()
     accelerator.free_memory()
     return {"steps": step, "loss": log.mean, "seconds": round(spent), "device": accelerator.device.type}
 
 
-def save(checkpoint, average, optimizer, step, spent, accelerator) -> None:
+def save(checkpoint, average, optimizer, step, log, accelerator) -> None:
     """Writes what is needed to go on, first beside the file, so that an interruption never leaves half of one."""
     if not accelerator.is_main_process:
         return
@@ -158,16 +163,16 @@ def save(checkpoint, average, optimizer, step, spent, accelerator) -> None:
     beside = checkpoint.with_suffix(".tmp")
     weights = [p.detach() for p in average.parameters]
     state = {"weights": weights, "average": average.shadow, "optimizer": optimizer.state_dict()}
-    torch.save({**state, "step": step, "spent": spent}, beside)
+    torch.save({**state, "step": step, "log": log}, beside)
     beside.replace(checkpoint)
 
 
 @torch.no_grad()
-def restore(checkpoint, average, optimizer, device) -> tuple[int, float]:
-    """Reads a checkpoint; returns the step and the seconds it had reached."""
+def restore(checkpoint, average, optimizer, device) -> tuple[int, float, float]:
+    """Reads a checkpoint; returns the step it had reached, the seconds that took, and the last mean loss."""
     state = torch.load(checkpoint, map_location=device, weights_only=True)
     for target, source in ((average.parameters, state["weights"]), (average.shadow, state["average"])):
         for p, value in zip(target, source, strict=True):
             p.copy_(value)
     optimizer.load_state_dict(state["optimizer"])
-    return state["step"], state["spent"]
+    return state["step"], *state["log"]

@@ -14,7 +14,7 @@ def parse(
         out (`str`): the folder of the result.
         steps, batch, lr: of the main stage, as the shipped weights were trained.
         text_steps: of the text encoders' lessons, for pipelines that have some; they need emoji-clip and the VAE.
-        init_from (`bool`): whether training can start from an earlier pipeline.
+        init_from (`bool`): whether training can start from what an earlier run made.
     """
     parser = argparse.ArgumentParser(description=about, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, default=Path(".data"), help="the folder that prepare.py filled")
@@ -31,7 +31,7 @@ def parse(
         parser.add_argument("--clip", type=Path, default=Path("pipelines/emoji-clip/emoji-clip.pt"))
         parser.add_argument("--vae", type=Path, default=Path("pipelines/emoji/vae"), help="the emoji autoencoder")
     if init_from:
-        parser.add_argument("--init-from", type=Path, help="a coarse pipeline folder that training goes on from")
+        parser.add_argument("--init-from", type=Path, help="what an earlier run made, to go on from")
     options = parser.parse_args()
     if options.smoke:
         options.steps, options.batch = 2, min(options.batch, 4)

@@ -33,3 +33,32 @@ def share_positions(coarse: nn.Module, fine: nn.Module) -> None:
     side = int(positions.shape[1] ** 0.5)
     grid = positions.unflatten(1, (side // 2, 2, side // 2, 2))
     coarse.pos_embed.pos_embed = grid.mean((2, 4)).flatten(1, 2)
+
+
+class Watcher:
+    """Keeps what each block of a transformer puts out, call after call.
+
+    Args:
+        blocks: of a transformer; they may be compiled.
+    """
+
+    def __init__(self, blocks: nn.ModuleList):
+        self.outputs: list[torch.Tensor] = []
+        # Python lists are no business of a compiled graph.
+        note = torch.compiler.disable(lambda module, inputs, output: self.outputs.append(output))
+        for block in blocks:
+            block.register_forward_hook(note)
+
+
+def distance(fine: list[torch.Tensor], coarse: list[torch.Tensor]) -> torch.Tensor:
+    """How far the means of four fine tokens are from the coarse token in their place, block by block, over its spread.
+
+    Args:
+        fine, coarse: hidden states of each block, (batch, tokens, width), four times as many tokens in `fine`.
+    """
+    total = torch.zeros(())
+    for ours, theirs in zip(fine, coarse, strict=True):
+        side = int(theirs.shape[1] ** 0.5)
+        mean = ours.float().unflatten(1, (side, 2, side, 2)).mean((2, 4)).flatten(1, 2)
+        total = total.to(mean.device) + (mean - theirs.float()).square().mean() / theirs.float().var()
+    return total

@@ -5,8 +5,6 @@ import torch.nn.functional as F
 from torch import nn
 from transformers import CLIPTextConfig, CLIPTextModel, T5EncoderModel
 
-ANCHOR = 0.3  # what keeps states near their words' own vectors, so that all words stay apart
-
 
 def build_pooled(vocabulary: int, width: int, length: int) -> CLIPTextModel:
     """A CLIP text model whose pooled output sums a caption up, as FLUX wants it."""
@@ -26,11 +24,15 @@ class Objective(nn.Module):
         captions (`torch.Tensor`): token ids, (pictures, variants, length); 0 is padding.
         pictures (`torch.Tensor`): emoji-clip's unit vectors, (pictures, width).
         masked (`bool`): whether the pipeline hides padding from the encoder, as PixArt and Latte do and FLUX does not.
+        anchor (`float`): what keeps states near their words' own vectors, so that all words stay apart.
     """
 
-    def __init__(self, encoder, captions: torch.Tensor, pictures: torch.Tensor, masked: bool, batch: int = 128):
+    def __init__(
+        self, encoder, captions: torch.Tensor, pictures: torch.Tensor, masked: bool, anchor: float, batch: int = 128
+    ):
         super().__init__()
-        self.encoder, self.masked, self.batch = encoder, masked, min(batch, len(captions))
+        self.encoder, self.masked, self.anchor = encoder, masked, anchor
+        self.batch = min(batch, len(captions))
         self.head = nn.Linear(encoder.config.hidden_size, pictures.shape[1])
         self.scale = nn.Parameter(torch.tensor(2.5))
         self.register_buffer("captions", captions, persistent=False)
@@ -57,4 +59,4 @@ class Objective(nn.Module):
         vectors, strayed = self.summary(self.captions[index, variant])
         logits = self.scale.exp() * F.normalize(self.head(vectors), dim=-1) @ self.pictures[index].T
         target = torch.arange(len(index), device=index.device)
-        return (F.cross_entropy(logits, target) + F.cross_entropy(logits.T, target)) / 2 + ANCHOR * strayed
+        return (F.cross_entropy(logits, target) + F.cross_entropy(logits.T, target)) / 2 + self.anchor * strayed

@@ -7,7 +7,7 @@ on so few captions it would collapse.
 
 import hashlib
 import random
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 import numpy as np
 import torch
@@ -16,7 +16,7 @@ from tokenizers.models import WordLevel
 from tokenizers.normalizers import NFKD, Lowercase, Replace, Sequence, Strip, StripAccents
 from tokenizers.pre_tokenizers import WhitespaceSplit
 from tokenizers.processors import TemplateProcessing
-from transformers import PreTrainedTokenizerFast, T5Config, T5EncoderModel
+from transformers import PreTrainedModel, PreTrainedTokenizerFast, T5Config, T5EncoderModel
 
 from .emoji_data import SMALL_WORDS, STYLES, Entry, normalise
 
@@ -73,10 +73,12 @@ def word_vector(word: str, width: int) -> torch.Tensor:
 
 
 @torch.no_grad()
-def build_encoder(words: list[str], forms: dict[str, str], width: int, layers: int) -> T5EncoderModel:
+def build_encoder(
+    words: list[str], forms: dict[str, str], width: int, layers: int, silent: Collection[str] = ()
+) -> T5EncoderModel:
     """A T5 encoder that starts as a dictionary: each state is its own token's vector, for no layer adds anything yet.
 
-    Words without meaning, known or not, have the zero vector: they say nothing.
+    Words without meaning, known or not, and `silent` ones have the zero vector: they say nothing.
     """
     config = T5Config(
         vocab_size=len(words), d_model=width, d_kv=32, num_heads=2, d_ff=64, num_layers=layers, pad_token_id=0,
@@ -84,13 +86,25 @@ def build_encoder(words: list[str], forms: dict[str, str], width: int, layers: i
     )  # fmt: skip
     torch.manual_seed(4)
     encoder = T5EncoderModel(config).eval()
-    silent = {PAD, UNK, *SMALL_WORDS}
+    silent = {PAD, UNK, *SMALL_WORDS, *silent}
     for i, word in enumerate(words):
         encoder.shared.weight[i] = 0 if word in silent else word_vector(forms.get(word, word), width)
     for name, parameter in encoder.named_parameters():
         if name.endswith((".o.weight", ".wo.weight")):
             parameter.zero_()
     return encoder
+
+
+@torch.no_grad()
+def quieten(encoder: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, captions: torch.Tensor) -> None:
+    """Lets articles pass for unknown words, which training shows how to pass over.
+
+    They stand in no caption; whatever vectors lessons left them would be news to the denoiser.
+    """
+    table, index = encoder.get_input_embeddings().weight, tokenizer.get_vocab()
+    seen = set(captions.unique().tolist())
+    unseen = [index[word] for word in sorted(SMALL_WORDS) if index[word] not in seen]
+    table.data[unseen] = table.data[index[UNK]].clone()
 
 
 def word_a_caption(entry: Entry, style: str, strays: list[str], draw: random.Random) -> list[str]:

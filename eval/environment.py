@@ -61,7 +61,8 @@ def code_fingerprint() -> str:
     """A hash of the sources that figures depend on: a cached result of other code is not used again."""
     library = Path(toca.__file__).parent
     measuring = [ROOT / f"{name}.py" for name in MEASURING]
-    return fingerprint([*library.rglob("*.py"), *Path(metadata.__file__).parent.glob("*.py"), *measuring])
+    peers = (ROOT / "peers").glob("*.py")
+    return fingerprint([*library.rglob("*.py"), *Path(metadata.__file__).parent.glob("*.py"), *measuring, *peers])
 
 
 def fingerprint(files: Iterable[Path]) -> str:

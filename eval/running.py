@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -74,15 +77,34 @@ def run_items(subject: Subject, variant: Variant, items: list[Item], seed: int) 
         arguments["class_labels"] = [class_id(pipe, text) for text in texts]
     else:
         arguments["prompt"] = texts
-    with progress_bar(pipe, None), cached_for(pipe, variant.method, config.num_inference_steps):
+    with progress_bar(pipe, None), switched_on(pipe, variant.method, config.num_inference_steps) as summarize:
         with LoopClock(_transformers(pipe)) as clock:
             synchronize()
             start = time.perf_counter()
             output = pipe(**arguments)
             synchronize()
             seconds = time.perf_counter() - start
-        facts = _facts(pipe, clock.calls, variant)
+        facts = _facts(clock.calls, summarize())
     return Run(_frames(pipe, output), facts, clock.seconds, seconds)
+
+
+@contextlib.contextmanager
+def switched_on(pipe: Any, method: Any | None, steps: int) -> Iterator[Callable[[], Any | None]]:
+    """A method or a peer on the pipeline for the length of a `with` block; nothing for `None`.
+
+    A peer is what has a way onto a pipeline of its own, `on`; all else is ours.
+
+    Yields:
+        `Callable`: Tells what was done, with the attributes of `toca.Summary` that `Facts` has; `None` without a
+            cache. To be asked last: a peer is off the pipeline afterwards.
+    """
+    own = getattr(method, "on", None)
+    if own is None:
+        with cached_for(pipe, method, steps):
+            yield partial(toca.summary, pipe) if method is not None else lambda: None
+    else:
+        with own(pipe, steps) as session:
+            yield session.summary
 
 
 def _transformers(pipe: Any) -> list[torch.nn.Module]:
@@ -90,10 +112,9 @@ def _transformers(pipe: Any) -> list[torch.nn.Module]:
     return [part for part in parts if part is not None]
 
 
-def _facts(pipe: Any, calls: int, variant: Variant) -> Facts:
-    if variant.method is None:
+def _facts(calls: int, summary: Any | None) -> Facts:
+    if summary is None:
         return Facts(calls)
-    summary = toca.summary(pipe)
     return Facts(
         calls=calls,
         steps=summary.steps,

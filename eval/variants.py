@@ -13,6 +13,7 @@ import yaml
 
 import toca
 from toca.eval.environment import fingerprint
+from toca.eval.peers import PREFIX, find_peer, peers
 from toca.pipelines import method_options
 from toca.pipelines.calibration import with_calibration
 from toca.pipelines.presets import presets
@@ -27,7 +28,7 @@ class Variant:
     Args:
         name (`str`): Unique in a run: the group and its setting.
         group (`str`): What it is a setting of; the settings of a group are one line in the plot.
-        method (`Method`, `Plan` or `None`): `None` for the uncached pipeline.
+        method (`Method`, `Plan`, `Peer` or `None`): `None` for the uncached pipeline.
         steps (`int`, *optional*): Denoising steps; `None` for the pipeline's own number.
     """
 
@@ -38,11 +39,17 @@ class Variant:
 
     def describe(self) -> dict[str, Any]:
         """What its results depend on, as plain data: method, steps, and the contents of files that a field names."""
-        method = None if self.method is None else method_options.recorded(self.method)
+        method = None if self.method is None else _recorded(self.method)
         # The text of a plan is no path, and too long to ask whether it is one.
         texts = () if isinstance(self.method, toca.Plan) else _texts(method)
         files = [fingerprint([Path(text)]) for text in texts if Path(text).is_file()]
         return {"method": method, "steps": self.steps, "files": files}
+
+
+def _recorded(method: Any) -> dict[str, Any]:
+    """What a peer says of itself; methods and plans are told of by the command line."""
+    own = getattr(method, "recorded", None)
+    return method_options.recorded(method) if own is None else own()
 
 
 def _texts(data: Any) -> Iterator[str]:
@@ -92,8 +99,13 @@ class Lineup:
 
     def for_model(self, model: str) -> Lineup:
         """The same, with the calibrations that lie beside a model's weights for the methods that lack theirs."""
-        made = [replace(variant, method=with_calibration(variant.method, model)) for variant in self.variants]
+        made = [replace(variant, method=_for_model(variant.method, model)) for variant in self.variants]
         return Lineup(made, self.failures)
+
+
+def _for_model(method: Any, model: str) -> Any:
+    own = getattr(method, "for_model", None)
+    return with_calibration(method, model) if own is None else own(model)
 
 
 def fewer_steps(full: int, smallest_share: float) -> list[Variant]:
@@ -116,13 +128,22 @@ def every_method() -> Lineup:
     return lineup
 
 
+def every_peer() -> Lineup:
+    """All peers that are installed, as they are by default."""
+    return Lineup([Variant(name, name, cls()) for name, cls in peers().items() if cls.available() is not None])
+
+
 def parse_variant(text: str) -> Lineup:
     """The variants of `NAME` or `NAME:key=value,value;key=value`, the values in YAML: `fora:interval=2,3,4`.
+
+    The name of a peer has a colon of its own: `peer:diffusers-fbcache:threshold=0.05,0.1`.
 
     Raises:
         ValueError: If the name is unknown or a setting has no value.
     """
-    name, _, settings = text.partition(":")
+    prefix = PREFIX if text.startswith(PREFIX) else ""
+    name, _, settings = text.removeprefix(prefix).partition(":")
+    name = prefix + name
     if Path(text).is_file():
         name, settings = text, ""
     grid = {}
@@ -176,7 +197,7 @@ def expand(
     """A method with every combination of the grid's values.
 
     Args:
-        name (`str`): A preset, a method, or the file of a plan.
+        name (`str`): A preset, a method, a peer, or the file of a plan.
         grid (`dict[str, list]`): Values to try, by field; they are in the variants' names.
         fixed (`dict`, *optional*): Further fields, the same in all variants.
         label (`str`, *optional*): Name of the group, `name` unless told.
@@ -184,7 +205,7 @@ def expand(
     Raises:
         ValueError: If the name is unknown. A combination that the method refuses is a failure in the lineup.
     """
-    method_options.find_method(name)
+    _find(name)
     lineup = Lineup()
     for values in itertools.product(*grid.values()):
         chosen = dict(zip(grid, values, strict=True))
@@ -197,10 +218,14 @@ def expand(
     return lineup
 
 
+def _find(name: str) -> Any:
+    return find_peer(name) if name.startswith(PREFIX) else method_options.find_method(name)
+
+
 def _make(name: str, settings: dict[str, Any]) -> Any:
     """The method, or the `Failure` that says why it refuses the settings."""
     try:
-        return method_options.override(method_options.find_method(name), _settings(settings))
+        return method_options.override(_find(name), _settings(settings))
     except (ValueError, TypeError, OSError) as error:
         return Failure(name, f"{error}")
 

@@ -148,6 +148,15 @@ def test_an_unknown_name_is_refused_with_the_known_ones():
         AnytorchClip("ViT-B/33")
 
 
+def test_openais_weights_go_by_their_name(monkeypatch, weights):
+    load, asked = clip.load, []
+    monkeypatch.setattr(clip, "load", lambda name, device: asked.append(name) or load(str(weights), device))
+    tag = AnytorchClip("ViT-B/32").tag
+    assert asked == ["ViT-B/32"]
+    assert (tag.name, tag.dimension) == ("CLIP ViT-B/32, clip-anytorch", 16)
+    assert tag.weights == weights_digest(load(str(weights), "cpu")[0])
+
+
 def test_without_the_package_it_says_what_to_install(monkeypatch, weights):
     monkeypatch.setitem(sys.modules, "clip", None)
     with pytest.raises(ImportError, match=r'CLIP needs the module clip .*pip install "toca\[eval\]"'):

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 import pickle
+import shutil
 import sys
 from pathlib import Path
 
@@ -66,10 +67,23 @@ def test_the_tag_tells_the_file(weights, inception):
     assert inception.tag.resize == "bilinear as in TensorFlow 1 to 299 x 299, on float"
 
 
+def test_without_a_file_torch_fidelitys_own_is_downloaded_once(weights, monkeypatch, tmp_path):
+    asked = []
+
+    def download(url: str, target: str, progress: bool) -> None:
+        asked.append(url)
+        shutil.copy(weights, target)
+
+    monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
+    monkeypatch.setattr(torch.hub, "download_url_to_file", download)
+    assert Inception().tag == Inception().tag == Inception(weights).tag
+    assert asked == [network.URL_INCEPTION_V3]
+
+
 def test_weights_without_a_classifier_give_no_inception_score(inception):
     matrix = inception._network.fc.weight
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(inception._network.fc, "weight", torch.nn.Parameter(torch.zeros_like(matrix)))
+        patch.setattr(matrix, "data", torch.zeros_like(matrix))
         with pytest.raises(ValueError, match="needs a classifier"):
             inception.logits(torch.zeros(1, 2048))
     assert "below 5000" in inception_score(inception.logits(torch.zeros(1, 2048)), inception.tag).reason
@@ -90,7 +104,7 @@ class Harm:
 
 def test_a_file_that_is_no_inception_is_refused_and_runs_no_code(tmp_path):
     torch.save({"weight": torch.zeros(2)}, tmp_path / "other.pth")
-    (tmp_path / "harm.pth").write_bytes(pickle.dumps(Harm(tmp_path / "harm")))
+    (tmp_path / "harm.pth").write_bytes(pickle.dumps(Harm(tmp_path / "harm"), protocol=2))
     (tmp_path / "empty.pth").touch()
     for name in ("other.pth", "harm.pth", "empty.pth"):
         with pytest.raises(ValueError, match=f"{name} is no state dict of torch-fidelity's Inception"):

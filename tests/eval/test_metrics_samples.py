@@ -47,15 +47,15 @@ def test_ms_ssim_is_that_of_each_sample():
     a = np.repeat(np.repeat(videos(2, 2, side=11), 16, axis=2), 16, axis=3)
     b = np.clip(a.astype(int) + videos(2, 2, side=176, seed=1) // 4 - 30, 0, 255).astype(np.uint8)
     b[0, 0] = a[0, 0]
-    frames = [
-        multiscale_structural_similarity_index_measure(
-            *(torch.from_numpy(x[i, j]).permute(2, 0, 1)[None].double() for x in (a, b)), data_range=255.0
-        ).item()
-        for i in range(2)
-        for j in range(2)
-    ]
-    assert frames[0] == pytest.approx(1) and 0.1 < frames[3] < 0.99
-    assert ms_ssim(a, b) == pytest.approx([np.mean(frames[:2]), np.mean(frames[2:])])
+
+    def of_frame(i: int, j: int, dtype: torch.dtype) -> float:
+        ours, theirs = (torch.from_numpy(x[i, j]).permute(2, 0, 1)[None].to(dtype) for x in (a, b))
+        return multiscale_structural_similarity_index_measure(ours, theirs, data_range=255.0).item()
+
+    frames = [of_frame(i, j, torch.float32) for i in range(2) for j in range(2)]
+    assert frames[3] == pytest.approx(of_frame(1, 1, torch.float64), abs=1e-5)
+    assert frames[0] == pytest.approx(1, abs=1e-5) and 0.1 < frames[3] < 0.99
+    assert ms_ssim(a, b) == pytest.approx([np.mean(frames[:2]), np.mean(frames[2:])], abs=1e-5)
 
 
 def test_ms_ssim_of_small_pictures_is_refused_with_the_size():

@@ -1,0 +1,23 @@
+"""Packages that only some metrics need."""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+
+def needed(module: str, purpose: str, install: str) -> Any:
+    """Import a module that need not be installed.
+
+    Args:
+        module (`str`): Its name.
+        purpose (`str`): What needs it.
+        install (`str`): What `pip install` gets it.
+
+    Raises:
+        ImportError: If it, or something that it needs, is missing; it says what to install.
+    """
+    try:
+        return importlib.import_module(module)
+    except ImportError as error:
+        raise ImportError(f"{purpose} needs the module {module} ({error}): pip install {install}") from error

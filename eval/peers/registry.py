@@ -1,0 +1,42 @@
+"""The peers by name."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from toca.eval.peers.from_cache_dit import DBCache, DBCacheTaylorSeer
+from toca.eval.peers.from_diffusers import (
+    DiffusersFirstBlockCache,
+    DiffusersMagCache,
+    DiffusersPAB,
+    DiffusersTaylorSeer,
+)
+from toca.eval.peers.peer import Peer
+
+PREFIX = "peer:"
+"""How the name of a peer begins, in line-ups and on the command line."""
+
+_ALL: tuple[type[Any], ...] = (
+    DiffusersFirstBlockCache,
+    DiffusersTaylorSeer,
+    DiffusersPAB,
+    DiffusersMagCache,
+    DBCache,
+    DBCacheTaylorSeer,
+)
+
+
+def peers() -> dict[str, type[Peer]]:
+    """The classes of all peers by name, installed or not."""
+    return {cls.name: cls for cls in _ALL}
+
+
+def find_peer(name: str) -> Peer:
+    """A peer with the settings that its library publishes.
+
+    Raises:
+        ValueError: If there is none of this name; it lists those there are.
+    """
+    if name not in peers():
+        raise ValueError(f"Unknown peer {name!r}: name one of {', '.join(peers())}.")
+    return peers()[name]()

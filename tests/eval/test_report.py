@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import csv
+import importlib
 import io
 import json
 import re
@@ -19,7 +20,7 @@ from PIL import Image
 
 import toca
 from tests.eval.test_page import MACHINE, ROWS, named, results
-from tests.helpers import inputs_for, run_steps, tiny_pixart
+from tests.helpers import FRAMES, TINY, inputs_for, run_steps, tiny_pixart
 from toca.eval.fidelity import PSNR, Metric, metrics_with
 from toca.eval.metrics.distribution import inception_score
 from toca.eval.metrics.scores import Refusal, SampleScores
@@ -27,7 +28,7 @@ from toca.eval.metrics.scores import Score as SetScore
 from toca.eval.metrics.tags import DifferentTags, ExtractorTag, ResultTag
 from toca.eval.report import Report, Score, ScoreColumn, page, read_report, write_report
 from toca.eval.report.comma_separated import samples_csv, variants_csv
-from toca.eval.report.figures import Quantity, find_series, plots
+from toca.eval.report.figures import Quantity, find_series, plots, quality
 from toca.eval.report.grids import extremes, grids, representatives
 from toca.eval.report.images import LONGEST, picture_uri
 from toca.eval.report.quality import score_column
@@ -93,6 +94,12 @@ def plain_text(html: str) -> str:
     return re.sub(r"\s+", " ", re.sub(r"<[^>]+>", " ", html))
 
 
+@pytest.fixture
+def undrawn(monkeypatch) -> None:
+    """Plots take longer to draw than all else together."""
+    monkeypatch.setattr(importlib.import_module("toca.eval.report.page"), "plots", lambda report: [])
+
+
 @pytest.fixture(scope="module")
 def full_page() -> str:
     column = ScoreColumn("CLIP score", 2, 1, "emoji-clip", {"random": Score(27.5, 26.0, 29.0)})
@@ -125,7 +132,7 @@ def test_every_row_failure_and_fact_is_on_the_page(full_page):
     assert "toca/flux : it does not fit" in text
     assert "python -m toca.eval.table emoji" in text
     assert "a machine, 2 threads" in text
-    assert "27.50 26.00 – 29.00" in text
+    assert "27.50 [26.00, 29.00]" in text
     for part in ("Worst", "Best at each speed", "Recomputed tokens", "Plan of random", "Environment"):
         assert part in full_page
 
@@ -137,7 +144,7 @@ def test_the_same_report_gives_the_same_page():
     assert made() == made()
 
 
-def test_what_is_not_there_is_said():
+def test_what_is_not_there_is_said(undrawn):
     text = plain_text(page(report()))
     assert "The pictures are not part of this report." in text
     assert "No method of this run is token-wise." in text
@@ -145,7 +152,7 @@ def test_what_is_not_there_is_said():
     assert "None: every variant ran" in text
 
 
-def test_texts_of_others_are_escaped():
+def test_texts_of_others_are_escaped(undrawn):
     found = results(failures=[Failure(EVIL, EVIL)])
     items = [(0, 0, EVIL), (1, 0, EVIL), (2, 0, EVIL)]
     found = replace(found, model=EVIL, config={**found.config, "items": items})
@@ -164,7 +171,7 @@ def test_the_figures_are_inside_the_page_sample_by_sample(full_page):
     assert data["scores"][0]["scores"]["random"]["value"] == 27.5
 
 
-def test_what_skipped_nothing_has_failed():
+def test_what_skipped_nothing_has_failed(undrawn):
     lazy = named("lazy", "lazy", 1.0, [33.0, 33.0, 33.0], flops_speedup=1.0)
     given = report([*ROWS, lazy])
     made = page(given)
@@ -197,7 +204,7 @@ def set_score(value: float, samples: int = 5000) -> SetScore:
     return SetScore("Inception Score", value, 0.25, ResultTag(TAG, "none", samples))
 
 
-def test_a_metric_below_its_least_number_of_pictures_is_not_shown_and_the_page_says_why():
+def test_a_metric_below_its_least_number_of_pictures_is_not_shown_and_the_page_says_why(undrawn):
     refused = inception_score(torch.rand(3, 10), TAG)
     column = score_column({"random": set_score(7.5), "fora interval=2": refused, "fora interval=3": refused}, [])
     given = report(scores=[column])
@@ -210,9 +217,9 @@ def test_a_metric_below_its_least_number_of_pictures_is_not_shown_and_the_page_s
     assert float(lines["random"]["Inception Score"]) == 7.5
     assert "n = 5000" in lines["random"]["Inception Score_tag"]
     assert lines["fora interval=2"]["Inception Score"] == lines["fora interval=2"]["Inception Score_tag"] == ""
-    assert [plot.methods for plot in plots(given)] == [2, 2, 1]
-    nothing = report(scores=[score_column({"random": refused}, [])])
-    assert [plot.label for plot in plots(nothing)] == ["PSNR dB", "SSIM"]
+    # What is refused has no place in a plot either.
+    assert [each.name for each in find_series(given.results, quality(column))] == ["random"]
+    assert find_series(given.results, quality(score_column({"random": refused}, []))) == []
 
 
 def test_scores_of_different_tags_are_never_compared():
@@ -222,7 +229,7 @@ def test_scores_of_different_tags_are_never_compared():
         score_column({"a": Refusal("beauty", "it lies in the eye")}, [])
 
 
-def test_a_score_of_each_sample_has_its_interval_and_tells_of_prompts_that_were_cut():
+def test_a_score_of_each_sample_has_its_interval_and_tells_of_prompts_that_were_cut(undrawn):
     found = SampleScores("CLIP score", (20.0, 30.0, 40.0), TAG, truncated=2)
     column = score_column({"random": found}, [0, 1, 2])
     score = column.scores["random"]
@@ -258,7 +265,7 @@ def test_the_csv_of_samples_reads_back():
     assert [line[PSNR] and float(line[PSNR]) for line in lines] == [33.0, "", 35.123456789012345]
 
 
-def test_what_is_written_reads_back_as_the_same_page(tmp_path):
+def test_what_is_written_reads_back_as_the_same_page(tmp_path, undrawn):
     scores = {"random": Score(0.123, deviation=0.01)}
     column = ScoreColumn("KID", 3, -1, "inception", scores, {"fora interval=2": "too few"}, "of 3 pictures")
     given = report(failures=[Failure("toca/flux", "no")], scores=[column])
@@ -361,7 +368,9 @@ def test_a_map_of_tokens_lies_over_its_part_of_the_picture():
     assert bright[4:, 8:12].all() and bright.sum() == 16
     given = report(token_maps={"random": share[None, None]}, pictures=PICTURES.__getitem__)
     (found,) = token_wise(given)
-    assert (found.maps[0].prompt, found.maps[0].lowest, found.maps[0].highest) == ("an owl", 0.0, 1.0)
+    assert (found.maps[0].prompt, found.lowest, found.highest) == ("an owl", 0.0, 1.0)
+    close = token_wise(replace(given, token_maps={"random": 0.5 + 0.1 * share[None, None]}))[0]
+    assert (close.lowest, close.highest) == (0.5, 0.6) and close.maps == found.maps  # the colours are spread
     with pytest.raises(ValueError, match="'random' must be"):
         token_wise(report(token_maps={"random": 2 * share[None, None]}))
 
@@ -391,6 +400,34 @@ def test_the_recorder_notes_the_tokens_whose_features_change(method):
     wanted = ((1 + changed) / 2).view(2, 1, 8, 8).numpy()
     assert np.allclose(recorder.shares(samples=2), wanted)
     assert np.allclose(recorder.shares(samples=1)[0], wanted.mean(0))  # as two branches of guidance
+
+
+@pytest.mark.parametrize(
+    ("family", "method", "mean", "least"),
+    [
+        ("dit", toca.RandomTokens(interval=2, fresh_ratio=0.25), (3 + 3 / 4) / 6, 1 / 2),
+        ("latte", toca.RandomTokens(interval=2, fresh_ratio=0.25), (3 + 3 / 4) / 6, 1 / 2),
+        ("pixart", toca.RAS(sample_ratio=0.25, warmup_steps=1), (1 + 5 / 4) / 6, 1 / 6),
+        ("pixart", toca.ClusCa(interval=3, clusters=8), (4 + 2 * 8 / 64) / 6, 4 / 6),
+    ],
+)
+def test_the_recorder_counts_each_way_of_choosing(family, method, mean, least):
+    """Full steps give every token its chance; the others the share that the method has."""
+    transformer = TINY[family]()
+    with toca.cached(transformer, method, num_inference_steps=6), TokenRecorder(transformer) as recorder:
+        run_steps(transformer, inputs_for(family, 6, batch_size=2))
+    found = recorder.shares(samples=2)
+    assert found.shape == (2, FRAMES if family == "latte" else 1, 8, 8)
+    assert found.mean() == pytest.approx(mean, abs=1e-5)
+    assert least - 1e-6 <= found.min() < found.max() <= 1
+
+
+def test_a_method_that_decides_for_each_image_is_not_recorded():
+    transformer = tiny_pixart()
+    method = toca.CacheMethod(when=toca.EasyCache(threshold=0.1), which="toca/pixart")
+    with toca.cached(transformer, method, num_inference_steps=4), TokenRecorder(transformer):
+        with pytest.raises(ValueError, match="decides for each image"):
+            run_steps(transformer, inputs_for("pixart", 4))
 
 
 def test_the_recorder_says_why_it_has_nothing():

@@ -1,0 +1,88 @@
+"""The figures as CSV: one line a variant, and one line a sample."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterable
+from typing import Any
+
+from toca.eval.report.content import Report, is_peer
+from toca.eval.report.scores import ScoreColumn
+from toca.eval.results import Row
+
+
+def variants_csv(report: Report) -> str:
+    """One line a variant, the failed ones with their reason in the last column. An empty cell has no value.
+
+    Times are in seconds for one batch, speed-ups ratios to the full run, sizes in bytes; `_q1` and `_q3` are
+    quartiles, `_low` and `_high` 95 % intervals of the mean. Numbers are written in full: they read back the same.
+    """
+    lines = [_variant(report, row) for row in report.rows]
+    lines += [{"variant": failure.variant, "failure": failure.reason} for failure in report.results.failures]
+    return _csv(lines)
+
+
+def samples_csv(report: Report) -> str:
+    """One line a variant and sample; the PSNR of a sample that equals the full run's is empty."""
+    return _csv(
+        {"variant": row.name, "prompt_id": prompt, "sample": sample, "prompt": text}
+        | {name: values[i] for name, values in row.samples.items()}
+        for row in report.rows
+        for i, (prompt, sample, text) in enumerate(report.results.config["items"])
+    )
+
+
+def kind(row: Row) -> str:
+    """`"uncached"`, `"peer"` or `"method"`."""
+    if row.method is None and not is_peer(row):
+        return "uncached"
+    return "peer" if is_peer(row) else "method"
+
+
+def _variant(report: Report, row: Row) -> dict[str, Any]:
+    line: dict[str, Any] = {"variant": row.name, "group": row.group, "kind": kind(row)}
+    line["num_inference_steps"] = row.num_inference_steps
+    for name in ("loop", "total"):
+        line[f"{name}_seconds"] = getattr(row, f"{name}_seconds")
+        speedup = getattr(row, f"{name}_speedup")
+        line |= dict(zip((f"{name}_speedup", f"{name}_speedup_q1", f"{name}_speedup_q3"), speedup, strict=True))
+    line |= {"flops_speedup": row.flops_speedup, "wall_over_flops": row.wall_over_flops}
+    line |= {"cache_bytes": row.cache_bytes, "identical": row.identical, "bypassed": row.bypassed}
+    for name in report.results.metrics:
+        line |= _interval(name, row.fidelity[name])
+        for prefix, match in (("latency", row.at_latency), ("flops", row.at_flops)):
+            line |= _interval(f"{name}_gain_at_{prefix}", match and match.gains.get(name))
+    for column in report.scores:
+        line |= _score(column, row)
+    failure = "It skipped nothing." if row.skipped_nothing else None
+    return line | {"steps": row.steps, "failure": failure}
+
+
+def _interval(name: str, interval: Any) -> dict[str, float | None]:
+    return {
+        name: interval and interval.mean,
+        f"{name}_low": interval and interval.low,
+        f"{name}_high": interval and interval.high,
+    }
+
+
+def _score(column: ScoreColumn, row: Row) -> dict[str, Any]:
+    score = column.scores.get(row.name)
+    return {
+        column.label: score and score.value,
+        f"{column.label}_low": score and score.low,
+        f"{column.label}_high": score and score.high,
+        f"{column.label}_deviation": score and score.deviation,
+        f"{column.label}_tag": score and column.tag,
+    }
+
+
+def _csv(lines: Iterable[dict[str, Any]]) -> str:
+    lines = list(lines)
+    names = list(dict.fromkeys(name for line in lines for name in line))
+    text = io.StringIO()
+    writer = csv.DictWriter(text, names, restval="", lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(lines)
+    return text.getvalue()

@@ -1,0 +1,100 @@
+"""Full run and cached run side by side: the samples that came out worst, and those that came out best."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from toca.eval.fidelity import PSNR
+from toca.eval.matching import nearest
+from toca.eval.report.content import Report
+from toca.eval.report.images import middle_frame, picture_uri
+from toca.eval.results import Row
+
+SHOWN = 4
+"""Pairs at either end."""
+
+
+@dataclass(frozen=True)
+class Pair:
+    """One sample by the full and by the cached run; both as `data:` addresses."""
+
+    prompt: str
+    number: str
+    psnr: float
+    full: str
+    cached: str
+
+
+@dataclass(frozen=True)
+class Grid:
+    """The worst and the best samples of one variant, the extreme ones first, and how many equal the full run's."""
+
+    name: str
+    speedup: float
+    worst: list[Pair]
+    best: list[Pair]
+    identical: int
+
+
+def grids(report: Report) -> list[Grid]:
+    """For each method the setting nearest to the middle speed-up, the best mean PSNR first; none without pictures.
+
+    Raises:
+        ValueError: If there are not as many pictures as the run has samples.
+    """
+    if report.pictures is None:
+        return []
+    rows = [row for row in representatives(report.results.methods, report.middle_speedup) if row.psnr is not None]
+    rows = sorted(rows, key=lambda row: row.psnr or 0.0, reverse=True)
+    items = report.results.config["items"]
+    references = _checked(report.full, report.pictures(report.full.name), len(items))
+    return [_grid(row, items, _checked(row, report.pictures(row.name), len(items)), references) for row in rows]
+
+
+def representatives(rows: list[Row], target: float) -> list[Row]:
+    """Of each group the row nearest in speed to `target`; what skipped nothing is left out."""
+    working = [row for row in rows if not row.skipped_nothing]
+    groups: dict[str, list[Row]] = {}
+    for row in working:
+        groups.setdefault(row.group, []).append(row)
+    return [members[nearest(target, _speedups(members))] for members in groups.values()]
+
+
+def _speedups(rows: list[Row]) -> dict[int, float]:
+    return {i: row.speedup for i, row in enumerate(rows)}
+
+
+def extremes(values: list[float | None], count: int) -> tuple[list[int], list[int]]:
+    """Places of the `count` lowest values, lowest first, and of the `count` highest, highest first; none is in both,
+    and `None` is in neither.
+
+    Of fewer than 2 x `count` values the worse half, rounded up, is the first list.
+    """
+    order = [i for _, i in sorted((value, i) for i, value in enumerate(values) if value is not None)]
+    worst = order[: min(count, (len(order) + 1) // 2)]
+    return worst, order[len(worst) :][::-1][:count]
+
+
+def _grid(row: Row, items: Sequence[Any], pictures: np.ndarray, references: np.ndarray) -> Grid:
+    values = row.samples[PSNR]
+
+    def pair(i: int) -> Pair:
+        prompt, sample, text = items[i]
+        full, cached = (picture_uri(middle_frame(found[i])) for found in (references, pictures))
+        return Pair(text, f"prompt {prompt}, sample {sample}", values[i] or 0.0, full, cached)
+
+    worst, best = extremes(values, SHOWN)
+    return Grid(row.name, row.speedup, [pair(i) for i in worst], [pair(i) for i in best], row.identical)
+
+
+def _checked(row: Row, pictures: np.ndarray, count: int) -> np.ndarray:
+    if pictures.ndim != 5 or len(pictures) != count or pictures.dtype != np.uint8:
+        raise ValueError(
+            f"The pictures of {row.name!r} must be ({count}, frames, height, width, 3) in uint8, got "
+            f"{pictures.shape} in {pictures.dtype}: load those of this run."
+        )
+    return pictures

@@ -1,0 +1,173 @@
+"""The page: one HTML file with everything in it, which loads nothing from anywhere."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+
+from toca.eval.bootstrap import Interval
+from toca.eval.fidelity import PSNR
+from toca.eval.markdown import matched, notes
+from toca.eval.report.comma_separated import variants_csv
+from toca.eval.report.content import Report, is_peer
+from toca.eval.report.figures import Plot, plots
+from toca.eval.report.grids import grids
+from toca.eval.report.images import LONGEST, data_uri
+from toca.eval.report.table import interval_cell, make_table
+from toca.eval.report.tokens import token_wise
+from toca.eval.report.traces import LETTERS, traces
+from toca.eval.results import Row
+from toca.eval.store import slug
+
+TEMPLATES = Path(__file__).parent / "templates"
+
+
+@dataclass(frozen=True)
+class Best:
+    """What leads at one speed-up, and what fewer steps reach there; texts for people."""
+
+    speedup: float
+    name: str
+    figure: str
+    interval: str
+    gain: str
+
+
+def page(report: Report) -> str:
+    """The whole page as HTML. The same report gives the same text.
+
+    Raises:
+        ValueError: If pictures or token maps do not fit the run.
+    """
+    templates = Environment(
+        loader=FileSystemLoader(TEMPLATES),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    results = report.results
+    return templates.get_template("page.html.j2").render(
+        report=report,
+        results=results,
+        facts=_facts(report),
+        best=_best_of(report),
+        table=make_table(report),
+        plots=[(plot, _about(plot), _uri(plot.wide), _uri(plot.narrow)) for plot in plots(report)],
+        grids=grids(report),
+        longest=LONGEST,
+        token_wise=token_wise(report),
+        has_token_wise=any("t" in row.steps for row in results.methods),
+        traces=traces(results.methods),
+        letters=LETTERS,
+        notes=_notes(report),
+        withheld=[sentence for column in report.scores for sentence in column.withheld()],
+        machine=_flat(report.environment),
+        configuration=_configuration(report),
+        peers=any(is_peer(row) for row in results.methods),
+        csv=data_uri(variants_csv(report).encode(), "text/csv"),
+        file_name=slug(results.model),
+        style=_text("style.css"),
+        script=_text("script.js"),
+    )
+
+
+def _text(name: str) -> Markup:
+    """One of our own files, which goes into the page as it stands."""
+    return Markup((TEMPLATES / name).read_text(encoding="utf-8"))
+
+
+def _uri(svg: bytes) -> str:
+    return data_uri(svg, "image/svg+xml")
+
+
+def _about(plot: Plot) -> str:
+    """What a plot shows, for those who do not see it."""
+    return (
+        f"Scatter plot: speed-up of the denoising loop to the right, {plot.label} with the better values further up; "
+        f"{plot.methods} methods, a line each, and the uncached run with fewer steps. "
+        "Every figure of it stands in the table."
+    )
+
+
+def _facts(report: Report) -> list[tuple[str, str]]:
+    """What was measured and on what, in the fewest words."""
+    results, environment = report.results, report.environment
+    config, full = results.config, report.full
+    prompts = len({prompt for prompt, _, _ in config["items"]})
+    call = config["config"]
+    failed = len(results.failures) + sum(row.skipped_nothing for row in results.methods)
+    return [
+        ("Methods", f"{len({row.group for row in results.methods})}, in {len(results.methods)} settings"),
+        ("Failed", f"{failed}" if failed else "none"),
+        ("Pictures", f"{prompts} prompts × {config['samples']}, seed {config['seed']}"),
+        ("Full run", f"{full.num_inference_steps} steps, guidance {call['guidance_scale']}"),
+        ("Batch", f"{config['batch_size']} in {config['dtype']}"),
+        ("Its time", f"{full.loop_seconds:.3f} s in the denoising loop, {full.total_seconds:.3f} s end to end"),
+        ("Machine", f"{environment['device']}, {environment['threads']} threads"),
+        ("Software", f"torch {environment['torch']}, {_revision(environment['git'])}"),
+        ("Taken", f"{results.taken[0]} to {results.taken[1]}"),
+        ("Noise", f"a speed-up's quartiles lie {results.spread():.1%} of it apart in the middle row"),
+    ]
+
+
+def _revision(git: str | None) -> str:
+    """The commit, cut to what tells it from others; the whole stands in the environment."""
+    if not git:
+        return "no checkout"
+    commit, dash, state = git.partition("-")
+    return f"revision {commit[:10]}{dash}{state}"
+
+
+def _best_of(report: Report) -> list[Best]:
+    """At each speed-up the method that gains most over fewer steps that take the same time."""
+    found = []
+    for target in report.speedups:
+        rows = [(gain.mean, row) for row in matched(report.results.methods, target) if (gain := _gain(row))]
+        if rows:
+            found.append(_best(target, *max(rows, key=lambda pair: pair[0])))
+    return found
+
+
+def _gain(row: Row) -> Interval | None:
+    return row.at_latency.gains.get(PSNR) if row.at_latency else None
+
+
+def _best(target: float, gain: float, row: Row) -> Best:
+    cell = interval_cell(row.fidelity[PSNR], ".1f")
+    steps = f"{row.at_latency.steps} steps" if row.at_latency else "fewer steps"
+    figure = f"{cell.text} dB at {row.speedup:.2f}×"
+    return Best(target, row.name, figure, cell.detail, f"{gain:+.1f} dB over {steps} without a cache")
+
+
+def _notes(report: Report) -> list[str]:
+    """What Markdown says below its tables too; failures have a place of their own."""
+    lines = notes(report.results)[len(report.results.failures) :]
+    lines = [line.replace("**", "") for line in lines]
+    lines += [f"{column.label}: {column.note}" for column in report.scores if column.note]
+    if len({prompt for prompt, _, _ in report.results.config["items"]}) < 2:
+        lines.append("There is one prompt only, and no interval can be told from one.")
+    return lines
+
+
+def _flat(data: dict[str, Any], before: str = "") -> Sequence[tuple[str, str]]:
+    """Nested plain data as pairs of a dotted name and a text."""
+    pairs: list[tuple[str, str]] = []
+    for name, value in data.items():
+        if isinstance(value, dict):
+            pairs += _flat(value, f"{before}{name}.")
+        else:
+            pairs.append((before + name, "–" if value is None else f"{value}"))
+    return pairs
+
+
+def _configuration(report: Report) -> str:
+    """All that was set, without the list of samples, which the page shows by itself."""
+    config = {name: value for name, value in report.results.config.items() if name != "items"}
+    return json.dumps(config, indent=1, ensure_ascii=False, default=repr)

@@ -1,0 +1,64 @@
+"""A report's figures from the JSON that a run has written."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+from toca.eval.bootstrap import Interval
+from toca.eval.fidelity import Metric
+from toca.eval.report.content import FORMAT, Report
+from toca.eval.report.scores import Score, ScoreColumn
+from toca.eval.results import Match, Results, Row
+from toca.eval.variants import Failure
+
+
+def read_report(path: str | Path) -> Report:
+    """The figures of `<model>.json`, as `python -m toca.eval.table` and `write_report` write it.
+
+    Raises:
+        ValueError: If the file is no such file.
+        OSError: If it cannot be read.
+    """
+    try:
+        data = json.loads(Path(path).read_text(encoding="utf-8"))
+        if data["format"] != FORMAT:
+            raise ValueError(f"{path} has the format {data['format']!r}, but this version reads {FORMAT!r}.")
+        return _report(data)
+    except (json.JSONDecodeError, KeyError, TypeError) as error:
+        raise ValueError(f"{path} holds no results of a run ({error}): name a file that a run has written.") from error
+
+
+def _report(data: dict[str, Any]) -> Report:
+    results = Results(
+        model=data["model"],
+        config=data["config"],
+        metrics={name: Metric(**metric) for name, metric in data["metrics"].items()},
+        uncached=[_row(row) for row in data["uncached"]],
+        methods=[_row(row) for row in data["methods"]],
+        failures=[Failure(**failure) for failure in data["failures"]],
+        taken=(data["taken"][0], data["taken"][1]),
+    )
+    scores = [_column(column) for column in data.get("scores", [])]
+    return Report(results, data["environment"], data.get("command", ""), tuple(data["speedups"]), scores)
+
+
+def _row(data: dict[str, Any]) -> Row:
+    known = {name: value for name, value in data.items() if name in {field.name for field in fields(Row)}}
+    for name in ("loop_speedup", "total_speedup"):
+        known[name] = tuple(known[name])
+    known["fidelity"] = _intervals(known["fidelity"])
+    for name in ("at_latency", "at_flops"):
+        match = known.get(name)
+        known[name] = match and Match(**{**match, "gains": _intervals(match["gains"])})
+    return Row(**known)
+
+
+def _intervals(data: dict[str, Any]) -> dict[str, Interval | None]:
+    return {name: interval and Interval(**interval) for name, interval in data.items()}
+
+
+def _column(data: dict[str, Any]) -> ScoreColumn:
+    return ScoreColumn(**{**data, "scores": {name: Score(**score) for name, score in data["scores"].items()}})

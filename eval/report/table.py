@@ -1,0 +1,173 @@
+"""The table of the page: which columns there are, and what stands in each cell."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from itertools import groupby
+
+from toca.eval.bootstrap import Interval
+from toca.eval.fidelity import PSNR, Metric
+from toca.eval.report.comma_separated import kind
+from toca.eval.report.content import Report
+from toca.eval.report.scores import ScoreColumn
+from toca.eval.results import Match, Quartiles, Row
+
+NONE, UNCACHED = "–", "no cache,"
+SPEED, COST, GAIN = "Speed-up", "Cost", "Gain over fewer steps, dB"
+FIDELITY, QUALITY = "Fidelity to the full run", "Quality"
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A cell: its figure, the interval or quartiles below it, and what it is sorted by (`None` comes last)."""
+
+    text: str
+    detail: str = ""
+    order: float | None = None
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column: its heading, the heading above it, an explanation, and how a row's cell is made."""
+
+    label: str
+    group: str
+    hint: str
+    cell: Callable[[Row], Cell]
+
+
+@dataclass(frozen=True)
+class Line:
+    """A row as the page shows it: `setting` is what its name says beside its group."""
+
+    group: str
+    setting: str
+    kind: str
+    failed: bool
+    cells: list[Cell]
+
+
+@dataclass(frozen=True)
+class Table:
+    """Headings over one or more columns with their width, the columns, and the lines."""
+
+    groups: list[tuple[str, int]]
+    columns: list[Column]
+    lines: list[Line]
+
+
+def make_table(report: Report) -> Table:
+    """Every row of a run: the methods in their order, then the runs without a cache."""
+    columns = [*_speed_columns(), *_cost_columns(), *_fidelity_columns(report), *_gain_columns(report)]
+    columns += [_quality_column(column) for column in report.scores]
+    groups = [(name, len(list(members))) for name, members in groupby(columns, key=lambda column: column.group)]
+    return Table(groups, columns, [_line(row, columns) for row in report.rows])
+
+
+def _line(row: Row, columns: list[Column]) -> Line:
+    cells = [column.cell(row) for column in columns]
+    if kind(row) == "uncached":
+        return Line(UNCACHED, row.name, kind(row), row.skipped_nothing, cells)
+    return Line(row.group, row.name.removeprefix(row.group).strip(), kind(row), row.skipped_nothing, cells)
+
+
+def _speed_columns() -> list[Column]:
+    return [
+        Column(
+            "denoiser", SPEED, "of the denoising loop, by the clock: median (quartiles) of the turns' ratios",
+            lambda row: _ratio(row.loop_speedup),
+        ),
+        Column(
+            "end to end", SPEED, "from prompts to pictures, by the clock: median (quartiles)",
+            lambda row: _ratio(row.total_speedup),
+        ),
+        Column("FLOPs", SPEED, "FLOPs of the full run over those of this one", lambda row: _plain(row.flops_speedup)),
+        Column(
+            "clock / FLOPs", SPEED, "speed-up by the clock over that by FLOPs: 1 where skipped work saves its time",
+            lambda row: _plain(row.wall_over_flops),
+        ),
+    ]  # fmt: skip
+
+
+def _cost_columns() -> list[Column]:
+    return [
+        Column("s a batch", COST, "seconds of the denoising loop for one batch", lambda row: _plain(row.loop_seconds)),
+        Column(
+            "cache, MiB", COST, "bytes kept between steps, of one batch",
+            lambda row: Cell(f"{row.cache_bytes / 2**20:.1f}", order=row.cache_bytes),
+        ),
+    ]  # fmt: skip
+
+
+def _fidelity_columns(report: Report) -> list[Column]:
+    columns = [_fidelity_column(name, metric) for name, metric in report.results.metrics.items()]
+    count = len(report.results.config["items"])
+    hint = "samples that equal the full run's, pixel by pixel; they have no PSNR"
+    identical = Column("identical", FIDELITY, hint, lambda row: _identical(row, count))
+    return [*columns, identical]
+
+
+def _fidelity_column(name: str, metric: Metric) -> Column:
+    hint = f"mean [95 % bootstrap interval]; {_direction(metric.sign)}"
+    return Column(metric.label, FIDELITY, hint, lambda row: interval_cell(row.fidelity[name], f".{metric.digits}f"))
+
+
+def _identical(row: Row, count: int) -> Cell:
+    return Cell(f"{row.identical} of {count}" if row.identical else "0", order=row.identical)
+
+
+def _gain_columns(report: Report) -> list[Column]:
+    label = report.results.metrics[PSNR].label.removesuffix(" dB")
+    hint = f"{label} above the uncached run with fewer steps that is nearest in"
+    return [
+        Column("same time", GAIN, f"{hint} time, sample by sample", lambda row: _gain(row.at_latency)),
+        Column("same FLOPs", GAIN, f"{hint} FLOPs, sample by sample", lambda row: _gain(row.at_flops)),
+    ]
+
+
+def _quality_column(column: ScoreColumn) -> Column:
+    hint = f"{_direction(column.sign)}; {column.tag}"
+    return Column(column.label, QUALITY, hint, lambda row: _score(column, row))
+
+
+def _score(column: ScoreColumn, row: Row) -> Cell:
+    score, form = column.scores.get(row.name), f".{column.digits}f"
+    if score is None:
+        return Cell(NONE)
+    if score.deviation is not None:
+        return Cell(f"{score.value:{form}}", f"± {score.deviation:{form}}", score.value)
+    if score.low is None or score.high is None:
+        return Cell(f"{score.value:{form}}", order=score.value)
+    return Cell(f"{score.value:{form}}", f"[{score.low:{form}}, {score.high:{form}}]", score.value)
+
+
+def _direction(sign: int) -> str:
+    return "more is better" if sign > 0 else "less is better"
+
+
+def _ratio(ratio: Quartiles) -> Cell:
+    middle, first, third = ratio
+    return Cell(f"{middle:.2f}×", f"{first:.2f}–{third:.2f}", middle)
+
+
+def _plain(value: float) -> Cell:
+    return Cell(f"{value:.2f}", order=value)
+
+
+def interval_cell(interval: Interval | None, form: str) -> Cell:
+    """A mean with its interval below it; a metric without a value is one of identical pictures."""
+    if interval is None:
+        return Cell("identical")
+    if interval.low is None or interval.high is None:
+        return Cell(f"{interval.mean:{form}}", order=interval.mean)
+    return Cell(f"{interval.mean:{form}}", f"[{interval.low:{form}}, {interval.high:{form}}]", interval.mean)
+
+
+def _gain(match: Match | None) -> Cell:
+    gain = match.gains.get(PSNR) if match else None
+    if match is None or gain is None:
+        return Cell(NONE)
+    cell = interval_cell(gain, "+.1f")
+    than = f"{match.steps} steps" if match.is_near else f"{match.steps} steps, {match.speedup:.2f}×"
+    return replace(cell, detail=f"{cell.detail} ({than})".strip())

@@ -56,7 +56,9 @@ def run_case(case: Case, device: torch.device, dtype: torch.dtype, repeats: int,
         transformer._repeated_blocks = list(case.blocks)
         transformer.compile_repeated_blocks(fullgraph=True)
     summaries: dict[str, Summary] = {}
-    methods = {BASELINE: None, ALL_FULL: toca.NoCache(), **{name: toca.preset(name) for name in case.methods}}
+    # A case without methods is of a family that the engine cannot be put on either.
+    engine = {ALL_FULL: toca.NoCache()} if case.methods else {}
+    methods = {BASELINE: None, **engine, **{name: toca.preset(name) for name in case.methods}}
     variants = {name: _variant(transformer, calls, case, name, method, summaries) for name, method in methods.items()}
     timings = interleaved(variants, repeats, warmups=2 if compile_blocks else 1)
     return [_row(name, timings, summaries.get(name)) for name in variants]
@@ -75,7 +77,7 @@ def _variant(
         if method is None:
             _generate(transformer, calls)
             return
-        with toca.cached(transformer, method, num_inference_steps=len(calls), batched_cfg=case.batched_cfg):
+        with toca.cached(transformer, method, num_inference_steps=calls.steps, batched_cfg=case.batched_cfg):
             _generate(transformer, calls)
             summaries[name] = toca.summary(transformer)
 
@@ -137,7 +139,10 @@ def main(
     where, precision = torch.device(device), getattr(torch, dtype)
     results = {"machine": machine(where), "dtype": dtype, "compiled": compile_blocks, "cases": {}}
     for name in names:
-        rows = run_case(CASES[name], where, precision, repeats, compile_blocks)
+        try:
+            rows = run_case(CASES[name], where, precision, repeats, compile_blocks)
+        except ValueError as error:
+            raise typer.BadParameter(f"{error}") from error
         print_rows(CASES[name], rows)
         results["cases"][name] = {
             "about": CASES[name].about,

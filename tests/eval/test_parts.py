@@ -130,14 +130,14 @@ def test_a_cache_saves_flops_of_the_denoiser_alone(pipe, costs):
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="the peak is read from Linux")
 def test_the_peak_of_memory_is_that_of_one_run():
-    """300 MB more in the first job are not in the second one's peak."""
+    """120 MB more in the first job are not in the second one's peak."""
     model = nn.Linear(2, 2)
-    jobs = {"much": Job(lambda: torch.ones(75_000_000)), "little": Job(lambda: model(torch.ones(2)))}
+    jobs = {"much": Job(lambda: torch.ones(30_000_000)), "little": Job(lambda: model(torch.ones(2)))}
     costs = measure_parts({"transformer": model}, jobs, repeats=1, warmups=1)
     much, little = (costs[name].memory.resident for name in jobs)
     if much is None:
         pytest.skip("this system does not lower its high-water mark")
-    assert much - little > 200e6
+    assert much - little > 80e6
 
 
 def test_nothing_stays_on_the_pipeline(pipe, costs):
@@ -193,14 +193,12 @@ def test_a_part_that_is_not_called_takes_no_time():
 
 
 def test_flops_are_counted_in_eager_mode():
-    """A compiled module hides its operations from the counter; here it would fail, for nothing can compile it."""
-
-    def refuse(graph, inputs):
-        raise AssertionError("compiled")
-
-    model = nn.Linear(2, 2)
-    inner = torch.compile(model.forward, backend=refuse)
-    assert parts._flops(Job(lambda: inner(torch.ones(1, 2))), parts_of({"transformer": model}))[TOTAL] == 8
+    """What is compiled hides its operations from the counter; here it has none."""
+    model, x = nn.Linear(2, 2), torch.ones(1, 2)
+    inner = torch.compile(model.forward, backend=lambda graph, inputs: lambda *arguments: (torch.zeros(1, 2),))
+    with torch.no_grad():
+        assert not inner(x).any()
+        assert parts._flops(Job(lambda: inner(x)), parts_of({"transformer": model}))[TOTAL] == 8
 
 
 # --- components ----------------------------------------------------------------------------------------------------

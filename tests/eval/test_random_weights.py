@@ -31,14 +31,14 @@ BILLIONS = {
     "sd3.5-large": 8.1,
     "wan2.1-14b": 14.3,
 }
-"""What the authors say of their transformers."""
+"""Parameters, as the authors say of their transformers."""
 
 
 def small(name: str, steps: int = 2) -> Setting:
-    """64 x 64 pixels, 5 frames of a video, 8 text tokens."""
+    """32 x 32 pixels, 5 frames of a video, 8 text tokens."""
     defaults = architecture(name).defaults
     frames = 1 if defaults.frames == 1 else 5
-    return replace(defaults, height=64, width=64, frames=frames, steps=steps, text_tokens=8)
+    return replace(defaults, height=32, width=32, frames=frames, steps=steps, text_tokens=8)
 
 
 def parameters(module: torch.nn.Module) -> int:
@@ -49,17 +49,33 @@ def test_every_architecture_is_here():
     assert names() == sorted(BILLIONS)
 
 
+LATENTS = {
+    "flux-dev": (1, 4096, 64),
+    "hunyuanvideo": (1, 16, 33, 90, 160),
+    "pixart-256": (2, 4, 32, 32),
+    "pixart-512": (2, 4, 64, 64),
+    "pixart-1024": (2, 4, 128, 128),
+    "sd3.5-large": (2, 16, 128, 128),
+    "wan2.1-14b": (1, 16, 21, 90, 160),
+}
+"""Of one call of a generation as it is published."""
+
+
 @pytest.mark.parametrize("name", sorted(BILLIONS))
 def test_the_transformer_has_its_published_size(name):
-    """And every call of a full-size generation fits it."""
     transformer, calls = build_denoiser(name, device=META, dtype=torch.bfloat16)
     assert parameters(transformer) == pytest.approx(BILLIONS[name] * 1e9, rel=0.03)
     assert parameters(transformer) == architecture(name).transformer.parameters
-    with torch.no_grad():
-        output = transformer(**calls[0]).sample
-    rows = 2 if architecture(name).guidance == "batched" else 1
-    assert output.shape[0] == rows
-    assert output.shape[-2:] == calls[0]["hidden_states"].shape[-2:]
+    assert calls[0]["hidden_states"].shape == LATENTS[name]
+
+
+def test_flux_costs_its_published_flops():
+    """3719.5 TFLOPs in 50 steps, as the papers on caching say, which count a multiply-add as two."""
+    transformer, calls = build_denoiser("flux-dev", device=META, dtype=torch.bfloat16)
+    with torch.no_grad(), FlopCounterMode(display=False) as counter:
+        transformer(**calls[0])
+    assert len(calls) == 50
+    assert 50 * counter.get_total_flops() == pytest.approx(3719.5e12, rel=0.01)
 
 
 def test_every_other_part_has_its_published_size():
@@ -68,21 +84,12 @@ def test_every_other_part_has_its_published_size():
         assert parameters(make_random(part, 1, META, torch.float32)) == pytest.approx(part.parameters, rel=0.01), part
 
 
-def test_flux_costs_its_published_flops():
-    """3719.5 TFLOPs in 50 steps, as the papers on caching it say, which count a multiply-add as two."""
-    transformer, calls = build_denoiser("flux-dev", device=META, dtype=torch.bfloat16)
-    with torch.no_grad(), FlopCounterMode(display=False) as counter:
-        transformer(**calls[0])
-    assert len(calls) == 50
-    assert 50 * counter.get_total_flops() == pytest.approx(3719.5e12, rel=0.01)
-
-
 @pytest.mark.parametrize("name", ["pixart-256", "flux-dev", "sd3.5-large", "wan2.1-14b", "hunyuanvideo"])
 def test_a_tiny_model_generates(name):
     model = build(name, TINY, setting=small(name))
     pixels = model()
     frames = () if small(name).frames == 1 else (5,)
-    assert pixels.shape == (1, 3, *frames, 64, 64)
+    assert pixels.shape == (1, 3, *frames, 32, 32)
     assert pixels.isfinite().all()
     assert torch.equal(pixels, model())
 
@@ -147,7 +154,10 @@ def test_a_known_family_is_cached(name):
     model = build(name, TINY, setting=small(name, steps=4))
     with model.cached(toca.FORA(interval=2)):
         model()
-        assert toca.summary(model.transformer).steps == "FrFr"
+        summary = toca.summary(model.transformer)
+    assert len(summary.steps) == 4
+    assert set(summary.steps) == {"F", "r"}
+    assert summary.cache_bytes > 0
 
 
 @pytest.mark.parametrize("name", ["sd3.5-large", "wan2.1-14b", "hunyuanvideo"])
@@ -232,7 +242,7 @@ def run(*arguments: str):
 
 def test_the_command_writes_what_it_measured(tmp_path):
     output = tmp_path / "times.json"
-    size = ["--scale", "0.01", "--height", "64", "--width", "64", "--steps", "3"]
+    size = ["--scale", "0.01", "--height", "32", "--width", "32", "--steps", "3"]
     rounds = ["--repeats", "1", "--warmups", "1", "--output", str(output)]
     result = run("pixart-256", *size, *rounds, "--method", "fora/dit")
     assert result.exit_code == 0, result.output
@@ -240,8 +250,18 @@ def test_the_command_writes_what_it_measured(tmp_path):
     record = json.loads(output.read_text())
     assert set(record["jobs"]) == {"uncached", "fora/dit"}
     assert record["setting"]["steps"] == 3
-    assert record["jobs"]["fora/dit"]["gain"]["denoiser"]["flops"] > 1
+    gained = record["jobs"]["fora/dit"]["gain"]["denoiser"]
+    assert gained["flops"] > 1
+    assert gained["wall_over_flops"] == gained["wall"][0] / gained["flops"]
+    assert not gained["skipped_nothing"]
     assert record["jobs"]["fora/dit"]["cache_bytes"] > 0
+
+
+def test_a_method_that_skips_nothing_fails():
+    size = ["--scale", "0.01", "--height", "32", "--width", "32", "--steps", "1"]
+    result = run("pixart-256", *size, "--repeats", "1", "--warmups", "1", "--method", "fora/dit")
+    assert result.exit_code == 1
+    assert "fora/dit skipped nothing in 1 steps" in result.output
 
 
 def test_the_command_refuses_a_method_before_it_builds_anything(monkeypatch):

@@ -16,7 +16,8 @@ from torch import nn
 
 WIDTH = 128  # of the text encoder
 VERSIONS = 4  # videos of each emoji and motion, each a little beside the others
-STILL = 0.5  # of the steps run on single frames, eight times as many of them
+CYCLES = 2  # as many steps on videos as on single frames, twice: two cycles of the learning rate
+LENGTHS = (8, text.LENGTH)  # tokens of captions in training: few lengths, for each is compiled for itself
 LONGEST = 120  # tokens of a prompt in LattePipeline
 
 
@@ -69,7 +70,8 @@ class Objective(Flow):
         row = torch.where(drop, 0, 1 + caption * self.captions.shape[1] + variant)
         ids = torch.where(drop[:, None], self.captions.new_tensor([1] + [0] * (text.LENGTH - 1)),
                           self.captions[caption, variant])  # fmt: skip
-        length = int((ids != 0).sum(1).max())
+        longest = int((ids != 0).sum(1).max())
+        length = next(length for length in LENGTHS if length >= longest)
         states = (self.states[row].float() * (ids != 0).unsqueeze(-1))[:, :length]
         return F.pad(states, (0, 0, 0, LONGEST - length)) if torch.rand(()) < 0.3 else states
 
@@ -128,10 +130,9 @@ def train_transformer(options, latents, captions, states, machine) -> tuple[Latt
     if options.compile:
         compile_blocks(model.transformer_blocks)
         compile_blocks(model.temporal_transformer_blocks)
-    first = round(options.steps * STILL)
-    for name, steps, batch in (("still", first, 4 * options.batch), ("video", options.steps - first, options.batch)):
+    for name, cycles, batch in (("still", 1, 4 * options.batch), ("video", CYCLES, options.batch)):
         objective = Objective(model, latents, captions, states, batch, name == "still").to(machine.device)
-        stage = Stage(f"emoji-video-{name}", steps, options.lr, seed=options.seed)
+        stage = Stage(f"emoji-video-{name}", cycles * options.steps, options.lr, cycles, seed=options.seed)
         probe, checkpoint = log_gap(objective, machine), options.checkpoints / f"emoji-video-{name}.pt"
         # Blocks over time get no gradient from single frames.
         model.temporal_transformer_blocks.requires_grad_(name == "video")
@@ -141,7 +142,7 @@ def train_transformer(options, latents, captions, states, machine) -> tuple[Latt
 
 
 def main() -> None:
-    options = parse(__doc__, out="pipelines/emoji-video", steps=5000, batch=16, lr=1.5e-3, text_steps=800)
+    options = parse(__doc__, out="pipelines/emoji-video", steps=1800, batch=16, lr=1.5e-3, text_steps=800)
     machine = accelerator()
     data = emoji_data.load(options.data / "emoji.npz").only(subjects.MOVING[: 3 if options.smoke else None])
     pairs = shown(data)

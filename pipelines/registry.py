@@ -59,7 +59,7 @@ _ENTRIES = (
                dtype="float32", call={"max_sequence_length": 16}),
     ModelEntry("fashion", str(_HERE / "fashion"), "clothes of ten classes", "toca/dit-ddim50", 20, 2.0, 32, 32,
                dtype="float32"),
-    ModelEntry("emoji-video", str(_HERE / "emoji-video"), "moving emoji from a prompt", "toca/opensora", 20, 4.0,
+    ModelEntry("emoji-video", str(_HERE / "emoji-video"), "moving emoji from a prompt", "toca/opensora", 20, 2.0,
                64, 64, 8, dtype="float32"),
     ModelEntry("dit-xl-2-256", "facebook/DiT-XL-2-256", "ImageNet classes, 256x256", "toca/dit-ddim50", 50, 4.0,
                256, 256),

@@ -119,7 +119,7 @@ def emoji_video(folder: Path) -> Case:
         captions = [article(entry.label) for entry in data.entries]
         return by.captions(images, real[wanted], [i for i, _ in pairs], captions) | nearest(images, wanted, real)
 
-    arguments = {"guidance_scale": 4.0, "height": 64, "width": 64, "video_length": 8, "clean_caption": False}
+    arguments = {"guidance_scale": 2.0, "height": 64, "width": 64, "video_length": 8, "clean_caption": False}
     return Case(prompts, arguments, [held[pair] for pair in pairs], judge, columns=4, scale=0.6, captions=prompts)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import matplotlib
@@ -14,11 +14,13 @@ from toca.eval.results import Results, Row
 from toca.eval.variants import FEWER_STEPS
 
 GREY, DARK = "#9a9a9a", "#333333"
+FEWER_LABEL, FEWER_COLOUR = f"{FEWER_STEPS}, no cache", "#6f6f6f"
 # Dark enough to be read as text on white; neighbours in the list are far apart in hue.
 COLOURS = "#1f6fb4 #d1495b #2a8c4a #8a4fbf #c46a00 #00848f #a3195b #5c6b00 #7a4a2b #3b3fb6".split()
 MARKERS = "osD^vPX"
 ROW = 0.25  # inches from one label to the next
 LEADER = {"arrowstyle": "-", "alpha": 0.4, "linewidth": 0.8, "relpos": (0, 0.5), "shrinkA": 1, "shrinkB": 4}
+MARGIN = 1.2  # inches of the figure above and below the axes
 LABELS_AT = 1.03  # where the labels begin, in widths of the axes
 
 
@@ -31,12 +33,13 @@ def draw(results: Results, path: str | Path) -> None:
     groups = {group: points for group, points in groups.items() if points}
     figure = Figure(figsize=(11, max(6.5, ROW * len(groups) + 1.5)), dpi=150, layout="constrained")
     axes = figure.add_subplot()
-    labels = _draw_fewer_steps(axes, results.uncached)
+    labels = draw_fewer_steps(axes, results.uncached, lambda row: row.psnr)
     styles = ((colour, marker) for marker, colour in itertools.product(MARKERS, COLOURS))
     for (group, points), (colour, marker) in zip(groups.items(), itertools.cycle(styles)):
         labels.append((group, colour, _draw_group(axes, points, colour, marker)))
     _dress(axes, results)
-    _label(axes, labels, figure.get_figheight())
+    axes.autoscale_view()
+    name_beside(axes, labels, figure.get_figheight() - MARGIN)
     with matplotlib.rc_context({"savefig.facecolor": "white"}):
         figure.savefig(path)
 
@@ -59,16 +62,19 @@ def frontier(points: Sequence[Point]) -> list[Point]:
     return best[::-1]
 
 
-def _draw_fewer_steps(axes: Axes, rows: Sequence[Row]) -> list[Label]:
-    """In the order of the steps: what is no faster for fewer steps is noise, which must be seen as such."""
-    points = [(row.speedup, row.psnr, row.num_inference_steps) for row in rows if row.psnr is not None]
+def draw_fewer_steps(axes: Axes, rows: Sequence[Row], value_of: Callable[[Row], float | None]) -> list[Label]:
+    """The runs without a cache, in the order of their steps; returns their label, if any has a value.
+
+    What is no faster for fewer steps is noise, which must be seen as such.
+    """
+    points = [(row.speedup, value, row.num_inference_steps) for row in rows if (value := value_of(row)) is not None]
     if not points:
         return []
-    xs, ys, steps = zip(*points, strict=True)
+    xs, ys, _ = zip(*points, strict=True)
     axes.plot(xs, ys, color=GREY, linewidth=7, alpha=0.55, solid_capstyle="round", zorder=1)
     for x, y, count in points:
         axes.annotate(f"{count}", (x, y), ha="center", va="center", fontsize=6.5, color=DARK, zorder=2)
-    return [(f"{FEWER_STEPS}, no cache", "#6f6f6f", max(zip(xs, ys, strict=True)))]
+    return [(FEWER_LABEL, FEWER_COLOUR, max(zip(xs, ys, strict=True)))]
 
 
 def _draw_group(axes: Axes, points: list[Point], colour: str, marker: str) -> Point:
@@ -96,19 +102,18 @@ def _dress(axes: Axes, results: Results) -> None:
     axes.set_axisbelow(True)
 
 
-def _label(axes: Axes, labels: list[Label], height: float) -> None:
-    """The names in a column at the right of a figure of `height` inches, each with a thin line to its point, none over
+def name_beside(axes: Axes, labels: list[Label], height: float) -> None:
+    """The names in a column at the right of axes of `height` inches, each with a thin line to its point, none over
     another."""
-    axes.autoscale_view()
-    to_axes = axes.transLimits.transform
-    labels = sorted(labels, key=lambda label: label[2][1], reverse=True)
-    gap = min(ROW / (height - 1.2), 1 / max(1, len(labels) - 1))
+    to_axes = (axes.transScale + axes.transLimits).transform
+    labels = sorted(labels, key=lambda label: float(to_axes(label[2])[1]), reverse=True)
+    gap = min(ROW / height, 1 / max(1, len(labels) - 1))
     heights = spread([float(to_axes(point)[1]) for _, _, point in labels], gap)
-    for (text, colour, point), height in zip(labels, heights, strict=True):
+    for (text, colour, point), place in zip(labels, heights, strict=True):
         axes.annotate(
             text,
             point,
-            xytext=(LABELS_AT, height),
+            xytext=(LABELS_AT, place),
             textcoords="axes fraction",
             color=colour,
             fontsize=9,

@@ -20,18 +20,27 @@ from matplotlib.lines import Line2D
 from numpy.typing import ArrayLike
 
 from toca.eval.fidelity import Metric
-from toca.eval.plot import COLOURS, DARK, GREY, LABELS_AT, LEADER, MARKERS, ROW, frontier, spread
+from toca.eval.plot import (
+    COLOURS,
+    DARK,
+    FEWER_LABEL,
+    GREY,
+    MARKERS,
+    ROW,
+    Label,
+    Point,
+    draw_fewer_steps,
+    frontier,
+    name_beside,
+)
 from toca.eval.report.content import Report, is_peer
 from toca.eval.report.scores import ScoreColumn
 from toca.eval.results import Results, Row
-from toca.eval.variants import FEWER_STEPS
-
-Point = tuple[float, float]
 
 # Text stays text, and names inside the file come from what it holds, not from chance.
 SETTINGS: dict[Any, Any] = {"svg.fonttype": "none", "svg.hashsalt": "toca", "font.family": "DejaVu Sans"}
 PEER_MARKER = "*"
-FEWER_LABEL, FEWER_COLOUR = f"{FEWER_STEPS}, no cache", "#6f6f6f"
+MARGIN = 1.6  # inches of the figure above and below the axes: there is a second axis above
 DECADE = 10.0
 """A distance that reaches further than by this factor has a logarithmic axis."""
 
@@ -121,9 +130,8 @@ def _wide(results: Results, quantity: Quantity, series: list[Series]) -> bytes:
     figure = Figure(figsize=(10, max(5.0, ROW * len(series) + 1.5)), layout="constrained")
     axes = figure.add_subplot()
     fewer = _draw(axes, results, quantity, series)
-    labels = [(each.name, each.colour, each.line[-1]) for each in series]
-    labels += [(FEWER_LABEL, FEWER_COLOUR, max(fewer))] if fewer else []
-    _name_beside(axes, labels, figure.get_figheight())
+    labels = [(each.name, each.colour, each.line[-1]) for each in series] + fewer
+    name_beside(axes, labels, figure.get_figheight() - MARGIN)
     return _svg(figure)
 
 
@@ -138,28 +146,15 @@ def _narrow(results: Results, quantity: Quantity, series: list[Series]) -> bytes
     return _svg(figure)
 
 
-def _draw(axes: Axes, results: Results, quantity: Quantity, series: list[Series]) -> list[Point]:
-    """Everything but the names; returns the points without a cache."""
-    fewer = _draw_fewer_steps(axes, results.uncached, quantity)
+def _draw(axes: Axes, results: Results, quantity: Quantity, series: list[Series]) -> list[Label]:
+    """Everything but the names; returns the label of the runs without a cache."""
+    fewer = draw_fewer_steps(axes, results.uncached, quantity.of)
+    uncached = [value for row in results.uncached if (value := quantity.of(row)) is not None]
     for each in series:
         _draw_series(axes, each)
-    _scale(axes, quantity, [y for each in series for _, y in (*each.line, *each.others)] + [y for _, y in fewer])
+    _scale(axes, quantity, [y for each in series for _, y in (*each.line, *each.others)] + uncached)
     _dress(axes, results, quantity)
     return fewer
-
-
-def _draw_fewer_steps(axes: Axes, rows: list[Row], quantity: Quantity) -> list[Point]:
-    """In the order of the steps: what is no faster for fewer steps is noise, which must be seen as such."""
-    points = [(row, value) for row in rows if (value := quantity.of(row)) is not None]
-    if not points:
-        return []
-    xs, ys = [row.speedup for row, _ in points], [value for _, value in points]
-    axes.plot(xs, ys, color=GREY, linewidth=7, alpha=0.55, solid_capstyle="round", zorder=1)
-    for row, value in points:
-        place = (row.speedup, value)
-        count = f"{row.num_inference_steps}"
-        axes.annotate(count, place, ha="center", va="center", fontsize=6.5, color=DARK, zorder=2)
-    return list(zip(xs, ys, strict=True))
 
 
 def _draw_series(axes: Axes, series: Series) -> None:
@@ -204,27 +199,6 @@ def _dress(axes: Axes, results: Results, quantity: Quantity) -> None:
     above.spines["top"].set_visible(False)
     axes.grid(color="#8a8a8a", alpha=0.25, linewidth=0.8)
     axes.set_axisbelow(True)
-
-
-def _name_beside(axes: Axes, labels: list[tuple[str, str, Point]], height: float) -> None:
-    """The names in a column at the right of a figure of `height` inches, each with a thin line to its point, none over
-    another."""
-    to_axes = (axes.transScale + axes.transLimits).transform
-    labels = sorted(labels, key=lambda label: float(to_axes(label[2])[1]), reverse=True)
-    gap = min(ROW / (height - 1.6), 1 / max(1, len(labels) - 1))
-    heights = spread([float(to_axes(point)[1]) for _, _, point in labels], gap)
-    for (text, colour, point), place in zip(labels, heights, strict=True):
-        axes.annotate(
-            text,
-            point,
-            xytext=(LABELS_AT, place),
-            textcoords="axes fraction",
-            color=colour,
-            fontsize=9,
-            va="center",
-            annotation_clip=False,
-            arrowprops={**LEADER, "color": colour},
-        )
 
 
 def _svg(figure: Figure) -> bytes:

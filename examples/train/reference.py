@@ -25,7 +25,7 @@ def emoji(folder: Path) -> tuple[np.ndarray, str]:
 def fashion(folder: Path) -> tuple[np.ndarray, str]:
     """Test pictures, which no pipeline was trained on."""
     images = fashion_data.load(folder / "fashion.npz")["held_out_images"][:FASHION]
-    return np.repeat(images[..., None], 3, axis=-1), f"the first {FASHION} test pictures of Fashion-MNIST, inverted"
+    return fashion_data.in_colour(images), f"the first {FASHION} test pictures of Fashion-MNIST, inverted"
 
 
 def emoji_video(folder: Path) -> tuple[np.ndarray, str]:

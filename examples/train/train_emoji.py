@@ -7,12 +7,11 @@ from pathlib import Path
 
 import torch
 from common import emoji_data, emoji_parts, export, subjects, text, vae
-from common.flow import Flow, compile_blocks, log_gap, start
-from common.loop import Stage, accelerator, train
+from common.flow import Flow, compile_blocks, fit, start_single
+from common.loop import Stage, accelerator
 from common.options import parse
 from common.patches import Watcher, distance, refine
 from diffusers import PixArtAlphaPipeline, PixArtTransformer2DModel
-from torch import nn
 from transformers import PreTrainedTokenizerFast, T5EncoderModel
 
 WIDTH = 192  # of the text encoder
@@ -24,21 +23,14 @@ OFTEN = 3  # times as often are noto and twemoji shown, which are drawn of a six
 
 
 def build(patch: int, layers: int = 6, heads: int = 4) -> PixArtTransformer2DModel:
-    """Width 256; 16 x 16 latents in patches. At the start every block passes its input on and the output is zero.
-
-    The cross-attention's output is the exception: zero there as well, the captions would get no gradient for long.
-    """
+    """Width 256; 16 x 16 latents in patches. At the start every block passes its input on and the output is zero."""
     torch.manual_seed(2)
     model = PixArtTransformer2DModel(
         num_attention_heads=heads, attention_head_dim=64, in_channels=4, out_channels=4, num_layers=layers,
         cross_attention_dim=64 * heads, sample_size=16, patch_size=patch, caption_channels=WIDTH,
         use_additional_conditions=False, interpolation_scale=2 // patch,  # a place in the picture has one position
     )  # fmt: skip
-    start(model, [model.adaln_single.linear, model.proj_out])
-    for block in model.transformer_blocks:
-        nn.init.xavier_uniform_(block.attn2.to_out[0].weight, gain=0.5)
-    nn.init.zeros_(model.scale_shift_table)
-    return model
+    return start_single(model)
 
 
 class Objective(Flow):
@@ -122,9 +114,7 @@ def train_transformer(options, latents, captions, encoder, often, machine) -> tu
         objective = Objective(model, *parts) if model is coarse else Following(model, coarse, *parts)
         objective = objective.to(machine.device)
         stage = Stage(f"emoji-{name}", steps, options.lr, cycles, seed=options.seed)
-        probe, checkpoint = log_gap(objective, machine), options.checkpoints / f"emoji-{name}.pt"
-        done[name] = {**train(objective, stage, machine, checkpoint, probe), "batch": options.batch}
-        done[name] |= dict(zip(("right", "another's"), objective.gap(256), strict=True))
+        done[name] = fit(objective, stage, machine, options.checkpoints)
     return fine, done
 
 
@@ -136,7 +126,7 @@ def main() -> None:
     data = emoji_data.load(options.data / "emoji.npz")
     pictures = emoji_parts.Pictures.of(data, subjects.COMMON)
     autoencoder = emoji_parts.autoencoder(options.vae).to(machine.device)
-    tokenizer, encoder = emoji_parts.dictionary(data, WIDTH, silent=(text.DEFAULT_STYLE, "style"))
+    tokenizer, encoder = emoji_parts.dictionary(data, WIDTH, silent=(emoji_data.DEFAULT_STYLE, "style"))
     if options.init_from:
         words_of(options.init_from, tokenizer, encoder)
     captions = text.caption_table(pictures.wording, tokenizer)
@@ -145,7 +135,7 @@ def main() -> None:
         encoder, tokenizer, "t5", captions, vectors, options, machine, masked=True, anchor=ANCHOR
     )
     latents = vae.encode(autoencoder, vae.to_pixels(pictures.images, machine.device))
-    often = torch.tensor([1.0 if style == text.DEFAULT_STYLE else OFTEN for _, style in pictures.wording])
+    often = torch.tensor([1.0 if style == emoji_data.DEFAULT_STYLE else OFTEN for _, style in pictures.wording])
     model, then = train_transformer(options, latents, captions, encoder, often, machine)
     if machine.is_main_process:
         pipe = PixArtAlphaPipeline(

@@ -5,8 +5,8 @@ python examples/train/train_emoji_flux.py --compile
 
 import torch
 from common import emoji_data, emoji_parts, export, subjects, teach, text, vae
-from common.flow import Flow, compile_blocks, log_gap, start
-from common.loop import Stage, accelerator, train
+from common.flow import Flow, compile_blocks, fit, start
+from common.loop import Stage, accelerator
 from common.options import parse
 from diffusers import FlowMatchEulerDiscreteScheduler, FluxPipeline, FluxTransformer2DModel
 
@@ -97,9 +97,7 @@ def main() -> None:
         compile_blocks(model.single_transformer_blocks)
     objective = Objective(model, latents, captions, states, summaries, options.batch).to(machine.device)
     stage = Stage("emoji-flux", options.steps, options.lr, seed=options.seed)
-    probe = log_gap(objective, machine)
-    result = train(objective, stage, machine, options.checkpoints / "emoji-flux.pt", probe)
-    right, wrong = objective.gap(256)
+    result = fit(objective, stage, machine, options.checkpoints)
     if machine.is_main_process:
         tokenizer.model_max_length = text.LENGTH
         pipe = FluxPipeline(
@@ -107,8 +105,7 @@ def main() -> None:
             tokenizer=tokenizer, text_encoder_2=encoder, tokenizer_2=tokenizer, transformer=model,
         )  # fmt: skip
         export.save(options.out, pipe, **emoji_parts.lists(data, pictures, subjects.COMMON))
-        stages = {"t5": first, "pooled": second, "transformer": {**result, "batch": options.batch}}
-        stages["transformer"] |= {"right": right, "another's": wrong}
+        stages = {"t5": first, "pooled": second, "transformer": result}
         export.write_training(options.out, stages)
 
 

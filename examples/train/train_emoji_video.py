@@ -8,11 +8,10 @@ import random
 import torch
 import torch.nn.functional as F
 from common import emoji_data, emoji_parts, export, motion, subjects, text, vae
-from common.flow import Flow, compile_blocks, log_gap, start
-from common.loop import Stage, accelerator, train
+from common.flow import Flow, compile_blocks, fit, start_single
+from common.loop import Stage, accelerator
 from common.options import parse
 from diffusers import LattePipeline, LatteTransformer3DModel
-from torch import nn
 
 WIDTH = 128  # of the text encoder
 VERSIONS = 4  # videos of each emoji and motion, each a little beside the others
@@ -33,11 +32,7 @@ def build(layers: int = 4, heads: int = 4) -> LatteTransformer3DModel:
         activation_fn="gelu-approximate", norm_type="ada_norm_single", norm_elementwise_affine=False, norm_eps=1e-6,
         caption_channels=WIDTH, video_length=motion.FRAMES,
     )  # fmt: skip
-    start(model, [model.adaln_single.linear, model.proj_out])
-    for block in model.transformer_blocks:
-        nn.init.xavier_uniform_(block.attn2.to_out[0].weight, gain=0.5)
-    nn.init.zeros_(model.scale_shift_table)
-    return model
+    return start_single(model)
 
 
 class Objective(Flow):
@@ -53,7 +48,7 @@ class Objective(Flow):
         for name, value in {"captions": captions, "states": states}.items():
             self.register_buffer(name, value, persistent=False)
 
-    def sample(self, index: torch.Tensor, share: float) -> torch.Tensor:
+    def sample(self, index: torch.Tensor) -> torch.Tensor:
         videos = self.latents[index]
         if not self.still:
             return videos
@@ -93,9 +88,12 @@ def videos(data: emoji_data.Emoji, pairs: list[tuple[int, str]], seed: int = 0) 
     """(pairs * VERSIONS, frames, 3, 64, 64) in -1..1."""
     draw = random.Random(seed)
     pictures = vae.to_pixels(data.images[:, 0])
-    place = lambda: draw.uniform(-motion.JITTER, motion.JITTER)  # noqa: E731
     return torch.stack(
-        [motion.animate(pictures[i], name, (place(), place())) for i, name in pairs for _ in range(VERSIONS)]
+        [
+            motion.animate(pictures[i], name, tuple(draw.uniform(-motion.JITTER, motion.JITTER) for _ in range(2)))
+            for i, name in pairs
+            for _ in range(VERSIONS)
+        ]
     )
 
 
@@ -133,11 +131,9 @@ def train_transformer(options, latents, captions, states, machine) -> tuple[Latt
     for name, cycles, batch in (("still", 1, 4 * options.batch), ("video", CYCLES, options.batch)):
         objective = Objective(model, latents, captions, states, batch, name == "still").to(machine.device)
         stage = Stage(f"emoji-video-{name}", cycles * options.steps, options.lr, cycles, seed=options.seed)
-        probe, checkpoint = log_gap(objective, machine), options.checkpoints / f"emoji-video-{name}.pt"
         # Blocks over time get no gradient from single frames.
         model.temporal_transformer_blocks.requires_grad_(name == "video")
-        done[name] = {**train(objective, stage, machine, checkpoint, probe), "batch": batch}
-        done[name] |= dict(zip(("right", "another's"), objective.gap(128), strict=True))
+        done[name] = fit(objective, stage, machine, options.checkpoints, count=128)
     return model, done
 
 

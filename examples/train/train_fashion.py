@@ -3,10 +3,9 @@
 python examples/train/train_fashion.py --compile
 """
 
-import numpy as np
 import torch
 from common import export, fashion_data, vae
-from common.flow import Flow, compile_blocks, log_gap, start
+from common.flow import Flow, compile_blocks, fit, start
 from common.loop import Stage, accelerator, train
 from common.options import parse
 from common.patches import refine, share_positions
@@ -67,9 +66,7 @@ def train_transformer(options, latents, labels, machine) -> tuple[DiTTransformer
             compile_blocks(model.transformer_blocks)
         objective = Objective(model, latents, labels, batch).to(machine.device)
         stage = Stage(f"fashion-{name}", steps, options.lr, seed=options.seed)
-        checkpoint = options.checkpoints / f"fashion-{name}.pt"
-        done[name] = {**train(objective, stage, machine, checkpoint, log_gap(objective, machine)), "batch": batch}
-        done[name] |= dict(zip(("right", "another's"), objective.gap(256), strict=True))
+        done[name] = fit(objective, stage, machine, options.checkpoints)
     return fine, done
 
 
@@ -78,7 +75,7 @@ def main() -> None:
     machine = accelerator()
     data = fashion_data.load(options.data / "fashion.npz")
     count = 64 if options.smoke else len(data["images"])
-    images = np.repeat(data["images"][:count, :, :, None], 3, axis=-1)
+    images = fashion_data.in_colour(data["images"][:count])
     pixels = vae.to_pixels(images, machine.device)
     autoencoder, first = train_vae(options, pixels, machine)
     latents = vae.encode(autoencoder, pixels)

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from . import emoji_data, fashion_data, motion, subjects, vae
+from . import emoji_data, emoji_parts, fashion_data, motion, subjects, vae
 from .judge import Judge, convolutional_judge, nearest
 
 SHOWN = (
@@ -64,10 +64,8 @@ def styled(data: emoji_data.Emoji, labels: tuple[str, ...]) -> tuple[list[tuple[
 
 
 def prompt(data: emoji_data.Emoji, i: int, j: int) -> str:
-    """How people ask for a drawing: fluent is what a prompt without a style means."""
-    style = list(emoji_data.STYLES)[j]
-    name = article(data.entries[i].label)
-    return name if style == "fluent" else f"{name}, {style} style"
+    """How people ask for a drawing."""
+    return emoji_parts.said(article(data.entries[i].label), list(emoji_data.STYLES)[j])
 
 
 def text_to_image(folder: Path, arguments: dict[str, Any], labels: tuple[str, ...] | None) -> Case:
@@ -128,9 +126,8 @@ def fashion(folder: Path) -> Case:
     classes = [i % 10 for i in range(64)] + [i % 10 for i in range(136)]
 
     def judge(by: Judge, images: np.ndarray) -> dict[str, float]:
-        colour = lambda x: np.repeat(x[..., None], 3, axis=-1)  # noqa: E731
-        real = colour(data["images"][:12000]), data["labels"][:12000]
-        held_out = colour(data["held_out_images"][:2000]), data["held_out_labels"][:2000]
+        real = fashion_data.in_colour(data["images"][:12000]), data["labels"][:12000]
+        held_out = fashion_data.in_colour(data["held_out_images"][:2000]), data["held_out_labels"][:2000]
         parts = (real, held_out, (images, classes))
         return by.classes(*parts) | convolutional_judge(*parts)
 

@@ -22,6 +22,7 @@ STYLES = {
     "twemoji": "package/img/twitter/64/{}.png",
 }
 """The styles, and where each package keeps its pictures."""
+DEFAULT_STYLE = "fluent"  # what a caption without a style means
 SMILEYS = 0  # emojibase's group; its tags are chat slang, of no use as names
 SMALL_WORDS = frozenset("a an the of with in on and at to for s".split())
 
@@ -188,7 +189,7 @@ class Emoji:
         def chance(label: str, style: str) -> bool:
             return int(hashlib.sha256(f"{label}/{style}".encode()).hexdigest(), 16) % 20 == 0
 
-        drawn = np.array([[s != "fluent" and chance(e.label, s) for s in STYLES] for e in self.entries])
+        drawn = np.array([[s != DEFAULT_STYLE and chance(e.label, s) for s in STYLES] for e in self.entries])
         both_others = self.present.all(1, keepdims=True) & ~(drawn.sum(1, keepdims=True) > 1)
         return drawn & both_others
 

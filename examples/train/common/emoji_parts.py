@@ -30,7 +30,7 @@ class Pictures:
     def of(cls, data: emoji_data.Emoji, in_every_style: Collection[str]) -> "Pictures":
         """The drawings that are not held out: some emoji in every style, all others in fluent only."""
         styled = np.array([entry.label in in_every_style for entry in data.entries])[:, None]
-        fluent = np.array([style == "fluent" for style in emoji_data.STYLES])
+        fluent = np.array([style == emoji_data.DEFAULT_STYLE for style in emoji_data.STYLES])
         places = np.argwhere(data.present & ~data.held_out() & (styled | fluent))
         styles = list(emoji_data.STYLES)
         return cls(data.images[places[:, 0], places[:, 1]], [(data.entries[i], styles[j]) for i, j in places])
@@ -38,7 +38,7 @@ class Pictures:
 
 def said(name: str, style: str) -> str:
     """A name and a style as a prompt; a prompt without a style means fluent."""
-    return name if style == text.DEFAULT_STYLE else f"{name}, {style} style"
+    return name if style == emoji_data.DEFAULT_STYLE else f"{name}, {style} style"
 
 
 def lists(data: emoji_data.Emoji, pictures: Pictures, in_every_style: Collection[str]) -> dict[str, list[str]]:

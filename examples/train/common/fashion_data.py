@@ -37,6 +37,11 @@ def prepare(package: Path, out: Path) -> int:
     return len(arrays["images"])
 
 
+def in_colour(images: np.ndarray) -> np.ndarray:
+    """Grey pictures, (count, size, size), in three equal channels, (count, size, size, 3)."""
+    return np.repeat(images[..., None], 3, axis=-1)
+
+
 def load(path: Path) -> dict[str, np.ndarray]:
     """What `prepare` wrote."""
     with np.load(path) as archive:

@@ -1,11 +1,14 @@
 """Rectified flow (Liu et al., arXiv 2209.03003): what every denoiser here is trained by."""
 
-from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import torch
 import torch.nn.functional as F
+from accelerate import Accelerator
 from torch import nn
+
+from .loop import Stage, train
 
 SHIFT = 1.5  # training times lean towards the noisy end, where the picture is decided
 DROP = 0.1  # share of empty conditions, for classifier-free guidance
@@ -42,10 +45,10 @@ class Flow(nn.Module):
         index = torch.multinomial(self.often, self.batch, replacement=True)
         condition = self.condition(index, torch.rand(self.batch, device=device) < DROP)
         t = torch.randn(self.batch, device=device).sigmoid()
-        x = self.sample(index, share)
+        x = self.sample(index)
         return self.errors(x, SHIFT * t / (1 + (SHIFT - 1) * t), condition, torch.randn_like(x)).mean()
 
-    def sample(self, index: torch.Tensor, share: float) -> torch.Tensor:
+    def sample(self, index: torch.Tensor) -> torch.Tensor:
         """The latents of these samples, (batch, ...)."""
         return self.latents[index]
 
@@ -63,21 +66,30 @@ class Flow(nn.Module):
             torch.manual_seed(0)
             index = torch.randperm(len(self.latents))[:count].to(device)
             t = torch.linspace(0.05, 0.95, len(index), device=device)
-            x, keep = self.sample(index, 1.0), torch.zeros(len(index), dtype=torch.bool, device=device)
+            x, keep = self.sample(index), torch.zeros(len(index), dtype=torch.bool, device=device)
             noise = torch.randn_like(x)
             right, wrong = (self.condition(i, keep) for i in (index, index.roll(1)))
         with torch.compiler.set_stance("force_eager"):  # without gradients the blocks would compile anew
             return tuple(self.errors(x, t, condition, noise).mean().item() for condition in (right, wrong))
 
 
-def log_gap(objective: Flow, accelerator) -> Callable[[], str]:
-    """A probe for the training log."""
+def fit(objective: Flow, stage: Stage, accelerator: Accelerator, checkpoints: Path, count: int = 256) -> dict:
+    """Trains a denoiser; the log and the record show the gap between right and other conditions.
+
+    Args:
+        count (`int`): samples that the record's gap is over.
+
+    Returns:
+        `dict`: what `train` returns, with `batch`, `right` and `another's`.
+    """
 
     def probe() -> str:
         with accelerator.autocast():
             return "condition right {:.4f}, another's {:.4f}".format(*objective.gap())
 
-    return probe
+    done = train(objective, stage, accelerator, checkpoints / f"{stage.name}.pt", probe)
+    right, another = objective.gap(count)
+    return {**done, "batch": objective.batch, "right": right, "another's": another}
 
 
 def compile_blocks(blocks: nn.ModuleList) -> None:
@@ -97,4 +109,17 @@ def start(model: nn.Module, zero: list[nn.Linear]) -> nn.Module:
                 nn.init.zeros_(module.bias)
     for layer in zero:
         nn.init.zeros_(layer.weight)
+    return model
+
+
+@torch.no_grad()
+def start_single(model: nn.Module) -> nn.Module:
+    """`start` for transformers with one adaLN for all blocks (PixArt, Latte).
+
+    The cross-attention's output does not start at zero: the captions would get no gradient for long.
+    """
+    start(model, [model.adaln_single.linear, model.proj_out])
+    for block in model.transformer_blocks:
+        nn.init.xavier_uniform_(block.attn2.to_out[0].weight, gain=0.5)
+    nn.init.zeros_(model.scale_shift_table)
     return model

@@ -18,11 +18,10 @@ from tokenizers.pre_tokenizers import WhitespaceSplit
 from tokenizers.processors import TemplateProcessing
 from transformers import PreTrainedModel, PreTrainedTokenizerFast, T5Config, T5EncoderModel
 
-from .emoji_data import SMALL_WORDS, STYLES, Entry, normalise
+from .emoji_data import DEFAULT_STYLE, SMALL_WORDS, STYLES, Entry, normalise
 
 PAD, EOS, UNK = "<pad>", "</s>", "<unk>"
 LENGTH = 16  # tokens of a training caption; the pipeline pads to 120 and masks the rest, which gives the same result
-DEFAULT_STYLE = "fluent"
 
 
 def other_number(word: str) -> str | None:

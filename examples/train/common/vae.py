@@ -36,19 +36,12 @@ def to_images(pixels: torch.Tensor):
 
 
 class Objective(nn.Module):
-    """L1 + L2 + edges + a little KL, on random mirrored crops of `images`, (pictures, 3, size, size) in -1..1.
+    """L1 + L2 + edges + a little KL, on random mirrored crops of `images`, (pictures, 3, size, size) in -1..1."""
 
-    Args:
-        decoder_only (`bool`): leave the latents as they are, and train what makes pictures of them.
-    """
-
-    def __init__(self, vae: AutoencoderKL, images: torch.Tensor, batch: int, decoder_only: bool = False):
+    def __init__(self, vae: AutoencoderKL, images: torch.Tensor, batch: int):
         super().__init__()
         self.vae, self.batch = vae, batch
         self.register_buffer("images", images, persistent=False)
-        if decoder_only:
-            vae.encoder.requires_grad_(False)
-            vae.quant_conv.requires_grad_(False)
 
     def draw(self, share: float) -> torch.Tensor:
         """A batch: crops at first, four times as many of them, then whole pictures."""

@@ -3,38 +3,58 @@
 from __future__ import annotations
 
 import time
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import nn
 
 
-class LoopClock:
-    """While it is entered, notes when the first transformer call begins, when the last one ends, and how many there
-    were. Between the two lie the scheduler's steps, but neither the text encoder nor the VAE.
+Watch = TypeVar("Watch", bound="CallWatch")
+
+
+class CallWatch:
+    """While it is entered, `_before` and `_after` are told of every call of the modules.
 
     Enter it after a cache is on: its hooks then stand outside the cache's, whose work counts.
+
+    Args:
+        modules (`list[nn.Module]`): Those that are watched.
+    """
+
+    def __init__(self, modules: list[nn.Module]) -> None:
+        self._modules = modules
+        self._handles: list[Any] = []
+
+    def __enter__(self: Watch) -> Watch:
+        for module in self._modules:
+            self._handles.append(module.register_forward_pre_hook(self._before, prepend=True))
+            self._handles.append(module.register_forward_hook(self._after))
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        for handle in self._handles:
+            handle.remove()
+
+    def _before(self, module: nn.Module, inputs: tuple) -> None:
+        raise NotImplementedError
+
+    def _after(self, module: nn.Module, inputs: tuple, output: Any) -> None:
+        raise NotImplementedError
+
+
+class LoopClock(CallWatch):
+    """While it is entered, notes when the first transformer call begins, when the last one ends, and how many there
+    were. Between the two lie the scheduler's steps, but neither the text encoder nor the VAE.
 
     Args:
         transformers (`list[nn.Module]`): All transformers of a pipeline.
     """
 
     def __init__(self, transformers: list[nn.Module]) -> None:
-        self._transformers = transformers
-        self._handles: list[Any] = []
+        super().__init__(transformers)
         self._first: Any = None
         self._last: Any = None
         self.calls = 0
-
-    def __enter__(self) -> LoopClock:
-        for transformer in self._transformers:
-            self._handles.append(transformer.register_forward_pre_hook(self._before, prepend=True))
-            self._handles.append(transformer.register_forward_hook(self._after))
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        for handle in self._handles:
-            handle.remove()
 
     def _before(self, module: nn.Module, inputs: tuple) -> None:
         if self._first is None:

@@ -24,7 +24,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 import toca
 from toca.eval.latency import Timing, paired_ratio, synchronize, take_turns
-from toca.eval.loop_clock import LoopClock
+from toca.eval.loop_clock import CallWatch, LoopClock
 from toca.pipelines.generate import cached_for, progress_bar
 
 TEXT_ENCODER, DENOISER, VAE_DECODE, TOTAL = "text encoder", "denoiser", "VAE decode", "end to end"
@@ -252,31 +252,20 @@ def _flops(job: Job, parts: Parts) -> dict[str, int]:
     return {part: meter.flops for part, meter in meters.items()} | {TOTAL: counter.get_total_flops()}
 
 
-class _Meter:
+class _Meter(CallWatch):
     """While it is entered, adds up the FLOPs that a counter sees during the modules' calls."""
 
     def __init__(self, modules: list[nn.Module], counter: FlopCounterMode) -> None:
-        self._modules = modules
+        super().__init__(modules)
         self._counter = counter
-        self._handles: list[Any] = []
-        self._before = 0
+        self._start = 0
         self.flops = 0
 
-    def __enter__(self) -> _Meter:
-        for module in self._modules:
-            self._handles.append(module.register_forward_pre_hook(self._start, prepend=True))
-            self._handles.append(module.register_forward_hook(self._stop))
-        return self
+    def _before(self, module: nn.Module, inputs: tuple) -> None:
+        self._start = self._counter.get_total_flops()
 
-    def __exit__(self, *error: object) -> None:
-        for handle in self._handles:
-            handle.remove()
-
-    def _start(self, module: nn.Module, inputs: tuple) -> None:
-        self._before = self._counter.get_total_flops()
-
-    def _stop(self, module: nn.Module, inputs: tuple, output: Any) -> None:
-        self.flops += self._counter.get_total_flops() - self._before
+    def _after(self, module: nn.Module, inputs: tuple, output: Any) -> None:
+        self.flops += self._counter.get_total_flops() - self._start
 
 
 def _memory(job: Job, device: torch.device) -> tuple[Memory, int]:

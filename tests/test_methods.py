@@ -118,6 +118,17 @@ def test_presets_cannot_be_changed_by_the_back_door() -> None:
     assert method.module_factor == {"ff": 1.0}
 
 
+@pytest.mark.parametrize("steps", [6, 10])
+@pytest.mark.parametrize("name", ["toca/dit-ddim50", "toca/pixart", "toca/flux", "duca/dit", "duca/pixart"])
+def test_presets_that_choose_tokens_run_whatever_the_steps(name: str, steps: int) -> None:
+    """With few steps some layers' sites are never token-wise, others always."""
+    family = name.partition("/")[2].split("-")[0]
+    transformer, inputs = TINY[family](), inputs_for(family, steps, 2, cfg=True)
+    with toca.cached(transformer, name, num_inference_steps=steps, batched_cfg=True):
+        samples = run_steps(transformer, inputs)
+    assert all(sample.isfinite().all() for sample in samples)
+
+
 def test_public_names() -> None:
     for name in toca.__all__:
         assert getattr(toca, name).__doc__

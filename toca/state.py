@@ -95,9 +95,8 @@ class Branch:
             if plan.selection.reads_stack:
                 self.groups.append(ClusterGroup(plan, sites, self, number))
                 continue
-            source = plan.layout.sites[plan.score_sources[sites[0]]] if sites[0] in plan.score_sources else None
-            statistic = None if source is None else self.statistics[source.stack, source.module]
-            self.groups.append(TokenGroup(plan, sites, self.key, paired, grid, statistic, number))
+            statistics = [self.sites[plan.score_sources[i]].statistic for i in sites if i in plan.score_sources]
+            self.groups.append(TokenGroup(plan, sites, self.key, paired, grid, statistics, number))
 
     def images(self, per_sample: bool) -> int:
         """Number of images that decide for themselves: all together are one where `per_sample` is off."""

@@ -62,7 +62,8 @@ class TokenGroup(Group):
         key (`CallKey`): Shape and device.
         paired (`bool`): Whether the batch's halves are guidance branches that share one choice.
         grid (`tuple[int, int]` or `None`): Rows and columns of the image tokens of one frame.
-        statistic (`torch.Tensor` or `None`): (sites, rows, tokens of the source), float32; written by the attention.
+        statistics (`list[torch.Tensor]`): Of each site's source, (rows, tokens of the source), float32; written by the
+            attention. Empty where tokens are chosen by chance.
         number (`int`): Tells the groups of a plan apart, for the random score.
 
     Attributes:
@@ -76,7 +77,7 @@ class TokenGroup(Group):
         key: CallKey,
         paired: bool,
         grid: tuple[int, int] | None,
-        statistic: torch.Tensor | None,
+        statistics: list[torch.Tensor],
         number: int,
     ):
         site = plan.layout.sites[sites[0]]
@@ -87,11 +88,12 @@ class TokenGroup(Group):
         self.rows, self.tokens = site.geometry(key.shape)
         self.repeats = self.rows // key.shape.batch
         self.paired = paired
-        self.statistic = statistic
-        if statistic is not None and site.stream != "joint" and statistic.shape[-1] > self.tokens:
+        self.statistics = statistics
+        if statistics and site.stream != "joint" and statistics[0].shape[-1] > self.tokens:
             # Joint attention is measured over text and image; a site of one stream rates its own part (FLUX).
             text = key.shape.text_tokens
-            self.statistic = statistic[..., :text] if site.stream == "text" else statistic[..., text:]
+            own = slice(text) if site.stream == "text" else slice(text, None)
+            self.statistics = [statistic[..., own] for statistic in statistics]
         self.first_image_token = key.shape.text_tokens if site.stream == "joint" else 0
         self.common_grid = grid
         self.grid = grid if site.stream != "text" and site.rows != "position" else None
@@ -137,7 +139,7 @@ class TokenGroup(Group):
         if not most:
             self._age(self.counts, None, fresh)
             return [None] * len(numbers)
-        score = self._random_score(step) if self.statistic is None else self.rated(self.statistic)
+        score = self.rated(torch.stack(self.statistics)) if self.statistics else self._random_score(step)
         order = self.order(score, self.counts, fresh, most)
         # Copies, not views: compiled blocks guard on the memory layout of what they are given.
         return [
@@ -154,7 +156,7 @@ class TokenGroup(Group):
             self._age(counts, None, fresh[part])
             return None
         slots = torch.empty(numbers[position], device=self.device)
-        return LateChoice(self, self.statistic[part], counts, fresh[part], slots)
+        return LateChoice(self, self.statistics[position][None], counts, fresh[part], slots)
 
     def rated(self, statistic: torch.Tensor) -> torch.Tensor:
         """Statistic (sites, rows, tokens) -> score (sites, rows that choose, tokens)."""

@@ -120,6 +120,16 @@ CASES = [
         changes={"interval": 5, "fresh_ratio": 0.7},
         batched_cfg=True,
     ),
+    Case(
+        "pixart-feed-forward-whole-in-half-the-layers",
+        "toca/pixart",
+        5,
+        1,
+        model={"num_layers": 4},
+        inputs=CFG,
+        changes={"interval": 3, "fresh_ratio": 0.7},
+        batched_cfg=True,
+    ),
     Case("flux", "toca/flux", 24, 170, model=DEEP_FLUX, inputs=TWO),
     Case(
         "flux-text-fresh",

@@ -1,1 +1,1 @@
-"""Evaluation: what the speed is (`python -m toca.eval.benchmark`), and what it costs (`python -m toca.eval.table`)."""
+"""Evaluation: what the speed is (`python -m toca.eval.benchmark`), and what it costs (`toca eval run`)."""

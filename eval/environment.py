@@ -16,8 +16,8 @@ import toca
 from toca.pipelines import metadata
 
 ROOT = Path(__file__).parent
-MEASURING = ("environment", "fidelity", "latency", "loop_clock", "lpips", "noise", "perceptual", "pictures", "running",
-             "speed")  # fmt: skip
+MEASURING = ("environment", "fidelity", "latency", "loop_clock", "lpips", "noise", "parts", "perceptual", "pictures",
+             "running", "speed")  # fmt: skip
 """The modules beside this one that figures depend on. The others only choose and show them."""
 
 
@@ -63,6 +63,11 @@ def code_fingerprint() -> str:
     measuring = [ROOT / f"{name}.py" for name in MEASURING]
     peers = (ROOT / "peers").glob("*.py")
     return fingerprint([*library.rglob("*.py"), *Path(metadata.__file__).parent.glob("*.py"), *measuring, *peers])
+
+
+def scoring_fingerprint() -> str:
+    """A hash of the sources that scores depend on beside those of `code_fingerprint`."""
+    return fingerprint([*(ROOT / "metrics").glob("*.py"), *(ROOT / "scoring").glob("*.py")])
 
 
 def fingerprint(files: Iterable[Path]) -> str:

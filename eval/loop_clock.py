@@ -12,7 +12,7 @@ Watch = TypeVar("Watch", bound="CallWatch")
 
 
 class CallWatch:
-    """While it is entered, `_before` and `_after` are told of every call of the modules.
+    """While it is entered, counts the calls of the modules; `_before` and `_after` are told of each.
 
     Enter it after a cache is on: its hooks then stand outside the cache's, whose work counts.
 
@@ -23,6 +23,7 @@ class CallWatch:
     def __init__(self, modules: list[nn.Module]) -> None:
         self._modules = modules
         self._handles: list[Any] = []
+        self.calls = 0
 
     def __enter__(self: Watch) -> Watch:
         for module in self._modules:
@@ -35,15 +36,15 @@ class CallWatch:
             handle.remove()
 
     def _before(self, module: nn.Module, inputs: tuple) -> None:
-        raise NotImplementedError
+        self.calls += 1
 
     def _after(self, module: nn.Module, inputs: tuple, output: Any) -> None:
-        raise NotImplementedError
+        """Nothing to do, unless a subclass has something."""
 
 
 class LoopClock(CallWatch):
-    """While it is entered, notes when the first transformer call begins, when the last one ends, and how many there
-    were. Between the two lie the scheduler's steps, but neither the text encoder nor the VAE.
+    """While it is entered, notes when the first transformer call begins and when the last one ends. Between the two
+    lie the scheduler's steps, but neither the text encoder nor the VAE.
 
     Args:
         transformers (`list[nn.Module]`): All transformers of a pipeline.
@@ -53,15 +54,14 @@ class LoopClock(CallWatch):
         super().__init__(transformers)
         self._first: Any = None
         self._last: Any = None
-        self.calls = 0
 
     def _before(self, module: nn.Module, inputs: tuple) -> None:
+        super()._before(module, inputs)
         if self._first is None:
             self._first = _now(module)
 
     def _after(self, module: nn.Module, inputs: tuple, output: Any) -> None:
         self._last = _now(module)
-        self.calls += 1
 
     @property
     def seconds(self) -> float:

@@ -3,30 +3,41 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from toca.eval.bootstrap import Interval
-from toca.eval.fidelity import PSNR, Metric
+from toca.eval.columns import NONE, Cell
+from toca.eval.fidelity import PERCEPTUAL, PSNR, Metric
 from toca.eval.matching import TOLERANCE, matches, nearest
+from toca.eval.parts import REPEATS, WARMUPS
+from toca.eval.quality_columns import quality_columns
 from toca.eval.results import Match, Quartiles, Results, Row
+from toca.eval.time_columns import ABOUT, time_columns
 
-NONE = "–"
+if TYPE_CHECKING:
+    from toca.eval.report.scores import ScoreColumn
+
 QUIET = 0.05  # spread of the times below which nothing is said about it
 
 
-def report(results: Results, environment: dict[str, Any], speedups: Sequence[float]) -> str:
+def report(
+    results: Results, environment: dict[str, Any], speedups: Sequence[float], scores: Sequence[ScoreColumn] = ()
+) -> str:
     """The whole page of one pipeline.
 
     Args:
         results (`Results`): What was found.
         environment (`dict`): Machine, versions and revision.
         speedups (`Sequence[float]`): Of the denoising loop, at which methods are put side by side.
+        scores (`Sequence[ScoreColumn]`): Quality.
     """
     parts = [f"# Methods on `{results.model}`", _about(results, environment)]
     parts += [_at_speedup(results, target) for target in speedups]
     parts += ["## All settings", _table(_columns(results), [_cells(results, row) for row in results.methods])]
     parts += ["## Without a cache"]
     parts += [_table(_columns(results)[:-3], [_cells(results, row)[:-3] for row in results.uncached])]
+    parts += [_quality(scores, [*results.methods, *results.uncached])] if scores else []
+    parts += [_where_time_goes([*results.methods, *results.uncached])]
     parts += ["## Notes", "\n".join(f"- {note}" for note in notes(results))]
     return "\n\n".join(parts) + "\n"
 
@@ -42,9 +53,10 @@ def _about(results: Results, environment: dict[str, Any]) -> str:
         "end to end. "
         f"{environment['device']}, {environment['threads']} threads, torch {environment['torch']}, {config['dtype']}, "
         f"{environment['git'] or 'no checkout'}; taken from {results.taken[0]} to {results.taken[1]}.\n\n"
-        "Speed-ups are medians (quartiles) of ratios to the full run, turn by turn. Fidelity is against the pictures "
-        "of the full run: means [95 % paired bootstrap over prompts]. *Gain* is over the uncached run with fewer "
-        "steps that is nearest in time, or in FLOPs, sample by sample; more is better."
+        "Speed-ups are medians (quartiles) of ratios to the full run, turn by turn; FLOPs are the denoiser's, counted "
+        "in eager mode. Fidelity is against the pictures of the full run: means [95 % paired bootstrap over prompts]. "
+        "*Gain* is over the uncached run with fewer steps that is nearest in time, or in FLOPs, sample by sample; "
+        "more is better."
     )
 
 
@@ -58,6 +70,31 @@ def _at_speedup(results: Results, target: float) -> str:
     text = f"## At {target:g} times the speed\n\n{_table(columns, rows)}"
     tolerance = f"{TOLERANCE:.0%}"
     return text + (f"\n\nNo setting within {tolerance}: {', '.join(missing)}." if missing else "")
+
+
+def _where_time_goes(rows: Sequence[Row]) -> str:
+    columns = time_columns(rows)
+    lines = [[row.name, *(_with_detail(column.cell(row)) for column in columns)] for row in rows]
+    return f"## Where the time goes\n\n{ABOUT}\n\n{_table(['variant', *(column.label for column in columns)], lines)}"
+
+
+def _quality(scores: Sequence[ScoreColumn], rows: Sequence[Row]) -> str:
+    """A table, what each of its figures was computed with, and why others are not shown."""
+    columns = quality_columns(scores)
+    lines = [[row.name, *(_joined(column.cell(row)) for column in columns)] for row in rows]
+    about = [f"{column.label}: {column.tag}." for column in scores if column.tag]
+    about += [f"{column.label}: {column.note}" for column in scores if column.note]
+    about += [sentence for column in scores for sentence in column.withheld()]
+    table = _table(["variant", *(column.label for column in columns)], lines)
+    return f"## Quality\n\n{table}\n\n" + "\n".join(f"- {sentence}" for sentence in about)
+
+
+def _joined(cell: Cell) -> str:
+    return f"{cell.text} {cell.detail}".strip()
+
+
+def _with_detail(cell: Cell) -> str:
+    return f"{cell.text} ({' '.join(cell.detail.split())})" if cell.detail else cell.text
 
 
 def matched(rows: Sequence[Row], target: float) -> list[Row]:
@@ -143,6 +180,9 @@ def notes(results: Results) -> list[str]:
     lines = [f"**{failure.variant}** failed: {failure.reason}" for failure in results.failures]
     for row in results.methods:
         lines += _row_notes(row)
+    lines += results.notes
+    if not all(row.enough_rounds for row in (*results.uncached, *results.methods)):
+        lines.append(f"Too few rounds for times to rely on: take {WARMUPS} warm-ups and {REPEATS} repeats.")
     if results.spread() > QUIET:
         lines.append(
             f"**The times are noisy**: the quartiles of a speed-up lie {results.spread():.0%} of it apart in the "
@@ -161,8 +201,7 @@ def notes(results: Results) -> list[str]:
         "comes nearer."
     )
     if results.config["perceptual"] is not None:
-        label = list(results.metrics.values())[-1].label
-        lines.append(f"{label}: {results.config['perceptual']}; less is better.")
+        lines.append(f"{results.metrics[PERCEPTUAL].label}: {results.config['perceptual']}; less is better.")
     return lines
 
 

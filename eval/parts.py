@@ -22,10 +22,8 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-import toca
 from toca.eval.latency import Timing, paired_ratio, synchronize, take_turns
 from toca.eval.loop_clock import CallWatch, LoopClock
-from toca.pipelines.generate import cached_for, progress_bar
 
 TEXT_ENCODER, DENOISER, VAE_DECODE, TOTAL = "text encoder", "denoiser", "VAE decode", "end to end"
 REPEATS, WARMUPS = 10, 3
@@ -71,6 +69,7 @@ class PartCosts:
         seconds (`dict[str, Timing]`): Of each part, and of the whole by the name `TOTAL`. The denoiser's are from its
             first call to the end of its last, with the scheduler's steps between them; likewise the text encoders'.
         flops (`dict[str, int]`): Of the same, two a multiply-add.
+        calls (`int`): Of the denoiser.
         memory (`Memory`): The peak.
         cache_bytes (`int`): Bytes kept between steps.
         first_run_seconds (`float`): End to end, of the very first run.
@@ -79,6 +78,7 @@ class PartCosts:
 
     seconds: dict[str, Timing]
     flops: dict[str, int]
+    calls: int
     memory: Memory
     cache_bytes: int
     first_run_seconds: float
@@ -96,12 +96,13 @@ class PartCosts:
         return self.warmups >= WARMUPS and len(self.seconds[TOTAL].seconds) >= REPEATS
 
     def record(self) -> dict[str, Any]:
-        """All of it as plain data, for JSON."""
+        """All of it as plain data, for JSON; `from_record` reads it."""
         return {
             "seconds": {
                 part: {**spread(timing), "all": list(timing.seconds)} for part, timing in self.seconds.items()
             },
             "flops": self.flops,
+            "calls": self.calls,
             "memory": asdict(self.memory),
             "cache_bytes": self.cache_bytes,
             "first_run_seconds": self.first_run_seconds,
@@ -110,6 +111,19 @@ class PartCosts:
             "repeats": len(self.seconds[TOTAL].seconds),
             "enough": self.enough,
         }
+
+    @classmethod
+    def from_record(cls, record: dict[str, Any]) -> PartCosts:
+        """What `record` was made of."""
+        return cls(
+            seconds={part: Timing(tuple(figures["all"])) for part, figures in record["seconds"].items()},
+            flops=record["flops"],
+            calls=record["calls"],
+            memory=Memory(**record["memory"]),
+            cache_bytes=record["cache_bytes"],
+            first_run_seconds=record["first_run_seconds"],
+            warmups=record["warmups"],
+        )
 
 
 def spread(timing: Timing) -> dict[str, float]:
@@ -178,25 +192,6 @@ def parts_of(components: Mapping[str, Any]) -> dict[str, list[nn.Module]]:
     return {part: found for part, found in parts.items() if found}
 
 
-def pipeline_job(pipe: Any, call: Callable[[], object], steps: int, method: Any | None = None) -> Job:
-    """A pipeline with a method, or uncached for `None`.
-
-    Args:
-        pipe (`DiffusionPipeline`): On its device.
-        call (`Callable`): Calls it, with `steps` steps and a new generator of the same seed each time.
-        steps (`int`): Denoising steps.
-        method (`Method`, `Plan` or `str`, *optional*): What toca puts on.
-    """
-
-    def run() -> None:
-        with progress_bar(pipe, None):
-            call()
-
-    if method is None:
-        return Job(run)
-    return Job(run, partial(cached_for, pipe, method, steps), lambda: toca.summary(pipe).cache_bytes)
-
-
 @torch.no_grad()
 def measure_parts(
     components: Mapping[str, Any], jobs: Mapping[str, Job], repeats: int = REPEATS, warmups: int = WARMUPS
@@ -226,7 +221,8 @@ def measure_parts(
 def _costs(job: Job, parts: Parts, turns: list[dict[str, float]], first: float, warmups: int) -> PartCosts:
     seconds = {part: Timing(tuple(turn[part] for turn in turns)) for part in turns[0]}
     memory, cache_bytes = _memory(job, next(parts[DENOISER][0].parameters()).device)
-    return PartCosts(seconds, _flops(job, parts), memory, cache_bytes, first, warmups)
+    flops, calls = _flops(job, parts)
+    return PartCosts(seconds, flops, calls, memory, cache_bytes, first, warmups)
 
 
 def _seconds(job: Job, parts: Parts) -> dict[str, float]:
@@ -241,15 +237,16 @@ def _seconds(job: Job, parts: Parts) -> dict[str, float]:
     return {part: clock.seconds if clock.calls else 0.0 for part, clock in clocks.items()} | {TOTAL: total}
 
 
-def _flops(job: Job, parts: Parts) -> dict[str, int]:
-    """FLOPs of one run in eager mode, part by part."""
+def _flops(job: Job, parts: Parts) -> tuple[dict[str, int], int]:
+    """FLOPs of one run in eager mode, part by part, and the denoiser's calls."""
     with job.on(), ExitStack() as stack:
         # Torch 2.15 does so by itself under a counter; said here, it does not depend on the version.
         stack.enter_context(torch.compiler.set_stance("force_eager"))
         counter = stack.enter_context(FlopCounterMode(display=False))
         meters = {part: stack.enter_context(_Meter(modules, counter)) for part, modules in parts.items()}
         job.run()
-    return {part: meter.flops for part, meter in meters.items()} | {TOTAL: counter.get_total_flops()}
+    flops = {part: meter.flops for part, meter in meters.items()} | {TOTAL: counter.get_total_flops()}
+    return flops, meters[DENOISER].calls
 
 
 class _Meter(CallWatch):
@@ -262,6 +259,7 @@ class _Meter(CallWatch):
         self.flops = 0
 
     def _before(self, module: nn.Module, inputs: tuple) -> None:
+        super()._before(module, inputs)
         self._start = self._counter.get_total_flops()
 
     def _after(self, module: nn.Module, inputs: tuple, output: Any) -> None:

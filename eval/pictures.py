@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from dataclasses import asdict, dataclass
 from datetime import datetime, timezone
@@ -18,12 +19,18 @@ from toca.eval.manifest import Entry, Manifest, sha256
 from toca.eval.prompts import Item
 from toca.eval.running import Facts, Run, run_items
 from toca.eval.shards import WHOLE, Shard
-from toca.eval.store import Store, digest, slug
+from toca.eval.store import Store, digest, slug, write_json
 from toca.eval.subject import Subject
 from toca.eval.variants import Variant
+from toca.pipelines.loading import first_sentence
 from toca.writing import atomic_path
 
 STAGE = "pictures"
+FAILURE = "failure.json"
+
+
+class VariantFailed(Exception):
+    """A variant raised while it made pictures, for a reason of its own; the cause is what it raised."""
 
 
 @dataclass(frozen=True)
@@ -64,16 +71,35 @@ class Gallery:
 
         The batches are the same whatever the number of processes: so are the pictures, even of a method that looks at
         a whole batch. A batch whose files are damaged or gone is made again.
+
+        Raises:
+            VariantFailed: If the variant does; the reason is on disk, and `failure` tells it.
+            OSError: If a file cannot be written.
         """
         folder, manifest = self._folder(variant), self._manifest(variant)
         done = manifest.entries()
         for number, batch in shard.own(list(enumerate(self._batches()))):
             if number in done and not manifest.faults(done[number]):
                 continue
-            run = run_items(self.subject, variant, batch, self.seed)
+            run = self._run(variant, batch)
             files = self._save(folder, batch, run)
             taken_at = datetime.now(timezone.utc).isoformat(timespec="microseconds")
             manifest.append(shard.rank, Entry(number, files, asdict(run.facts), taken_at))
+
+    def _run(self, variant: Variant, batch: list[Item]) -> Run:
+        try:
+            return run_items(self.subject, variant, batch, self.seed)
+        except Exception as error:  # whatever it is, the others go on
+            reason = f"{type(error).__name__}: {first_sentence(error)}"
+            write_json(self._folder(variant) / FAILURE, {"reason": reason})
+            raise VariantFailed(reason) from error
+
+    def failure(self, variant: Variant) -> str | None:
+        """Why a variant has no pictures; `None` if they are all there, or if nobody knows."""
+        path = self._folder(variant) / FAILURE
+        if not path.is_file() or self._manifest(variant).entries().keys() >= set(range(len(self._batches()))):
+            return None
+        return json.loads(path.read_text(encoding="utf-8"))["reason"]
 
     def facts(self, variant: Variant) -> dict[str, Any]:
         """What the cache did over all batches.

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from toca.eval.noise import noise_seed
-from toca.pipelines.calibration import read_prompts
+from toca.eval.prompt_lists import NAMED, named_list, read_list
 from toca.pipelines.loading import resolve_source
 from toca.pipelines.prompts import known_prompts
 
@@ -34,20 +34,47 @@ class Item:
         return self.prompt.id, self.sample
 
 
-def find_prompts(model: str, pipe: Any, file: Path | None = None) -> list[Prompt]:
-    """The prompts of a file, one a line; else those that the model's folder lists; else the numbers of its classes.
+def find_prompts(
+    model: str, pipe: Any, file: Path | str | None = None, sha256: str | None = None, expected: int | None = None
+) -> list[Prompt]:
+    """The prompts of a list; else those that the model's folder lists; else the numbers of its classes.
+
+    Args:
+        model (`str`): A name, a folder or a hub id.
+        pipe: Its pipeline.
+        file (`Path` or `str`, *optional*): A file that `toca.eval.prompt_lists.read_list` reads, or the name of a list
+            that comes with toca, such as "toca-200".
+        sha256 (`str`, *optional*): What that file must be.
+        expected (`int`, *optional*): How many prompts it must hold.
 
     Raises:
-        ValueError: If there are none.
+        ValueError: If there are none, or the list is not what it must be.
         OSError: If the file cannot be read.
     """
-    texts = read_prompts(file) if file is not None else known_prompts(resolve_source(model)) or _classes(pipe)
-    if not texts:
-        raise ValueError(f"There are no prompts for {model}: name a file with --prompts-file, one prompt a line.")
+    texts = _own(model, pipe, sha256, expected) if file is None else _listed(file, sha256, expected)
     return [Prompt(i, text) for i, text in enumerate(texts)]
 
 
+def _listed(file: Path | str, sha256: str | None, expected: int | None) -> list[str]:
+    if str(file) in NAMED:
+        return named_list(str(file), sha256, expected)
+    return read_list(Path(file), sha256, expected)
+
+
+def _own(model: str, pipe: Any, sha256: str | None, expected: int | None) -> list[str]:
+    if sha256 is not None or expected is not None:
+        raise ValueError(
+            f"A published list is asked for ({expected or 'any number of'} prompts, SHA-256 {sha256 or 'any'}): name "
+            "its file with --prompts-file."
+        )
+    texts = known_prompts(resolve_source(model)) or _classes(pipe)
+    if not texts:
+        raise ValueError(f"There are no prompts for {model}: name a file with --prompts-file, one prompt a line.")
+    return texts
+
+
 def _classes(pipe: Any) -> list[str]:
+    """All classes of a class-conditional pipeline, each once, so that every one gets the same number of samples."""
     if "class_labels" not in inspect.signature(type(pipe).__call__).parameters:
         return []
     named = sorted(set(getattr(pipe, "labels", {}).values()))

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from statistics import median
 from typing import Any
 
 from toca.eval.bootstrap import Interval
 from toca.eval.fidelity import PSNR, Metric
+from toca.eval.parts import DENOISER, TOTAL, Memory
 from toca.eval.variants import Failure
 
 Quartiles = tuple[float, float, float]  # median, first and third quartile
@@ -32,6 +33,24 @@ class Match:
 
 
 @dataclass(frozen=True)
+class Part:
+    """A part of a variant's time, for one batch.
+
+    Args:
+        median, first_quartile, third_quartile, p90 (`float`): Seconds.
+        speedup (`Quartiles`): Against the same part of the full run in the same turns.
+        flops (`int`): FLOPs, two a multiply-add, as `FlopCounterMode` counts them in eager mode.
+    """
+
+    median: float
+    first_quartile: float
+    third_quartile: float
+    p90: float
+    speedup: Quartiles
+    flops: int
+
+
+@dataclass(frozen=True)
 class Row:
     """One variant.
 
@@ -43,7 +62,13 @@ class Row:
         steps_of_batches (`dict[str, int]`): The same of the batches of pictures, and of how many each.
         loop_seconds, total_seconds (`float`): Medians for one batch.
         loop_speedup, total_speedup (`Quartiles`): Against the full run in the same turns.
-        flops_speedup (`float`): Of the timed batch.
+        parts (`dict[str, Part]`): Where the time goes, by the names of `toca.eval.parts`; without those that the
+            pipeline does not have or does not call.
+        first_run_seconds (`float`): End to end, of the first run of the stage.
+        enough_rounds (`bool`): Whether there were as many rounds as times to rely on need.
+        peak (`Memory`): Of a run of its own.
+        flops_speedup (`float`): The denoiser's FLOPs in the full run over those in this one, as `FlopCounterMode`
+            counts both, for the timed batch.
         cache_bytes (`int`): Of the timed batch.
         bypassed (`int`): Transformer calls past the cache, over all pictures.
         identical (`int`): Samples that equal the full run's, pixel by pixel; they have no PSNR.
@@ -63,6 +88,10 @@ class Row:
     total_seconds: float
     loop_speedup: Quartiles
     total_speedup: Quartiles
+    parts: dict[str, Part]
+    first_run_seconds: float
+    enough_rounds: bool
+    peak: Memory
     flops_speedup: float
     cache_bytes: int
     bypassed: int
@@ -89,6 +118,16 @@ class Row:
         """Wall-clock speed-up of the loop over FLOPs speed-up: 1 where a skipped operation saves its time."""
         return self.speedup / self.flops_speedup
 
+    @property
+    def compile_seconds(self) -> float:
+        """What the first run took longer than the median one."""
+        return max(0.0, self.first_run_seconds - self.total_seconds)
+
+    @property
+    def denoiser_share(self) -> float:
+        """Of the time end to end, by the medians."""
+        return self.parts[DENOISER].median / self.parts[TOTAL].median
+
 
 @dataclass(frozen=True)
 class Results:
@@ -103,6 +142,7 @@ class Results:
         methods (`list[Row]`): The variants, in the order given.
         failures (`list[Failure]`): Variants without a row.
         taken (`tuple[str, str]`): When the first and the last part of the figures were taken.
+        notes (`list[str]`): What else is to be said, such as why a metric is missing; a sentence each.
     """
 
     model: str
@@ -112,6 +152,7 @@ class Results:
     methods: list[Row]
     failures: list[Failure]
     taken: tuple[str, str]
+    notes: list[str] = field(default_factory=list)
 
     def spread(self) -> float:
         """The noise of the times: how far a speed-up's quartiles lie apart, as a share of it, in the middle row."""
@@ -123,5 +164,5 @@ class Results:
         data = asdict(self)
         for rows, found in (("uncached", self.uncached), ("methods", self.methods)):
             for entry, row in zip(data[rows], found, strict=True):
-                entry["wall_over_flops"] = row.wall_over_flops
+                entry |= {"wall_over_flops": row.wall_over_flops, "compile_seconds": row.compile_seconds}
         return data

@@ -10,7 +10,8 @@ import toca
 from toca.eval.bootstrap import differences, mean_interval
 from toca.eval.fidelity import PSNR, Metric
 from toca.eval.matching import matches, nearest
-from toca.eval.results import Match, Row
+from toca.eval.parts import DENOISER, TOTAL, spread
+from toca.eval.results import Match, Part, Row
 from toca.eval.speed import Speed
 from toca.eval.variants import Variant
 
@@ -26,14 +27,12 @@ def make_row(
         variant (`Variant`): What it is of.
         steps (`int`): Its denoising steps.
         drawn (`dict`): What `Gallery.facts` returned.
-        speed (`Speed`): Its times.
+        speed (`Speed`): What it costs.
         samples (`dict`): Each metric of each sample.
         prompts (`Sequence[int]`): The prompt of each sample.
     """
-    cached = variant.method is not None
-    should_skip = cached and not isinstance(variant.method, toca.NoCache)
-    # An uncached run's calls all cost the same.
-    flops_speedup = speed.facts.flops_speedup if cached else speed.full_calls / speed.facts.calls
+    should_skip = variant.method is not None and not isinstance(variant.method, toca.NoCache)
+    flops_speedup = speed.flops_speedup()
     return Row(
         name=variant.name,
         group=variant.group,
@@ -41,10 +40,14 @@ def make_row(
         num_inference_steps=steps,
         steps=speed.facts.steps,
         steps_of_batches=drawn["steps"],
-        loop_seconds=speed.loop.median,
-        total_seconds=speed.total.median,
+        loop_seconds=speed.costs.seconds[DENOISER].median,
+        total_seconds=speed.costs.seconds[TOTAL].median,
         loop_speedup=speed.loop_speedup(),
         total_speedup=speed.total_speedup(),
+        parts=_parts(speed),
+        first_run_seconds=speed.costs.first_run_seconds,
+        enough_rounds=speed.costs.enough,
+        peak=speed.costs.memory,
         flops_speedup=flops_speedup,
         cache_bytes=speed.facts.cache_bytes,
         bypassed=drawn["bypassed"],
@@ -53,6 +56,17 @@ def make_row(
         samples=samples,
         skipped_nothing=should_skip and min(flops_speedup, drawn["flops_speedup"]) <= 1,
     )
+
+
+def _parts(speed: Speed) -> dict[str, Part]:
+    """Of a part that is not called there is no speed-up to tell."""
+    called = {name: timing for name, timing in speed.costs.seconds.items() if timing.median > 0}
+    return {name: _part(speed, name, spread(timing)) for name, timing in called.items()}
+
+
+def _part(speed: Speed, name: str, of: dict[str, float]) -> Part:
+    figures = {figure: of[figure] for figure in ("median", "first_quartile", "third_quartile", "p90")}
+    return Part(**figures, speedup=speed.part(name), flops=speed.costs.flops[name])
 
 
 def with_matches(row: Row, uncached: list[Row], metrics: dict[str, Metric], prompts: Sequence[int]) -> Row:

@@ -1,9 +1,8 @@
-"""One call of a pipeline: pictures, what the cache did, and the time it took."""
+"""One call of a pipeline: its pictures, and what the cache did. Nothing is timed here."""
 
 from __future__ import annotations
 
 import contextlib
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
@@ -13,8 +12,7 @@ import torch
 from PIL import Image
 
 import toca
-from toca.eval.latency import synchronize
-from toca.eval.loop_clock import LoopClock
+from toca.eval.loop_clock import CallWatch
 from toca.eval.noise import generators
 from toca.eval.prompts import Item
 from toca.eval.subject import Subject
@@ -30,7 +28,8 @@ class Facts:
     Args:
         calls (`int`): Transformer calls.
         steps (`str`): One letter a step; empty without a cache.
-        flops, flops_full (`int`): FLOPs of all calls, and the same uncached; 0 without a cache, which counts none.
+        flops, flops_full (`int`): FLOPs of all calls by the cache's own account, and the same uncached; 0 without a
+            cache, which keeps none.
         cache_bytes (`int`): Bytes kept between steps.
         bypassed (`int`): Calls that ran past the cache.
     """
@@ -55,37 +54,47 @@ class Run:
     Args:
         frames (`list[list[PIL.Image.Image]]`): The frames of each sample; one for a picture.
         facts (`Facts`): What the cache did.
-        loop_seconds (`float`): From the first transformer call to the end of the last.
-        total_seconds (`float`): From prompts to pictures.
     """
 
     frames: list[list[Image.Image]]
     facts: Facts
-    loop_seconds: float
-    total_seconds: float
 
 
 @torch.no_grad()
 def run_items(subject: Subject, variant: Variant, items: list[Item], seed: int) -> Run:
-    """Make the samples of one batch. Putting the cache on and off is outside the time."""
-    config = replace(subject.config, num_inference_steps=variant.steps or subject.steps)
-    pipe = subject.pipe
-    arguments = call_arguments(pipe, replace(config, prompt=items[0].prompt.text), range(len(items)))
-    arguments |= {"generator": generators(seed, [item.key for item in items])}
+    """Make the samples of one batch."""
+    with ready(subject, variant, items, seed) as (call, summarize):
+        with CallWatch(_transformers(subject.pipe)) as watch:
+            output = call()
+        facts = facts_of(watch.calls, summarize())
+    return Run(_frames(subject.pipe, output), facts)
+
+
+@contextlib.contextmanager
+def ready(
+    subject: Subject, variant: Variant, items: list[Item], seed: int
+) -> Iterator[tuple[Callable[[], Any], Callable[[], Any | None]]]:
+    """All that comes before and after the call of a pipeline for one batch: its arguments, new noise, and the cache,
+    which is on for the length of a `with` block.
+
+    Yields:
+        `tuple[Callable, Callable]`: Makes the samples; to be called once. And what `switched_on` yields.
+    """
+    steps = variant.steps or subject.steps
+    call = partial(subject.pipe, **_arguments(subject, steps, items, seed))
+    with progress_bar(subject.pipe, None), switched_on(subject.pipe, variant.method, steps) as summarize:
+        yield call, summarize
+
+
+def _arguments(subject: Subject, steps: int, items: list[Item], seed: int) -> dict[str, Any]:
+    config = replace(subject.config, num_inference_steps=steps, prompt=items[0].prompt.text)
+    arguments = call_arguments(subject.pipe, config, range(len(items)))
     texts = [item.prompt.text for item in items]
     if "class_labels" in arguments:
-        arguments["class_labels"] = [class_id(pipe, text) for text in texts]
+        arguments["class_labels"] = [class_id(subject.pipe, text) for text in texts]
     else:
         arguments["prompt"] = texts
-    with progress_bar(pipe, None), switched_on(pipe, variant.method, config.num_inference_steps) as summarize:
-        with LoopClock(_transformers(pipe)) as clock:
-            synchronize()
-            start = time.perf_counter()
-            output = pipe(**arguments)
-            synchronize()
-            seconds = time.perf_counter() - start
-        facts = _facts(clock.calls, summarize())
-    return Run(_frames(pipe, output), facts, clock.seconds, seconds)
+    return {**arguments, "generator": generators(seed, [item.key for item in items])}
 
 
 @contextlib.contextmanager
@@ -112,7 +121,8 @@ def _transformers(pipe: Any) -> list[torch.nn.Module]:
     return [part for part in parts if part is not None]
 
 
-def _facts(calls: int, summary: Any | None) -> Facts:
+def facts_of(calls: int, summary: Any | None) -> Facts:
+    """The facts of a call of so many transformer calls; the summary is that of `switched_on`."""
     if summary is None:
         return Facts(calls)
     return Facts(

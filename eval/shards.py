@@ -6,7 +6,14 @@ import os
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import TypeVar
+
+import torch
+import torch.distributed as dist
+
+PATIENCE = timedelta(days=30)
+"""How long a process that is done waits for the slowest one."""
 
 Work = TypeVar("Work")
 
@@ -56,3 +63,18 @@ def launched_shard() -> Shard:
     Both tell a process its rank by the environment; to read it needs no connection between processes.
     """
     return Shard(int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1)))
+
+
+def launched_device() -> str | None:
+    """The GPU of a process that a launcher started beside others; `None` where there is nothing to choose."""
+    rank = os.environ.get("LOCAL_RANK")
+    return f"cuda:{rank}" if rank is not None and torch.cuda.is_available() else None
+
+
+def wait_for_all(shard: Shard) -> None:
+    """Return when every process of a launcher has come here. They meet this once, and exchange nothing."""
+    if shard.world == 1:
+        return
+    dist.init_process_group("gloo", timeout=PATIENCE)
+    dist.barrier()
+    dist.destroy_process_group()

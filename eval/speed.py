@@ -1,16 +1,17 @@
-"""How fast every variant is, in turns with the full run; a stage of its own, which makes no pictures to keep."""
+"""What every variant costs, part by part, in turns with the full run; a stage that makes no pictures to keep."""
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
-from functools import partial
 from typing import Any
 
 from toca.eval.environment import machine
-from toca.eval.latency import Timing, paired_ratio, take_turns
+from toca.eval.latency import paired_ratio
+from toca.eval.parts import DENOISER, TOTAL, Job, PartCosts, measure_parts
 from toca.eval.prompts import Item
-from toca.eval.running import Facts, Run, run_items
+from toca.eval.running import Facts, facts_of, ready
 from toca.eval.store import Store
 from toca.eval.subject import Subject
 from toca.eval.variants import BASELINE, Variant
@@ -21,36 +22,80 @@ GROUP = 4  # variants that take turns with one full run; a result is on disk whe
 
 @dataclass(frozen=True)
 class Speed:
-    """Seconds of a variant, and of the full run in the same turns.
+    """What a variant costs, and what the full run costs in the same turns.
 
     Args:
-        facts (`Facts`): What the timed calls did.
-        loop, total (`Timing`): The denoising loop, and from prompts to pictures.
-        full_loop, full_total (`Timing`): The same of the full run.
-        full_calls (`int`): Transformer calls of the full run.
+        facts (`Facts`): What the cache did.
+        costs (`PartCosts`): Of the variant.
+        full (`PartCosts`): Of the full run.
         taken_at (`str`): When.
     """
 
     facts: Facts
-    loop: Timing
-    total: Timing
-    full_loop: Timing
-    full_total: Timing
-    full_calls: int
+    costs: PartCosts
+    full: PartCosts
     taken_at: str
+
+    def part(self, name: str) -> tuple[float, float, float]:
+        """Median and quartiles of the speed-up of a part, turn by turn."""
+        return paired_ratio(self.full.seconds[name], self.costs.seconds[name])
 
     def loop_speedup(self) -> tuple[float, float, float]:
         """Median and quartiles."""
-        return paired_ratio(self.full_loop, self.loop)
+        return self.part(DENOISER)
 
     def total_speedup(self) -> tuple[float, float, float]:
         """Median and quartiles."""
-        return paired_ratio(self.full_total, self.total)
+        return self.part(TOTAL)
+
+    def flops_speedup(self) -> float:
+        """The denoiser's FLOPs in the full run over those in the variant's, as `FlopCounterMode` counts both."""
+        return self.full.flops[DENOISER] / self.costs.flops[DENOISER]
+
+
+class VariantJob:
+    """A variant as `measure_parts` measures it.
+
+    Args:
+        subject (`Subject`): The pipeline.
+        variant (`Variant`): What is on it.
+        items (`list[Item]`): One batch.
+        seed (`int`): Of the run.
+    """
+
+    _call: Callable[[], Any]
+    _summarize: Callable[[], Any | None]
+
+    def __init__(self, subject: Subject, variant: Variant, items: list[Item], seed: int) -> None:
+        self._batch = (subject, variant, items, seed)
+        self._summary: Any | None = None
+
+    def job(self) -> Job:
+        """To be measured by one `measure_parts`."""
+        return Job(self._run, self._on, self._cache_bytes)
+
+    def facts(self, calls: int) -> Facts:
+        """What the cache did in so many transformer calls; known once the bytes of the cache have been asked for."""
+        return facts_of(calls, self._summary)
+
+    @contextlib.contextmanager
+    def _on(self) -> Iterator[None]:
+        with ready(*self._batch) as (self._call, self._summarize):
+            yield
+        # Noise and what a peer's meter holds would count in the peaks of the jobs that come after.
+        del self._call, self._summarize
+
+    def _run(self) -> None:
+        self._call()
+
+    def _cache_bytes(self) -> int:
+        self._summary = self._summarize()
+        return self._summary.cache_bytes if self._summary is not None else 0
 
 
 @dataclass(frozen=True)
 class Stopwatch:
-    """Times the variants of a run.
+    """Measures what the variants of a run cost.
 
     Args:
         subject (`Subject`): The pipeline.
@@ -82,48 +127,51 @@ class Stopwatch:
         }
 
     def measure(self, variants: list[Variant], report: Callable[[int], None]) -> dict[str, Speed]:
-        """Time the variants that are not on disk yet; `report` is told how many more are done."""
-        known = {variant.name: self.store.load(STAGE, variant.name, self.key(variant)) for variant in variants}
-        report(sum(taken is not None for taken in known.values()))
-        for group in _groups([variant for variant in variants if known[variant.name] is None]):
-            known |= self._measure(group)
-            report(len(group))
-        return {name: _speed(taken) for name, taken in known.items() if taken is not None}
+        """Measure the variants that are not on disk yet; `report` is told how many more are done.
 
-    def _measure(self, group: list[Variant]) -> dict[str, dict[str, Any]]:
+        Raises:
+            ValueError: If there are too few rounds.
+        """
+        missing = [variant for variant in variants if self._find(variant) is None]
+        report(len(variants) - len(missing))
+        for group in _groups(missing):
+            self._measure(group)
+            report(len(group))
+        return self.load(variants)
+
+    def load(self, variants: list[Variant]) -> dict[str, Speed]:
+        """What is on disk.
+
+        Raises:
+            ValueError: If a variant is not.
+        """
+        return {variant.name: self._load(variant) for variant in variants}
+
+    def _load(self, variant: Variant) -> Speed:
+        found = self._find(variant)
+        if found is None:
+            raise ValueError(f"{variant.name!r} has not been timed: run the stage `bench`.")
+        costs, full = (PartCosts.from_record(found[name]) for name in ("costs", "full"))
+        return Speed(Facts(**found["facts"]), costs, full, found["taken_at"])
+
+    def _find(self, variant: Variant) -> dict[str, Any] | None:
+        return self.store.load(STAGE, variant.name, self.key(variant))
+
+    def _measure(self, group: list[Variant]) -> None:
         # The full run goes by a name that no variant of a group has, for it may be in a group itself.
         runs = {"": BASELINE} | {variant.name: variant for variant in group}
-        calls = {name: partial(self._run, variant) for name, variant in runs.items()}
-        taken = take_turns(calls, self.repeats, self.warmups)
-        full = taken.pop("")
-        return {
-            variant.name: self.store.save(STAGE, variant.name, self.key(variant), _record(taken[variant.name], full))
-            for variant in group
-        }
-
-    def _run(self, variant: Variant) -> Run:
-        run = run_items(self.subject, variant, self.items, self.seed)
-        run.frames.clear()
-        return run
+        jobs = {name: VariantJob(self.subject, variant, self.items, self.seed) for name, variant in runs.items()}
+        costs = measure_parts(
+            self.subject.pipe.components, {name: job.job() for name, job in jobs.items()}, self.repeats, self.warmups
+        )
+        full = costs[""].record()
+        for variant in group:
+            mine = costs[variant.name]
+            facts = asdict(jobs[variant.name].facts(mine.calls))
+            record = {"facts": facts, "costs": mine.record(), "full": full}
+            self.store.save(STAGE, variant.name, self.key(variant), record)
 
 
 def _groups(variants: list[Variant]) -> Iterator[list[Variant]]:
     for start in range(0, len(variants), GROUP):
         yield variants[start : start + GROUP]
-
-
-def _record(runs: list[Run], full: list[Run]) -> dict[str, Any]:
-    return {
-        "facts": asdict(runs[-1].facts),
-        "loop": [run.loop_seconds for run in runs],
-        "total": [run.total_seconds for run in runs],
-        "full_loop": [run.loop_seconds for run in full],
-        "full_total": [run.total_seconds for run in full],
-        "full_calls": full[-1].facts.calls,
-    }
-
-
-def _speed(record: dict[str, Any]) -> Speed:
-    timings = {name: Timing(tuple(record[name])) for name in ("loop", "total", "full_loop", "full_total")}
-    facts = Facts(**record["facts"])
-    return Speed(facts=facts, full_calls=record["full_calls"], taken_at=record["taken_at"], **timings)

@@ -1,49 +1,33 @@
-"""One pipeline, all variants: pictures first, then times, then figures."""
+"""One pipeline, all variants, in stages that can be run apart: pictures, times, scores, report.
+
+A stage keeps what it finds in the store and takes what is there, so that each goes on where it stopped.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 from rich.progress import Progress
 
 from toca.eval.bootstrap import RESAMPLES
-from toca.eval.environment import code_fingerprint
-from toca.eval.fidelity import STAGE, fidelity, metrics_with
-from toca.eval.perceptual import PerceptualDistance
-from toca.eval.pictures import Gallery
+from toca.eval.config import Settings
+from toca.eval.environment import code_fingerprint, environment
+from toca.eval.pictures import Gallery, VariantFailed
 from toca.eval.prompts import choose, items_of
+from toca.eval.report import Report
 from toca.eval.results import Results
-from toca.eval.rows import Samples, make_row, with_matches
+from toca.eval.rows import make_row, with_matches
+from toca.eval.scoring.judges import Judges
+from toca.eval.scoring.stage import Scoring
+from toca.eval.shards import WHOLE, Shard
 from toca.eval.speed import Speed, Stopwatch
 from toca.eval.store import Store
 from toca.eval.subject import Subject
+from toca.eval.token_maps import TokenMaps
 from toca.eval.variants import BASELINE, Failure, Lineup, Variant, fewer_steps
-from toca.pipelines.loading import first_sentence
-
-
-@dataclass(frozen=True)
-class Settings:
-    """How much is measured.
-
-    Args:
-        prompts (`int`): How many prompts.
-        samples (`int`): Samples of each, from different noise.
-        seed (`int`): Of prompts and noise.
-        batch_size (`int`): Samples at a time, for pictures and times alike.
-        repeats, warmups (`int`): Timed rounds, and rounds before them.
-        smallest_share (`float`): The uncached run is measured from this share of its steps up.
-    """
-
-    prompts: int = 32
-    samples: int = 1
-    seed: int = 0
-    batch_size: int = 8
-    repeats: int = 10
-    warmups: int = 3
-    smallest_share: float = 0.2
 
 
 class Study:
@@ -53,100 +37,127 @@ class Study:
         subject (`Subject`): The pipeline.
         lineup (`Lineup`): The methods to compare. The full run and those with fewer steps come by themselves.
         settings (`Settings`): How much is measured.
-        store (`Store`): Where results of stages are kept; those that are there are taken.
-        perceptual (`PerceptualDistance`, *optional*): A metric beside PSNR and SSIM.
+        store (`Store`): Where results of stages are kept.
         progress (`Progress`): Shows how far it is.
+
+    Raises:
+        ValueError: If a run with fewer steps is to have more, or a judge cannot be had; it says why.
     """
 
-    def __init__(
-        self,
-        subject: Subject,
-        lineup: Lineup,
-        settings: Settings,
-        store: Store,
-        perceptual: PerceptualDistance | None,
-        progress: Progress,
-    ) -> None:
-        self._subject, self._settings, self._store = subject, settings, store
-        self._perceptual, self._progress = perceptual, progress
-        self._uncached = [*fewer_steps(subject.steps, settings.smallest_share), BASELINE]
-        self._methods = lineup.variants
-        self._failures = list(lineup.failures)
+    def __init__(self, subject: Subject, lineup: Lineup, settings: Settings, store: Store, progress: Progress) -> None:
+        self._subject, self._settings, self._progress = subject, settings, progress
+        self._uncached = [*fewer_steps(subject.steps, settings.fewer_steps), BASELINE]
+        self._methods, self._refused = lineup.variants, lineup.failures
         self._items = items_of(choose(subject.prompts, settings.prompts, settings.seed), settings.samples)
         seed, code, batch = settings.seed, code_fingerprint(), settings.batch_size
         turns = (settings.repeats, settings.warmups)
         self._gallery = Gallery(subject, self._items, seed, batch, store, code)
-        self._stopwatch = Stopwatch(subject, self._items[:batch], seed, *turns, store, code)
+        timed = self._items[: settings.bench_batch_size or batch]
+        self._stopwatch = Stopwatch(subject, timed, seed, *turns, store, code)
+        self._maps = TokenMaps(self._gallery)
+        judges = Judges.of(settings.scores, subject)
+        self._scoring = Scoring(self._gallery, judges, store)
 
-    def run(self) -> Results:
-        """All stages. Interrupted, it goes on where it stopped when it is run again with the same settings."""
-        drawn = self._draw()
-        variants = [variant for variant in (*self._uncached, *self._methods) if variant.name in drawn]
-        speeds = self._time(variants)
-        samples = self._compare(variants)
-        prompts = [item.prompt.id for item in self._items]
-        rows = {}
-        for variant in variants:
-            name, steps = variant.name, variant.steps or self._subject.steps
-            rows[name] = make_row(variant, steps, drawn[name], speeds[name], samples[name], prompts)
-        uncached = [rows[variant.name] for variant in self._uncached if variant.name in rows]
-        methods = [rows[variant.name] for variant in self._methods if variant.name in rows]
-        metrics = metrics_with(self._perceptual)
-        return Results(
-            model=self._subject.name,
-            config=self._config(),
-            metrics=metrics,
-            uncached=uncached,
-            methods=[with_matches(row, uncached, metrics, prompts) for row in methods],
-            failures=self._failures,
-            taken=_first_and_last(drawn, speeds),
-        )
+    def generate(self, shard: Shard = WHOLE) -> None:
+        """Make this process's share of all pictures; a variant that raises becomes a failure, and the others go on.
 
-    def _draw(self) -> dict[str, dict[str, Any]]:
-        """The pictures of the full run, and of every variant that does not raise; those that do become failures."""
-        drawn = {BASELINE.name: self._pictures(BASELINE)}
+        Raises:
+            Exception: What the full run raises: without it there is nothing to compare with.
+        """
+        try:
+            self._gallery.make(BASELINE, shard)
+        except VariantFailed as failed:
+            raise failed.__cause__ or failed from None
         for variant in self._track("pictures", [*self._uncached[:-1], *self._methods]):
             try:
-                drawn[variant.name] = self._pictures(variant)
-            except Exception as error:  # whatever it is, it belongs in the notes, and the others go on
-                self._failures.append(Failure(variant.name, f"{type(error).__name__}: {first_sentence(error)}"))
-        return drawn
+                self._gallery.make(variant, shard)
+            except VariantFailed:
+                continue
 
-    def _pictures(self, variant: Variant) -> dict[str, Any]:
-        self._gallery.make(variant)
-        return self._gallery.facts(variant)
+    def bench(self) -> None:
+        """Time every variant that has its pictures, in turns with the full run."""
+        bar = self._progress.add_task("times", total=len(self._variants))
+        self._stopwatch.measure(self._variants, lambda count: self._progress.advance(bar, count))
 
-    def _time(self, variants: list[Variant]) -> dict[str, Speed]:
-        bar = self._progress.add_task("times", total=len(variants))
-        return self._stopwatch.measure(variants, lambda count: self._progress.advance(bar, count))
+    def score(self) -> None:
+        """Compute fidelity and quality of every variant's pictures, and record which tokens were recomputed."""
+        self._scoring.score(self._track("scores", self._variants))
+        for variant in self._track("token maps", self._methods):
+            if variant.name in self._drawn:
+                self._maps.record(variant, self._drawn[variant.name]["steps"])
 
-    def _compare(self, variants: list[Variant]) -> dict[str, Samples]:
-        """Every metric of every sample, by variant."""
-        references = self._gallery.load(BASELINE)
-        return {variant.name: self._fidelity(variant, references) for variant in self._track("fidelity", variants)}
+    def report(self, command: str) -> Report:
+        """What was found.
 
-    def _fidelity(self, variant: Variant, references: np.ndarray) -> Samples:
-        source = self._perceptual.source if self._perceptual else None
-        key = [self._gallery.key(variant), self._gallery.key(BASELINE), source]
-        found = self._store.load(STAGE, variant.name, key)
-        if found is None:
-            values = fidelity(self._gallery.load(variant), references, self._perceptual)
-            found = self._store.save(STAGE, variant.name, key, {"samples": values})
-        return found["samples"]
+        Args:
+            command (`str`): What makes it again.
+
+        Raises:
+            ValueError: If pictures or times are missing; it says what to run.
+        """
+        speeds = self._stopwatch.load(self._variants)
+        found = self._scoring.score(self._variants)
+        prompts = [item.prompt.id for item in self._items]
+        rows = {
+            variant.name: make_row(
+                variant,
+                variant.steps or self._subject.steps,
+                self._drawn[variant.name],
+                speeds[variant.name],
+                found.fidelity[variant.name],
+                prompts,
+            )
+            for variant in self._variants
+        }
+        uncached = [rows[variant.name] for variant in self._uncached if variant.name in rows]
+        methods = [rows[variant.name] for variant in self._methods if variant.name in rows]
+        results = Results(
+            model=self._subject.name,
+            config=self._config(found.perceptual),
+            metrics=found.metrics,
+            uncached=uncached,
+            methods=[with_matches(row, uncached, found.metrics, prompts) for row in methods],
+            failures=[*self._refused, *self._failures],
+            taken=self._first_and_last(speeds),
+            notes=found.notes,
+        )
+        maps, plans = self._maps.found(self._methods)
+        return Report(
+            results, environment(self._subject.pipe.device), command, self._settings.speedups, found.columns,
+            self._pictures, maps, plans,
+        )  # fmt: skip
+
+    @cached_property
+    def _variants(self) -> list[Variant]:
+        """Those that have all their pictures."""
+        return [variant for variant in (*self._uncached, *self._methods) if variant.name in self._drawn]
+
+    @cached_property
+    def _drawn(self) -> dict[str, dict[str, Any]]:
+        failed = {failure.variant for failure in self._failures}
+        variants = [variant for variant in (*self._uncached, *self._methods) if variant.name not in failed]
+        return {variant.name: self._gallery.facts(variant) for variant in variants}
+
+    @cached_property
+    def _failures(self) -> list[Failure]:
+        reasons = {variant.name: self._gallery.failure(variant) for variant in (*self._uncached, *self._methods)}
+        return [Failure(name, reason) for name, reason in reasons.items() if reason is not None]
+
+    def _pictures(self, name: str) -> np.ndarray:
+        return self._gallery.load(next(variant for variant in self._variants if variant.name == name))
 
     def _track(self, what: str, variants: Sequence[Variant]) -> Iterable[Variant]:
         return self._progress.track(variants, description=what)
 
-    def _config(self) -> dict[str, Any]:
+    def _config(self, perceptual: str | None) -> dict[str, Any]:
         return {
             **self._subject.identity(),
-            **asdict(self._settings),
+            **self._settings.model_dump(mode="json"),
             "resamples": RESAMPLES,
-            "perceptual": self._perceptual.source if self._perceptual else None,
+            "perceptual": perceptual,
             "items": [(item.prompt.id, item.sample, item.prompt.text) for item in self._items],
         }
 
-
-def _first_and_last(drawn: dict[str, dict[str, Any]], speeds: dict[str, Speed]) -> tuple[str, str]:
-    moments = [taken["taken_at"] for taken in drawn.values()] + [speed.taken_at for speed in speeds.values()]
-    return min(moments), max(moments)
+    def _first_and_last(self, speeds: dict[str, Speed]) -> tuple[str, str]:
+        moments = [taken["taken_at"] for taken in self._drawn.values()] + [speed.taken_at for speed in speeds.values()]
+        return min(moments), max(moments)

@@ -6,12 +6,12 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from toca.eval.config import Settings
 from toca.eval.environment import fingerprint
 from toca.eval.prompts import Prompt, find_prompts
 from toca.pipelines.config import GenerationConfig
 from toca.pipelines.loading import resolve_source
-from toca.pipelines.registry import models
-from toca.pipelines.request import Request, prepare
+from toca.pipelines.request import prepare
 
 
 @dataclass(frozen=True)
@@ -44,24 +44,19 @@ class Subject:
         return {"model": self.name, "weights": self.weights, "dtype": self.dtype, "config": asdict(self.config)}
 
 
-def embedded_models() -> list[str]:
-    """Names of the pipelines that lie on this machine as a part of the library."""
-    return [name for name, entry in models().items() if Path(entry.source).is_dir()]
-
-
-def load_subject(model: str, request: Request, prompts: Path | None = None) -> Subject:
-    """Load a pipeline; what the request leaves out is the model's own.
+def load_subject(model: str, settings: Settings) -> Subject:
+    """Load a pipeline; what the settings leave out is the model's own.
 
     Args:
         model (`str`): A name, a folder or a hub id.
-        request (`Request`): Steps, guidance, size, device, dtype.
-        prompts (`Path`, *optional*): File of prompts, one a line.
+        settings (`Settings`): How it is called, and which prompts it has.
 
     Raises:
         ValueError, OSError: If it cannot be loaded or has no prompts; one sentence.
     """
     # The prompt only stands for those that come with each call.
-    job = prepare(replace(request, model=model, prompt=model))
+    job = prepare(replace(settings.request(), model=model, prompt=model))
     source = Path(resolve_source(model))
     weights = fingerprint(path for path in source.rglob("*") if path.is_file()) if source.is_dir() else str(source)
-    return Subject(model, job.pipe, job.config, find_prompts(model, job.pipe, prompts), weights, job.dtype)
+    prompts = find_prompts(model, job.pipe, settings.prompts_file, settings.prompts_sha256, settings.prompts_expected)
+    return Subject(model, job.pipe, job.config, prompts, weights, job.dtype)

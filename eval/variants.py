@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -108,13 +108,21 @@ def _for_model(method: Any, model: str) -> Any:
     return with_calibration(method, model) if own is None else own(model)
 
 
-def fewer_steps(full: int, smallest_share: float) -> list[Variant]:
-    """The uncached pipeline with every number of steps from `smallest_share` of the full number up to one less.
+def fewer_steps(full: int, counts: Sequence[int] | None = None) -> list[Variant]:
+    """The uncached pipeline with fewer steps than the full number, fewest first.
 
-    From 2 steps on: with one, some pipelines cannot work.
+    Args:
+        full (`int`): The full number of steps.
+        counts (`Sequence[int]`, *optional*): Which numbers; every one from a fifth of the full number up, and from 2
+            on, unless told: with one step, some pipelines cannot work.
+
+    Raises:
+        ValueError: If one of them is not fewer.
     """
-    fewest = max(2, round(full * smallest_share))
-    return [Variant(f"{steps} steps", FEWER_STEPS, steps=steps) for steps in range(fewest, full)]
+    chosen = range(max(2, round(full / 5)), full) if counts is None else sorted(set(counts))
+    if chosen and chosen[-1] >= full:
+        raise ValueError(f"`fewer_steps`: {chosen[-1]} are no fewer than the {full} steps of the full run.")
+    return [Variant(f"{steps} steps", FEWER_STEPS, steps=steps) for steps in chosen]
 
 
 def every_method() -> Lineup:
@@ -153,42 +161,6 @@ def parse_variant(text: str) -> Lineup:
             raise ValueError(f"A variant is NAME:key=value,value;key=value, got {text!r}.")
         grid[key.strip()] = yaml.safe_load(f"[{values}]")
     return expand(name, grid)
-
-
-def read_config(path: Path) -> Lineup:
-    """The variants of a YAML file; `eval/configs/methods-emoji.yaml` is one and says how.
-
-    Raises:
-        ValueError: If the file is not such a file; it says where.
-        OSError: If it cannot be read.
-    """
-    data = yaml.safe_load(path.read_text(encoding="utf-8"))
-    entries = data.get("methods") if isinstance(data, dict) else None
-    if not isinstance(entries, list):
-        raise ValueError(f"{path} has no list `methods`.")
-    lineup = Lineup()
-    for entry in entries:
-        lineup.extend(_entry(path, entry))
-    return lineup
-
-
-_KEYS = {"method", "label", "set", "grid"}
-
-
-def _entry(path: Path, entry: Any) -> Lineup:
-    if not isinstance(entry, dict) or "method" not in entry or set(entry) - _KEYS:
-        raise ValueError(f"{path}: an entry has `method` and may have `label`, `set` and `grid`, got {entry!r}.")
-    grid = entry.get("grid") or {}
-    if not all(isinstance(values, list) for values in grid.values()):
-        raise ValueError(f"{path}: `grid` has a list of values for each key, got {grid!r}.")
-    fixed = {key: _beside(path, value) for key, value in (entry.get("set") or {}).items()}
-    return expand(entry["method"], grid, fixed, entry.get("label"))
-
-
-def _beside(path: Path, value: Any) -> Any:
-    """A file named relative to the configuration, as a path from everywhere; every other value as it is."""
-    named = isinstance(value, str) and (path.parent / value).is_file()
-    return str((path.parent / value).resolve()) if named else value
 
 
 def expand(

@@ -1,4 +1,4 @@
-"""The command line: `toca generate`, `toca methods`, `toca models`, `toca plan`, `toca calibrate`, `toca env`."""
+"""The command line: `toca generate`, `methods`, `models`, `plan`, `calibrate`, `eval`, `env`."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import transformers
 import typer
 from typer.core import TyperGroup
 
+from toca.eval.command import app as evaluation
 from toca.pipelines.commands.calibrate import calibrate
 from toca.pipelines.commands.console import errors
 from toca.pipelines.commands.env import env
@@ -61,12 +62,19 @@ app = typer.Typer(
 )
 for command in (generate, methods, models, plan, calibrate, env):
     app.command()(command)
+app.add_typer(evaluation, name="eval")
 
 
 def main() -> None:
     """The console script."""
     hush_libraries()
     app()
+
+
+def eval_main() -> None:
+    """`toca eval`, as a module that a launcher of many processes can start."""
+    hush_libraries()
+    app(["eval", *sys.argv[1:]])
 
 
 def hush_libraries() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Iterable
+from dataclasses import asdict
 from typing import Any
 
 from toca.eval.report.content import Report, is_peer
@@ -15,8 +16,9 @@ from toca.eval.results import Row
 def variants_csv(report: Report) -> str:
     """One line a variant, the failed ones with their reason in the last column. An empty cell has no value.
 
-    Times are in seconds for one batch, speed-ups ratios to the full run, sizes in bytes; `_q1` and `_q3` are
-    quartiles, `_low` and `_high` 95 % intervals of the mean. Numbers are written in full: they read back the same.
+    Times are in seconds for one batch, speed-ups ratios to the full run, sizes in bytes, FLOPs counted in eager mode;
+    `_q1` and `_q3` are quartiles, `_p90` the 90th percentile, `_low` and `_high` 95 % intervals of the mean. Numbers
+    are written in full: they read back the same.
     """
     lines = [_variant(report, row) for row in report.rows]
     lines += [{"variant": failure.variant, "failure": failure.reason} for failure in report.results.failures]
@@ -48,6 +50,7 @@ def _variant(report: Report, row: Row) -> dict[str, Any]:
         speedup = getattr(row, f"{name}_speedup")
         line |= dict(zip((f"{name}_speedup", f"{name}_speedup_q1", f"{name}_speedup_q3"), speedup, strict=True))
     line |= {"flops_speedup": row.flops_speedup, "wall_over_flops": row.wall_over_flops}
+    line |= _costs(row)
     line |= {"cache_bytes": row.cache_bytes, "identical": row.identical, "bypassed": row.bypassed}
     for name in report.results.metrics:
         line |= _interval(name, row.fidelity[name])
@@ -57,6 +60,19 @@ def _variant(report: Report, row: Row) -> dict[str, Any]:
         line |= _score(column, row)
     failure = "It skipped nothing." if row.skipped_nothing else None
     return line | {"steps": row.steps, "failure": failure}
+
+
+def _costs(row: Row) -> dict[str, Any]:
+    line: dict[str, Any] = {}
+    for name, part in row.parts.items():
+        base = name.lower().replace(" ", "_")
+        seconds = (part.median, part.first_quartile, part.third_quartile, part.p90)
+        names = [f"{base}_seconds{suffix}" for suffix in ("", "_q1", "_q3", "_p90")]
+        line |= dict(zip(names, seconds, strict=True))
+        line |= dict(zip([f"{base}_speedup{suffix}" for suffix in ("", "_q1", "_q3")], part.speedup, strict=True))
+        line[f"{base}_flops"] = part.flops
+    line |= {"first_run_seconds": row.first_run_seconds, "compile_seconds": row.compile_seconds}
+    return line | {f"peak_{name}_bytes": size for name, size in asdict(row.peak).items()}
 
 
 def _interval(name: str, interval: Any) -> dict[str, float | None]:
@@ -75,6 +91,7 @@ def _score(column: ScoreColumn, row: Row) -> dict[str, Any]:
         f"{column.label}_high": score and score.high,
         f"{column.label}_deviation": score and score.deviation,
         f"{column.label}_tag": score and column.tag,
+        **_interval(f"{column.label}_to_full", score and score.difference),
     }
 
 

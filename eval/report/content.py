@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     import toca
 
-FORMAT = 1
+FORMAT = 2
 PEER = "peer:"
 """What the group of a peer's own cache begins with."""
 

@@ -12,6 +12,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from toca.eval.bootstrap import Interval
+from toca.eval.columns import interval_cell
 from toca.eval.fidelity import PSNR
 from toca.eval.markdown import matched, notes
 from toca.eval.report.comma_separated import variants_csv
@@ -19,11 +20,12 @@ from toca.eval.report.content import Report, is_peer
 from toca.eval.report.figures import Plot, plots
 from toca.eval.report.grids import grids
 from toca.eval.report.images import LONGEST, data_uri
-from toca.eval.report.table import interval_cell, make_table
+from toca.eval.report.table import make_table, make_time_table
 from toca.eval.report.tokens import token_wise
 from toca.eval.report.traces import LETTERS, traces
 from toca.eval.results import Row
 from toca.eval.store import slug
+from toca.eval.time_columns import ABOUT
 
 TEMPLATES = Path(__file__).parent / "templates"
 
@@ -59,6 +61,8 @@ def page(report: Report) -> str:
         facts=_facts(report),
         best=_best_of(report),
         table=make_table(report),
+        times=make_time_table(report),
+        about_times=ABOUT,
         plots=[(plot, _about(plot), _uri(plot.wide), _uri(plot.narrow)) for plot in plots(report)],
         grids=grids(report),
         longest=LONGEST,

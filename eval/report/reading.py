@@ -9,14 +9,15 @@ from typing import Any
 
 from toca.eval.bootstrap import Interval
 from toca.eval.fidelity import Metric
+from toca.eval.parts import Memory
 from toca.eval.report.content import FORMAT, Report
 from toca.eval.report.scores import Score, ScoreColumn
-from toca.eval.results import Match, Results, Row
+from toca.eval.results import Match, Part, Results, Row
 from toca.eval.variants import Failure
 
 
 def read_report(path: str | Path) -> Report:
-    """The figures of `<model>.json`, as `python -m toca.eval.table` and `write_report` write it.
+    """The figures of `<model>.json`, as `write_report` writes it.
 
     Raises:
         ValueError: If the file is no such file.
@@ -25,7 +26,9 @@ def read_report(path: str | Path) -> Report:
     try:
         data = json.loads(Path(path).read_text(encoding="utf-8"))
         if data["format"] != FORMAT:
-            raise ValueError(f"{path} has the format {data['format']!r}, but this version reads {FORMAT!r}.")
+            raise ValueError(
+                f"{path} has the format {data['format']!r}, but this version reads {FORMAT!r}: evaluate anew."
+            )
         return _report(data)
     except (json.JSONDecodeError, KeyError, TypeError) as error:
         raise ValueError(f"{path} holds no results of a run ({error}): name a file that a run has written.") from error
@@ -40,6 +43,7 @@ def _report(data: dict[str, Any]) -> Report:
         methods=[_row(row) for row in data["methods"]],
         failures=[Failure(**failure) for failure in data["failures"]],
         taken=(data["taken"][0], data["taken"][1]),
+        notes=data["notes"],
     )
     scores = [_column(column) for column in data.get("scores", [])]
     return Report(results, data["environment"], data.get("command", ""), tuple(data["speedups"]), scores)
@@ -49,6 +53,10 @@ def _row(data: dict[str, Any]) -> Row:
     known = {name: value for name, value in data.items() if name in {field.name for field in fields(Row)}}
     for name in ("loop_speedup", "total_speedup"):
         known[name] = tuple(known[name])
+    known["parts"] = {
+        name: Part(**{**part, "speedup": tuple(part["speedup"])}) for name, part in known["parts"].items()
+    }
+    known["peak"] = Memory(**known["peak"])
     known["fidelity"] = _intervals(known["fidelity"])
     for name in ("at_latency", "at_flops"):
         match = known.get(name)
@@ -61,4 +69,9 @@ def _intervals(data: dict[str, Any]) -> dict[str, Interval | None]:
 
 
 def _column(data: dict[str, Any]) -> ScoreColumn:
-    return ScoreColumn(**{**data, "scores": {name: Score(**score) for name, score in data["scores"].items()}})
+    return ScoreColumn(**{**data, "scores": {name: _score(score) for name, score in data["scores"].items()}})
+
+
+def _score(data: dict[str, Any]) -> Score:
+    difference = data.get("difference")
+    return Score(**{**data, "difference": difference and Interval(**difference)})

@@ -6,6 +6,8 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from toca.eval.bootstrap import Interval
+
 
 @dataclass(frozen=True)
 class Score:
@@ -15,12 +17,14 @@ class Score:
         value (`float`): The figure.
         low, high (`float`, *optional*): Its 95 % interval, where it is a mean over samples.
         deviation (`float`, *optional*): Its standard deviation over subsets, where it is computed on such (KID).
+        difference (`Interval`, *optional*): By how much it is above that of the full run, sample by sample.
     """
 
     value: float
     low: float | None = None
     high: float | None = None
     deviation: float | None = None
+    difference: Interval | None = None
 
 
 @dataclass(frozen=True)

@@ -2,39 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from itertools import groupby
 
-from toca.eval.bootstrap import Interval
+from toca.eval.columns import NONE, Cell, Column, cache_column, direction, interval_cell
 from toca.eval.fidelity import PSNR, Metric
+from toca.eval.quality_columns import quality_columns
 from toca.eval.report.comma_separated import kind
 from toca.eval.report.content import Report
-from toca.eval.report.scores import ScoreColumn
 from toca.eval.results import Match, Quartiles, Row
+from toca.eval.time_columns import time_columns
 
-NONE, UNCACHED = "–", "no cache,"
+UNCACHED = "no cache,"
 SPEED, COST, GAIN = "Speed-up", "Cost", "Gain over fewer steps, dB"
-FIDELITY, QUALITY = "Fidelity to the full run", "Quality"
-
-
-@dataclass(frozen=True)
-class Cell:
-    """A cell: its figure, the interval or quartiles below it, and what it is sorted by (`None` comes last)."""
-
-    text: str
-    detail: str = ""
-    order: float | None = None
-
-
-@dataclass(frozen=True)
-class Column:
-    """A column: its heading, the heading above it, an explanation, and how a row's cell is made."""
-
-    label: str
-    group: str
-    hint: str
-    cell: Callable[[Row], Cell]
+FIDELITY = "Fidelity to the full run"
 
 
 @dataclass(frozen=True)
@@ -60,7 +41,16 @@ class Table:
 def make_table(report: Report) -> Table:
     """Every row of a run: the methods in their order, then the runs without a cache."""
     columns = [*_speed_columns(), *_cost_columns(), *_fidelity_columns(report), *_gain_columns(report)]
-    columns += [_quality_column(column) for column in report.scores]
+    columns += quality_columns(report.scores)
+    return _assemble(report, columns)
+
+
+def make_time_table(report: Report) -> Table:
+    """Where the time of every row goes; the rows are those of `make_table`."""
+    return _assemble(report, time_columns(report.rows))
+
+
+def _assemble(report: Report, columns: list[Column]) -> Table:
     groups = [(name, len(list(members))) for name, members in groupby(columns, key=lambda column: column.group)]
     return Table(groups, columns, [_line(row, columns) for row in report.rows])
 
@@ -82,7 +72,10 @@ def _speed_columns() -> list[Column]:
             "end to end", SPEED, "from prompts to pictures, by the clock: median (quartiles)",
             lambda row: _ratio(row.total_speedup),
         ),
-        Column("FLOPs", SPEED, "FLOPs of the full run over those of this one", lambda row: _plain(row.flops_speedup)),
+        Column(
+            "FLOPs", SPEED, "the denoiser's FLOPs in the full run over those in this one, counted in eager mode",
+            lambda row: _plain(row.flops_speedup),
+        ),
         Column(
             "clock / FLOPs", SPEED, "speed-up by the clock over that by FLOPs: 1 where skipped work saves its time",
             lambda row: _plain(row.wall_over_flops),
@@ -93,11 +86,8 @@ def _speed_columns() -> list[Column]:
 def _cost_columns() -> list[Column]:
     return [
         Column("s a batch", COST, "seconds of the denoising loop for one batch", lambda row: _plain(row.loop_seconds)),
-        Column(
-            "cache, MiB", COST, "bytes kept between steps, of one batch",
-            lambda row: Cell(f"{row.cache_bytes / 2**20:.1f}", order=row.cache_bytes),
-        ),
-    ]  # fmt: skip
+        cache_column(COST),
+    ]
 
 
 def _fidelity_columns(report: Report) -> list[Column]:
@@ -109,7 +99,7 @@ def _fidelity_columns(report: Report) -> list[Column]:
 
 
 def _fidelity_column(name: str, metric: Metric) -> Column:
-    hint = f"mean [95 % bootstrap interval]; {_direction(metric.sign)}"
+    hint = f"mean [95 % bootstrap interval]; {direction(metric.sign)}"
     return Column(metric.label, FIDELITY, hint, lambda row: interval_cell(row.fidelity[name], f".{metric.digits}f"))
 
 
@@ -126,26 +116,6 @@ def _gain_columns(report: Report) -> list[Column]:
     ]
 
 
-def _quality_column(column: ScoreColumn) -> Column:
-    hint = f"{_direction(column.sign)}; {column.tag}"
-    return Column(column.label, QUALITY, hint, lambda row: _score(column, row))
-
-
-def _score(column: ScoreColumn, row: Row) -> Cell:
-    score, form = column.scores.get(row.name), f".{column.digits}f"
-    if score is None:
-        return Cell(NONE)
-    if score.deviation is not None:
-        return Cell(f"{score.value:{form}}", f"± {score.deviation:{form}}", score.value)
-    if score.low is None or score.high is None:
-        return Cell(f"{score.value:{form}}", order=score.value)
-    return Cell(f"{score.value:{form}}", f"[{score.low:{form}}, {score.high:{form}}]", score.value)
-
-
-def _direction(sign: int) -> str:
-    return "more is better" if sign > 0 else "less is better"
-
-
 def _ratio(ratio: Quartiles) -> Cell:
     middle, first, third = ratio
     return Cell(f"{middle:.2f}×", f"{first:.2f}–{third:.2f}", middle)
@@ -153,15 +123,6 @@ def _ratio(ratio: Quartiles) -> Cell:
 
 def _plain(value: float) -> Cell:
     return Cell(f"{value:.2f}", order=value)
-
-
-def interval_cell(interval: Interval | None, form: str) -> Cell:
-    """A mean with its interval below it; a metric without a value is one of identical pictures."""
-    if interval is None:
-        return Cell("identical")
-    if interval.low is None or interval.high is None:
-        return Cell(f"{interval.mean:{form}}", order=interval.mean)
-    return Cell(f"{interval.mean:{form}}", f"[{interval.low:{form}}, {interval.high:{form}}]", interval.mean)
 
 
 def _gain(match: Match | None) -> Cell:

@@ -15,7 +15,7 @@ from diffusers import LattePipeline, LatteTransformer3DModel
 
 WIDTH = 128  # of the text encoder
 VERSIONS = 4  # videos of each emoji and motion, each a little beside the others
-CYCLES = 2  # as many steps on videos as on single frames, twice: two cycles of the learning rate
+CYCLES = 3  # as many steps on videos as on single frames, three times: three cycles of the learning rate
 LENGTHS = (8, text.LENGTH)  # tokens of captions in training: few lengths, for each is compiled for itself
 LONGEST = 120  # tokens of a prompt in LattePipeline
 

@@ -34,6 +34,25 @@ def empty_network() -> torch.nn.Module:
         return network.FeatureExtractorInceptionV3("empty", ["2048"])
 
 
+def mapped(published: torch.jit.ScriptModule) -> dict[str, torch.Tensor]:
+    """The state dict of torch-fidelity's network with the weights of NVIDIA's port, whose layers come in its order.
+
+    The port has no classifier: that of the state dict is zero.
+    """
+    layers = [module for module in published.modules() if hasattr(module, "beta")]
+    state = empty_network().state_dict()
+    names = [name.removesuffix(".conv.weight") for name in state if name.endswith(".conv.weight")]
+    assert len(names) == len(layers) == 94
+    for name, layer in zip(names, layers, strict=True):
+        assert state[f"{name}.conv.weight"].shape == layer.weight.shape
+        state[f"{name}.conv.weight"] = layer.weight.float()
+        state[f"{name}.bn.weight"] = torch.ones_like(layer.beta.float())
+        state[f"{name}.bn.bias"] = layer.beta.float()
+        state[f"{name}.bn.running_mean"], state[f"{name}.bn.running_var"] = layer.mean.float(), layer.var.float()
+    state["fc.weight"] = torch.zeros_like(state["fc.weight"])
+    return state
+
+
 @pytest.fixture(scope="module")
 def weights(tmp_path_factory) -> Path:
     path = tmp_path_factory.mktemp("inception") / "random.pth"
@@ -124,18 +143,7 @@ def test_without_the_package_it_says_what_to_install(monkeypatch, weights):
 def test_real_features_are_those_of_the_published_network(tmp_path):
     """The same network from another hand: NVIDIA's port, whose layers come in the same order."""
     published = torch.jit.load(REAL, map_location="cpu").eval()
-    layers = [module for module in published.modules() if hasattr(module, "beta")]
-    state = empty_network().state_dict()
-    names = [name.removesuffix(".conv.weight") for name in state if name.endswith(".conv.weight")]
-    assert len(names) == len(layers) == 94
-    for name, layer in zip(names, layers, strict=True):
-        assert state[f"{name}.conv.weight"].shape == layer.weight.shape
-        state[f"{name}.conv.weight"] = layer.weight.float()
-        state[f"{name}.bn.weight"] = torch.ones_like(layer.beta.float())
-        state[f"{name}.bn.bias"] = layer.beta.float()
-        state[f"{name}.bn.running_mean"], state[f"{name}.bn.running_var"] = layer.mean.float(), layer.var.float()
-    state["fc.weight"] = torch.zeros_like(state["fc.weight"])
-    torch.save(state, tmp_path / "mapped.pth")
+    torch.save(mapped(published), tmp_path / "mapped.pth")
     # At the network's own size, so that resizing is no part of the comparison.
     images = torch.nn.functional.interpolate(pictures(4, 10).float(), 299, mode="bicubic").clamp(0, 255).byte()
     with torch.no_grad():

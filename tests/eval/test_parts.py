@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from contextlib import contextmanager
+from functools import partial
 
 import pytest
 import torch
@@ -27,9 +28,9 @@ from toca.eval.parts import (
     gain,
     measure_parts,
     parts_of,
-    pipeline_job,
     spread,
 )
+from toca.pipelines.generate import cached_for
 
 STEPS = 4
 
@@ -44,7 +45,9 @@ def job(pipe, method=None) -> Job:
         generator = torch.Generator().manual_seed(0)
         pipe("a red owl", num_inference_steps=STEPS, generator=generator, clean_caption=False)
 
-    return pipeline_job(pipe, call, STEPS, method)
+    if method is None:
+        return Job(call)
+    return Job(call, partial(cached_for, pipe, method, STEPS), lambda: toca.summary(pipe).cache_bytes)
 
 
 @pytest.fixture(scope="module")
@@ -53,10 +56,27 @@ def costs(pipe) -> dict[str, PartCosts]:
     return measure_parts(pipe.components, jobs, repeats=2, warmups=1)
 
 
+def flops_of_one_call(pipe) -> int:
+    """The first call of a generation, made once more outside of the pipeline."""
+    calls: list[tuple[tuple, dict]] = []
+
+    def note(module, inputs, arguments) -> None:
+        calls.append((inputs, arguments))
+
+    handle = pipe.transformer.register_forward_pre_hook(note, with_kwargs=True)
+    job(pipe).run()
+    handle.remove()
+    inputs, arguments = calls[0]
+    with torch.no_grad(), FlopCounterMode(display=False) as counter:
+        pipe.transformer(*inputs, **arguments)
+    return counter.get_total_flops()
+
+
 def fake_costs(**changes) -> PartCosts:
     values = {
         "seconds": {DENOISER: Timing((4.0, 8.0)), TOTAL: Timing((5.0, 9.0))},
         "flops": {DENOISER: 600, TOTAL: 700},
+        "calls": STEPS,
         "memory": Memory(),
         "cache_bytes": 0,
         "first_run_seconds": 30.0,
@@ -113,7 +133,8 @@ def test_flops_are_those_that_the_counter_counts(pipe, costs):
         assert sum(cost.flops.values()) - cost.flops[TOTAL] <= cost.flops[TOTAL]
         assert all(flops > 0 for flops in cost.flops.values())
     assert costs["full"].flops[TOTAL] == counter.get_total_flops()
-    assert costs["full"].flops[DENOISER] % STEPS == 0
+    assert [cost.calls for cost in costs.values()] == [STEPS, STEPS]
+    assert costs["full"].flops[DENOISER] == STEPS * flops_of_one_call(pipe)
 
 
 def test_a_cache_saves_flops_of_the_denoiser_alone(pipe, costs):
@@ -149,6 +170,7 @@ def test_records_are_plain_data(costs):
     record = json.loads(json.dumps(costs["fora"].record()))
     assert set(record["seconds"][DENOISER]) == {"median", "first_quartile", "third_quartile", "iqr", "p90", "all"}
     assert (record["repeats"], record["warmups"], record["enough"]) == (2, 1, False)
+    assert PartCosts.from_record(record) == costs["fora"]
 
 
 # --- order, and what is apart --------------------------------------------------------------------------------------
@@ -198,7 +220,7 @@ def test_flops_are_counted_in_eager_mode():
     inner = torch.compile(model.forward, backend=lambda graph, inputs: lambda *arguments: (torch.zeros(1, 2),))
     with torch.no_grad():
         assert not inner(x).any()
-        assert parts._flops(Job(lambda: inner(x)), parts_of({"transformer": model}))[TOTAL] == 8
+        assert parts._flops(Job(lambda: inner(x)), parts_of({"transformer": model}))[0][TOTAL] == 8
 
 
 # --- components ----------------------------------------------------------------------------------------------------

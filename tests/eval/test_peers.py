@@ -305,7 +305,6 @@ def test_a_run_of_the_evaluation_takes_a_peer_like_a_method(pipelines):
     assert (run.facts.calls, run.facts.steps) == (STEPS, "Faaaaa")
     assert run.facts.flops_speedup > 1.5
     assert run.facts.cache_bytes > 0
-    assert run.loop_seconds > 0
     assert run.frames[0][0].tobytes() != full.frames[0][0].tobytes()
     again = run_items(subject, Variant("full", "full"), items, seed=0)
     assert [frames[0].tobytes() for frames in again.frames] == [frames[0].tobytes() for frames in full.frames]

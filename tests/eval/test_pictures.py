@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 import toca
-from tests.eval.test_table import subject
+from tests.eval.test_study import subject
 from toca.eval import pictures
 from toca.eval.pictures import Gallery
 from toca.eval.prompts import items_of

@@ -26,13 +26,14 @@ from toca.eval.metrics.distribution import inception_score
 from toca.eval.metrics.scores import Refusal, SampleScores
 from toca.eval.metrics.scores import Score as SetScore
 from toca.eval.metrics.tags import DifferentTags, ExtractorTag, ResultTag
+from toca.eval.quality_columns import QUALITY
 from toca.eval.report import Report, Score, ScoreColumn, page, read_report, write_report
 from toca.eval.report.comma_separated import samples_csv, variants_csv
 from toca.eval.report.figures import Quantity, find_series, plots, quality
 from toca.eval.report.grids import extremes, grids, representatives
 from toca.eval.report.images import LONGEST, picture_uri
 from toca.eval.report.quality import score_column
-from toca.eval.report.table import FIDELITY, NONE, QUALITY, make_table
+from toca.eval.report.table import FIDELITY, NONE, make_table
 from toca.eval.report.token_recorder import TokenRecorder
 from toca.eval.report.tokens import overlay, token_wise
 from toca.eval.report.traces import shares, traces
@@ -87,7 +88,7 @@ PICTURES = {
 
 
 def report(rows=ROWS, failures=(), **extra) -> Report:
-    return Report(results(rows, failures), MACHINE, "python -m toca.eval.table emoji", (2.0, 3.0), **extra)
+    return Report(results(rows, failures), MACHINE, "toca eval run default", (2.0, 3.0), **extra)
 
 
 def plain_text(html: str) -> str:
@@ -126,11 +127,11 @@ def test_every_row_failure_and_fact_is_on_the_page(full_page):
     rows = Reader(full_page).rows
     for name in ("interval=2", "interval=3", "random", "peer:diffusers-fbcache"):
         assert any(name in text for _, text in rows)
-    kinds = [kind for kind, _ in rows]
-    assert kinds.count("uncached") == 4 and kinds.count("peer") == 1 and kinds.count("method") == 3
+    kinds = [kind for kind, _ in rows]  # a row stands in the table of settings and in that of times
+    assert kinds.count("uncached") == 8 and kinds.count("peer") == 2 and kinds.count("method") == 6
     text = plain_text(full_page)
     assert "toca/flux : it does not fit" in text
-    assert "python -m toca.eval.table emoji" in text
+    assert "toca eval run default" in text
     assert "a machine, 2 threads" in text
     assert "27.50 [26.00, 29.00]" in text
     for part in ("Worst", "Best at each speed", "Recomputed tokens", "Plan of random", "Environment"):

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 
 import pytest
 
 import toca
 from tests.helpers import tiny_pixart
-from toca.eval.variants import BASELINE, Lineup, Variant, every_method, fewer_steps, parse_variant, read_config
+from toca.eval.variants import BASELINE, Lineup, Variant, every_method, fewer_steps, parse_variant
 from toca.pipelines.presets import presets
 from toca.pipelines.registry import EMBEDDED
-
-CONFIGS = Path(__file__).parents[2] / "eval" / "configs"
 
 
 def names(lineup: Lineup) -> list[str]:
@@ -69,60 +66,11 @@ def test_a_plan_file_is_a_variant(tmp_path):
     assert variant.describe()["method"]["plan"]
 
 
-def test_a_file_has_grids_fixed_fields_and_labels(tmp_path):
-    path = tmp_path / "methods.yaml"
-    path.write_text(
-        "methods:\n"
-        "- {method: fora, label: FORA up, set: {counts_down: false}, grid: {interval: [2, 3]}}\n"
-        "- method: toca/pixart\n"
-        "- method: toca/pixart\n"
-    )
-    lineup = read_config(path)
-    assert names(lineup) == ["FORA up interval=2", "FORA up interval=3", "toca/pixart"]
-    assert lineup.variants[1].method == toca.FORA(3, counts_down=False)
-    assert lineup.variants[1].group == "FORA up"
-
-
-def test_a_file_is_named_relative_to_the_configuration(tmp_path):
-    (tmp_path / "configs").mkdir()
-    (tmp_path / "calibration.json").write_text("{}")
-    path = tmp_path / "configs" / "methods.yaml"
-    path.write_text("methods: [{method: teacache, set: {calibration: ../calibration.json}}]")
-    [failure] = read_config(path).failures
-    assert str(tmp_path / "calibration.json") in failure.reason
-
-
 def test_a_method_takes_the_calibration_beside_the_model():
     lineup = parse_variant("magcache:threshold=0.1").for_model("emoji")
     assert lineup.variants[0].method.calibration == str(EMBEDDED / "calibration" / "magcache.json")
     assert lineup.variants[0].method.threshold == 0.1
     assert names(parse_variant("fora").for_model("emoji")) == ["fora"]
-
-
-def test_two_that_differ_may_not_have_one_name(tmp_path):
-    path = tmp_path / "methods.yaml"
-    path.write_text("methods: [{method: fora}, {method: fora, set: {interval: 2}}]")
-    with pytest.raises(ValueError, match="called 'fora'"):
-        read_config(path)
-
-
-@pytest.mark.parametrize(
-    "text",
-    ["methods: fora", "[fora]", "methods: [fora]", "methods: [{method: fora, grids: {}}]",
-     "methods: [{method: fora, grid: {interval: 2}}]"],
-)  # fmt: skip
-def test_a_file_that_is_no_configuration_is_refused(tmp_path, text):
-    path = tmp_path / "methods.yaml"
-    path.write_text(text)
-    with pytest.raises(ValueError, match="methods.yaml"):
-        read_config(path)
-
-
-@pytest.mark.parametrize("path", sorted(CONFIGS.glob("*.yaml")), ids=lambda path: path.stem)
-def test_the_configurations_here_make_methods_that_all_exist(path):
-    lineup = read_config(path)
-    assert lineup.failures == []
-    assert len({variant.group for variant in lineup.variants}) >= 3
 
 
 def test_by_default_every_preset_and_method_is_there_once():
@@ -135,9 +83,15 @@ def test_by_default_every_preset_and_method_is_there_once():
 
 
 def test_fewer_steps_run_up_to_one_less_than_all():
-    assert [variant.steps for variant in fewer_steps(6, 0.5)] == [3, 4, 5]
-    assert [variant.steps for variant in fewer_steps(6, 0.0)] == [2, 3, 4, 5]
-    assert all(variant.method is None for variant in fewer_steps(6, 0.5))
+    assert [variant.steps for variant in fewer_steps(20)] == list(range(4, 20))
+    assert [variant.steps for variant in fewer_steps(6)] == [2, 3, 4, 5]
+    assert [variant.steps for variant in fewer_steps(6, (5, 3, 3))] == [3, 5]
+    assert all(variant.method is None for variant in fewer_steps(6))
+
+
+def test_more_steps_are_no_fewer():
+    with pytest.raises(ValueError, match="6 are no fewer than the 6 steps"):
+        fewer_steps(6, (3, 6))
 
 
 def test_the_content_of_a_file_that_a_method_reads_counts(tmp_path):
@@ -158,4 +112,4 @@ def test_a_description_tells_settings_apart():
     two, three = parse_variant("fora:interval=2,3").variants
     assert two.describe() != three.describe()
     assert two.describe() == parse_variant("fora:interval=2").variants[0].describe()
-    assert BASELINE.describe() != fewer_steps(6, 0.5)[0].describe()
+    assert BASELINE.describe() != fewer_steps(6)[0].describe()

@@ -1,16 +1,13 @@
 "use strict";
-// The page is whole without this: it sorts the table, and offers the data as a file.
+// The page is whole without this: it sorts the tables, and offers the data as a file.
 document.documentElement.classList.add("script");
-
-const table = document.getElementById("settings");
-const headings = [...table.tHead.rows[1].cells];
 
 function order(row, column) {
   const value = row.cells[column].dataset.order;
   return value === undefined ? null : Number(value);
 }
 
-function sort(column, ascending) {
+function sort(table, headings, column, ascending) {
   const rows = [...table.tBodies[0].rows];
   rows.sort((a, b) => {
     const x = order(a, column), y = order(b, column);
@@ -23,12 +20,15 @@ function sort(column, ascending) {
   headings[column].setAttribute("aria-sort", ascending ? "ascending" : "descending");
 }
 
-headings.forEach((heading, column) => {
-  heading.querySelector("button").addEventListener("click", () => {
-    // The order of the run from its start; figures from the highest.
-    const first = column === 0 ? "ascending" : "descending";
-    const again = heading.getAttribute("aria-sort") === first;
-    sort(column, (first === "ascending") !== again);
+document.querySelectorAll("table.figures").forEach((table) => {
+  const headings = [...table.tHead.rows[1].cells];
+  headings.forEach((heading, column) => {
+    heading.querySelector("button").addEventListener("click", () => {
+      // The order of the run from its start; figures from the highest.
+      const first = column === 0 ? "ascending" : "descending";
+      const again = heading.getAttribute("aria-sort") === first;
+      sort(table, headings, column, (first === "ascending") !== again);
+    });
   });
 });
 

@@ -1,0 +1,121 @@
+"""`toca eval`, and `python -m toca.eval` for launchers: what a run measures is in `config.py`, how in `study.py`.
+
+Imports are late: whoever only asks for help, or generates a picture, does not wait for the metrics.
+"""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+import yaml
+
+if TYPE_CHECKING:
+    from toca.eval.run import Stage
+
+PRESETS = "smoke, default, methods-emoji, drawbench, partiprompts, coco-30k, imagenet-50k"
+
+app = typer.Typer(
+    help="Measure what speed costs: samples, times, scores and a report, in stages that resume where they stopped.",
+    no_args_is_help=True,
+)
+
+
+def _stage(name: str, stages: Sequence[Stage], about: str) -> None:
+    """Add a command that runs these stages. All commands have the same flags, so that one line serves all stages."""
+
+    def command(
+        config: Annotated[
+            str | None, typer.Argument(metavar="[CONFIG.yaml|PRESET]", help=f"What to measure; presets: {PRESETS}.")
+        ] = None,
+        model: Annotated[
+            list[str] | None, typer.Option(metavar="NAME|FOLDER|HUB_ID", help="A pipeline; repeatable.")
+        ] = None,
+        variant: Annotated[
+            list[str] | None, typer.Option(metavar="NAME[:key=value,value;key=value]", help="A method; repeatable.")
+        ] = None,
+        prompts: Annotated[int | None, typer.Option(min=1, help="How many prompts, by chance.")] = None,
+        prompts_file: Annotated[str | None, typer.Option(metavar="FILE|toca-200", help="A list of prompts.")] = None,
+        samples: Annotated[int | None, typer.Option(min=1, help="Samples of each prompt.")] = None,
+        seed: Annotated[int | None, typer.Option(help="Of prompts and noise.")] = None,
+        batch_size: Annotated[int | None, typer.Option(min=1, help="Samples at a time.")] = None,
+        repeats: Annotated[int | None, typer.Option(min=1, help="Timed rounds.")] = None,
+        warmups: Annotated[int | None, typer.Option(min=1, help="Rounds before them.")] = None,
+        steps: Annotated[int | None, typer.Option(min=3, help="Denoising steps of the full run.")] = None,
+        guidance_scale: Annotated[float | None, typer.Option(help="Classifier-free guidance.")] = None,
+        features: Annotated[
+            str | None, typer.Option(metavar="emoji-clip|inception[:FILE]|FILE", help="For FID, KID and the like.")
+        ] = None,
+        reference: Annotated[Path | None, typer.Option(metavar="FILE", help="Statistics of real pictures.")] = None,
+        clip: Annotated[
+            list[str] | None, typer.Option(metavar="NAME|FILE|transformers:ID", help="Judge of the CLIP score.")
+        ] = None,
+        lpips: Annotated[
+            Path | None, typer.Option(metavar="FILE", help="Weights of LPIPS; see eval/lpips.py.")
+        ] = None,
+        device: Annotated[str | None, typer.Option(help="For example cpu or cuda:0.")] = None,
+        dtype: Annotated[str | None, typer.Option(help="float32, float16 or bfloat16.")] = None,
+        threads: Annotated[int | None, typer.Option(min=1, help="CPU threads of torch.")] = None,
+        settings: Annotated[
+            list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Any other field of a configuration.")
+        ] = None,
+        output: Annotated[Path, typer.Option(metavar="FOLDER", help="Where everything goes.")] = Path("outputs/eval"),
+        shard: Annotated[
+            str | None, typer.Option(metavar="I/N", help="Make only this part of the samples, for job arrays.")
+        ] = None,
+    ) -> None:
+        from toca.eval.run import run
+
+        flags = {
+            "methods": variant, "prompts": prompts, "prompts_file": prompts_file, "samples": samples, "seed": seed,
+            "batch_size": batch_size, "repeats": repeats, "warmups": warmups, "steps": steps,
+            "guidance_scale": guidance_scale, "scores.features": features, "scores.reference": reference,
+            "scores.clip": clip, "scores.lpips": lpips, "device": device, "dtype": dtype, "threads": threads,
+        }  # fmt: skip
+        given = {key: value for key, value in flags.items() if value not in (None, [])}
+        run(stages, config, model or [], given | _parsed(settings or []), output, shard, _command_line())
+
+    app.command(name, help=about)(command)
+
+
+def _parsed(settings: list[str]) -> dict[str, Any]:
+    """`KEY=VALUE`, the value in YAML."""
+    found = {}
+    for setting in settings:
+        key, separator, value = setting.partition("=")
+        if not separator:
+            raise ValueError(f"--set takes KEY=VALUE, got {setting!r}.")
+        found[key.strip()] = yaml.safe_load(value)
+    return found
+
+
+def _command_line() -> str:
+    """What was typed, for the report."""
+    program = Path(sys.argv[0])
+    name = "python -m toca.eval" if program.name == "__main__.py" else program.name
+    return f"{name} {shlex.join(sys.argv[1:])}"
+
+
+_stage("run", ("generate", "bench", "score", "report"), "All stages: samples, times, scores, report.")
+_stage("generate", ("generate",), "Make the samples, all or one shard of them; nothing is timed.")
+_stage("bench", ("bench",), "Time every variant in turns with the full run; keep nothing else running.")
+_stage("score", ("score",), "Compute fidelity and quality of the samples.")
+_stage("report", ("report",), "Write the page, the tables and the plots of what was found.")
+
+
+@app.command(
+    "random-weights",
+    help="Time a published architecture with random weights, without a download.",
+    context_settings={"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []},
+)
+def random_weights(context: typer.Context) -> None:
+    """Hands everything on: the command has flags of its own."""
+    from toca.eval.random_weights import main
+
+    alone = typer.Typer(add_completion=False)
+    alone.command()(main)
+    alone(context.args, prog_name="toca eval random-weights", standalone_mode=False)

@@ -1,0 +1,119 @@
+"""A run over pipelines: the samples of all of them first, by any number of processes; then, by one, the figures."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from rich.console import Console
+from rich.progress import Progress
+
+from toca.eval.config import Settings, read_run
+from toca.eval.plot import draw
+from toca.eval.report import Report, write_report
+from toca.eval.shards import Shard, launched_device, launched_shard, parse_shard, wait_for_all
+from toca.eval.store import Store, slug
+from toca.eval.study import Study
+from toca.eval.subject import load_subject
+from toca.eval.variants import Lineup
+from toca.writing import atomic_path
+
+Stage = Literal["generate", "bench", "score", "report"]
+STAGES: tuple[Stage, ...] = ("generate", "bench", "score", "report")
+
+
+def run(
+    stages: Sequence[Stage],
+    config: str | None,
+    models: list[str],
+    flags: Mapping[str, Any],
+    output: Path,
+    shard: str | None,
+    command: str,
+) -> None:
+    """Run the stages.
+
+    Args:
+        stages (`Sequence`): In the order of `STAGES`. Only samples are made by many processes; the first of these
+            does the other stages, when all are done.
+        config (`str`, *optional*): A YAML file or a preset.
+        models (`list[str]`): Pipelines; those of the file if there are none.
+        flags (`Mapping`): As for `toca.eval.config.read_run`.
+        output (`Path`): Folder.
+        shard (`str`, *optional*): `i/n`: of job arrays, whose processes know nothing of each other.
+        command (`str`): What was typed, for the report.
+
+    Raises:
+        ValueError: For settings that are wrong; and, after its report is written, of a run that skipped nothing.
+        OSError: If something cannot be read or written.
+    """
+    if shard is not None and tuple(stages) != ("generate",):
+        raise ValueError(f"--shard {shard} belongs to `toca eval generate`: the other stages need all samples.")
+    mine = launched_shard() if shard is None else parse_shard(shard)
+    settings = read_run(config, models, _own_device() | flags)
+    # Whatever is wrong with any of them must not come to light after hours of the others.
+    lineups = {model: each.lineup().for_model(model) for model, each in settings.items()}
+    if "generate" in stages:
+        for model, each in settings.items():
+            with _study(model, each, lineups[model], output, mine) as study:
+                study.generate(mine)
+        if shard is None:
+            wait_for_all(mine)
+    rest = [stage for stage in stages if stage != "generate"]
+    if rest and mine.leads:
+        idle = []
+        for model, each in settings.items():
+            idle += _rest(rest, model, each, lineups[model], output, command)
+        if idle:
+            raise ValueError(
+                f"The run failed, for these skipped nothing: {'; '.join(idle)}. They took as many FLOPs as the full "
+                "run, or more: change their settings, or leave them out."
+            )
+
+
+def _rest(
+    stages: Sequence[Stage], model: str, settings: Settings, lineup: Lineup, output: Path, command: str
+) -> list[str]:
+    """All stages of one pipeline but the first; returns what skipped nothing, where there is a report to tell it."""
+    with _study(model, settings, lineup, output) as study:
+        if "bench" in stages:
+            study.bench()
+        if "score" in stages:
+            study.score()
+        if "report" not in stages:
+            return []
+        report = study.report(command)
+    for path in write(report, output):
+        Console(soft_wrap=True, highlight=False).print(f"Saved {path}")
+    return [f"{row.name} on {model}" for row in report.results.methods if row.skipped_nothing]
+
+
+def write(report: Report, output: Path) -> list[Path]:
+    """The page, the tables, the data and the plot of one pipeline, each whole or not at all."""
+    paths = write_report(report, output)
+    plot = output / f"{slug(report.results.model)}.png"
+    with atomic_path(plot) as temporary:
+        draw(report.results, temporary)
+    return [*paths, plot]
+
+
+@contextmanager
+def _study(
+    model: str, settings: Settings, lineup: Lineup, output: Path, shard: Shard | None = None
+) -> Iterator[Study]:
+    """One pipeline, loaded for the length of a `with` block; the first of many processes shows how far it is."""
+    if settings.threads is not None:
+        torch.set_num_threads(settings.threads)
+    with Progress(console=Console(stderr=True), disable=shard is not None and not shard.leads) as progress:
+        progress.print(f"[bold]{model}[/]")
+        store = Store(output / "stages" / slug(model))
+        yield Study(load_subject(model, settings), lineup, settings, store, progress)
+
+
+def _own_device() -> dict[str, str]:
+    """The GPU that a launcher means this process to have."""
+    device = launched_device()
+    return {} if device is None else {"device": device}

@@ -1,0 +1,110 @@
+"""Fidelity and quality of every variant's pictures: figures that are there are taken, the others computed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from functools import cache, partial
+from typing import Any
+
+from toca.eval.environment import scoring_fingerprint
+from toca.eval.fidelity import Metric
+from toca.eval.pictures import Gallery
+from toca.eval.report.quality import LOOKS, score_column
+from toca.eval.report.scores import ScoreColumn
+from toca.eval.rows import Samples
+from toca.eval.scoring.fidelity import Fidelity, Pictures
+from toca.eval.scoring.judge import Figure, Judge
+from toca.eval.scoring.judges import Judges
+from toca.eval.scoring.plain import from_data, to_data
+from toca.eval.store import Store
+from toca.eval.variants import BASELINE, Variant
+
+STAGE = "quality"
+
+
+@dataclass(frozen=True)
+class Scores:
+    """What the pictures of a run reach.
+
+    Args:
+        fidelity (`dict[str, Samples]`): By the variant's name, each metric of fidelity of each sample.
+        metrics (`dict[str, Metric]`): The columns of fidelity.
+        perceptual (`str` or `None`): With which weights the perceptual one of them was computed.
+        columns (`list[ScoreColumn]`): Quality.
+        notes (`list[str]`): Why metrics of fidelity are missing.
+    """
+
+    fidelity: dict[str, Samples]
+    metrics: dict[str, Metric]
+    perceptual: str | None
+    columns: list[ScoreColumn]
+    notes: list[str]
+
+
+class Scoring:
+    """Scores the pictures of a run.
+
+    Args:
+        gallery (`Gallery`): Its pictures, all of them made.
+        judges (`Judges`): Who scores them.
+        store (`Store`): Where figures are kept; those that are there are taken, and then no picture is read.
+    """
+
+    def __init__(self, gallery: Gallery, judges: Judges, store: Store) -> None:
+        self._gallery, self._judges, self._store = gallery, judges, store
+        self._fidelity = Fidelity(gallery, judges.perceptual, store)
+        self._code = scoring_fingerprint()
+
+    def score(self, variants: Iterable[Variant]) -> Scores:
+        """Fidelity and quality of every variant; differences in quality are to the full run, if it is one of them.
+
+        Args:
+            variants (`Iterable[Variant]`): Gone through once, each when the one before is done.
+
+        Raises:
+            ValueError, OSError: If pictures are missing, cannot be read, or are not of the full run's size.
+        """
+        fidelity: dict[str, Samples] = {}
+        figures: dict[str, list[list[Figure]]] = {}
+        for variant in variants:
+            pictures = self._fidelity.full if variant == BASELINE else cache(partial(self._gallery.load, variant))
+            fidelity[variant.name] = self._fidelity.of(variant, pictures)
+            figures[variant.name] = [self._judged(variant, judge, pictures) for judge in self._judges.judges]
+        perceptual = self._judges.perceptual
+        source = perceptual.source if perceptual else None
+        return Scores(fidelity, self._fidelity.metrics, source, self._columns(figures), self._fidelity.notes)
+
+    def _columns(self, figures: Mapping[str, list[list[Figure]]]) -> list[ScoreColumn]:
+        """In the order of `LOOKS`."""
+        found = [
+            (metric, self._column(judge, {name: of_judges[i][j] for name, of_judges in figures.items()}))
+            for i, judge in enumerate(self._judges.judges)
+            for j, metric in enumerate(judge.metrics)
+        ]
+        found += [
+            (refusal.metric, score_column(dict.fromkeys(figures, refusal), [])) for refusal in self._judges.refusals
+        ]
+        order = list(LOOKS)
+        return [column for _, column in sorted(found, key=lambda pair: order.index(pair[0]))]
+
+    def _judged(self, variant: Variant, judge: Judge, pictures: Pictures) -> list[Figure]:
+        keys = {metric: self._key(variant, judge, metric) for metric in judge.metrics}
+        known = [self._store.load(STAGE, f"{variant.name} {metric}", key) for metric, key in keys.items()]
+        if all(known):
+            return [from_data(each["figure"]) for each in known if each is not None]
+        found = judge(pictures(), [item.prompt.text for item in self._gallery.items])
+        for figure, (metric, key) in zip(found, keys.items(), strict=True):
+            self._store.save(STAGE, f"{variant.name} {metric}", key, {"figure": to_data(figure)})
+        return found
+
+    def _key(self, variant: Variant, judge: Judge, metric: str) -> dict[str, Any]:
+        """All that a figure depends on."""
+        pictures = self._gallery.key(variant)
+        return {"pictures": pictures, "judge": judge.describe(), "metric": metric, "code": self._code}
+
+    def _column(self, judge: Judge, found: Mapping[str, Figure]) -> ScoreColumn:
+        column = score_column(found, [item.prompt.id for item in self._gallery.items], BASELINE.name)
+        rivals = [other for other in self._judges.judges if other.metrics == judge.metrics]
+        label = f"{column.label} ({judge.name})" if len(rivals) > 1 else column.label
+        return replace(column, label=label, note=column.note or judge.note)

@@ -1,0 +1,173 @@
+"""What variants cost, on tiny random pipelines: part by part, in turns with the full run, each measured once."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+import toca
+from tests.helpers import tiny_dit_pipeline, tiny_pixart_pipeline
+from toca.eval import speed
+from toca.eval.parts import DENOISER, TEXT_ENCODER, TOTAL, VAE_DECODE
+from toca.eval.peers.from_diffusers import DiffusersFirstBlockCache
+from toca.eval.prompts import Prompt, items_of
+from toca.eval.rows import make_row
+from toca.eval.speed import Speed, Stopwatch
+from toca.eval.store import Store
+from toca.eval.subject import Subject
+from toca.eval.variants import BASELINE, FEWER_STEPS, Variant
+from toca.pipelines.config import GenerationConfig
+
+STEPS, REPEATS = 6, 2
+ALWAYS = 1e9  # a threshold that every change is below
+
+FORA = Variant("fora", "fora", toca.FORA(interval=2))
+TOKENS = Variant("toca", "toca", toca.ToCa(interval=3, fresh_ratio=0.5))
+PEER = Variant("peer:diffusers-fbcache", "peer:diffusers-fbcache", DiffusersFirstBlockCache(threshold=ALWAYS))
+HALF = Variant("3 steps", FEWER_STEPS, steps=3)
+VARIANTS = [HALF, BASELINE, FORA, TOKENS, PEER]
+
+
+@pytest.fixture(scope="module")
+def pipe():
+    return tiny_pixart_pipeline()
+
+
+def stopwatch(pipe, folder: Path) -> Stopwatch:
+    prompts = [Prompt(0, "a red owl"), Prompt(1, "a blue cat")]
+    config = GenerationConfig(num_inference_steps=STEPS, guidance_scale=4.0, height=64, width=64)
+    subject = Subject("tiny", pipe, config, prompts, "weights", "float32")
+    return Stopwatch(subject, items_of(prompts, 1), 0, REPEATS, 1, Store(folder), "code")
+
+
+@pytest.fixture(scope="module")
+def measured(pipe, tmp_path_factory) -> tuple[Stopwatch, dict[str, Speed], list[int]]:
+    done: list[int] = []
+    watch = stopwatch(pipe, tmp_path_factory.mktemp("speed"))
+    return watch, watch.measure(VARIANTS, done.append), done
+
+
+def test_all_that_a_variant_costs_is_measured(measured):
+    _, speeds, done = measured
+    assert list(speeds) == [variant.name for variant in VARIANTS]
+    assert done == [0, 4, 1]
+    for each in speeds.values():
+        for costs in (each.costs, each.full):
+            assert list(costs.seconds) == [TEXT_ENCODER, DENOISER, VAE_DECODE, TOTAL]
+            *parts, total = (timing.seconds for timing in costs.seconds.values())
+            assert all(len(seconds) == REPEATS and min(seconds) > 0 for seconds in (*parts, total))
+            assert all(sum(turn[:-1]) <= turn[-1] for turn in zip(*parts, total, strict=True))
+            assert costs.first_run_seconds > 0
+
+
+def test_the_full_run_is_that_of_the_same_turns(measured):
+    _, speeds, _ = measured
+    first, second = speeds["fora"].full, speeds["peer:diffusers-fbcache"].full  # of the first group and of the second
+    assert speeds["full"].full == speeds["toca"].full == first
+    assert first.seconds != second.seconds and first.flops == second.flops
+    turns = [a / b for a, b in zip(*(c.seconds[TOTAL].seconds for c in (first, speeds["fora"].costs)), strict=True)]
+    assert speeds["fora"].total_speedup()[0] == pytest.approx(sum(turns) / 2)
+    assert speeds["fora"].part(DENOISER) == speeds["fora"].loop_speedup() != speeds["fora"].total_speedup()
+
+
+def test_flops_of_uncached_runs_are_those_of_their_calls(measured):
+    _, speeds, _ = measured
+    half, full = speeds["3 steps"].costs, speeds["full"].costs
+    assert (half.calls, full.calls) == (3, STEPS)
+    assert full.flops[DENOISER] == 2 * half.flops[DENOISER] > 0
+    assert full.flops[VAE_DECODE] == half.flops[VAE_DECODE] > 0
+    assert (speeds["3 steps"].flops_speedup(), speeds["full"].flops_speedup()) == (2, 1)
+    assert speeds["full"].facts == replace(speeds["full"].facts, calls=STEPS, steps="", flops=0, cache_bytes=0)
+
+
+@pytest.mark.parametrize("variant", [FORA, TOKENS])
+def test_counted_flops_agree_with_what_the_plan_costs(pipe, measured, variant):
+    found = measured[1][variant.name]
+    plan = variant.method.plan(pipe.transformer, STEPS)
+    # Two samples and two branches of guidance in one batch; 64 pixels are 8 latents.
+    cost = plan.cost(batch_size=2, height=8, width=8, text_tokens=120)
+    assert found.facts.steps == plan.steps
+    assert found.flops_speedup() == pytest.approx(found.facts.flops_speedup, rel=0.02)
+    assert found.flops_speedup() == pytest.approx(cost.flops_speedup, rel=0.02)
+    assert found.costs.flops[TEXT_ENCODER] == found.full.flops[TEXT_ENCODER]
+    assert found.facts.cache_bytes == found.costs.cache_bytes > 0
+
+
+def test_a_peer_is_measured_like_a_method(pipe, measured):
+    found = measured[1]["peer:diffusers-fbcache"]
+    assert (found.facts.calls, found.facts.steps) == (STEPS, "Faaaaa")
+    assert found.flops_speedup() == pytest.approx(found.facts.flops_speedup, rel=0.02)
+    assert found.flops_speedup() > 1.5
+    assert found.facts.cache_bytes == found.costs.cache_bytes > 0
+    modules = [module for part in (pipe.transformer, pipe.text_encoder, pipe.vae) for module in part.modules()]
+    assert not any(module._forward_hooks or module._forward_pre_hooks for module in modules)
+    assert "forward" not in vars(pipe.transformer)
+
+
+def counted(monkeypatch, stop_at: str | None = None) -> list[str]:
+    """The names of the variants that are measured, in order, up to one that stops everything."""
+    names: list[str] = []
+    original = speed.VariantJob
+
+    def job(subject, variant, items, seed):
+        if variant.name == stop_at:
+            raise KeyboardInterrupt
+        names.append(variant.name)
+        return original(subject, variant, items, seed)
+
+    monkeypatch.setattr(speed, "VariantJob", job)
+    return names
+
+
+def test_what_is_on_disk_is_not_measured_again(measured, monkeypatch):
+    watch, speeds, _ = measured
+    names, done = counted(monkeypatch), []
+    assert watch.measure(VARIANTS, done.append) == watch.load(VARIANTS) == speeds
+    assert (names, done) == ([], [len(VARIANTS)])
+
+
+def test_an_interrupted_run_goes_on_with_the_group_where_it_stopped(pipe, monkeypatch, tmp_path):
+    monkeypatch.setattr(speed, "GROUP", 1)
+    watch = replace(stopwatch(pipe, tmp_path), repeats=1)
+    with monkeypatch.context() as patch:
+        names = counted(patch, stop_at="fora")
+        with pytest.raises(KeyboardInterrupt):
+            watch.measure([HALF, FORA], lambda count: None)
+    assert names == ["full", "3 steps", "full"]
+    names, done = counted(monkeypatch), []
+    assert list(watch.measure([HALF, FORA], done.append)) == ["3 steps", "fora"]
+    assert (names, done) == (["full", "fora"], [1, 1])
+
+
+@pytest.mark.parametrize("change", [{"seed": 1}, {"repeats": 3}, {"code": "other"}])
+def test_other_settings_are_another_result(measured, change):
+    with pytest.raises(ValueError, match="'fora' has not been timed: run the stage `bench`"):
+        replace(measured[0], **change).load([FORA])
+
+
+def test_a_row_tells_where_the_time_goes(measured):
+    found = measured[1]["fora"]
+    drawn = {"steps": {"FrFrFr": 1}, "flops_speedup": 1.5, "bypassed": 0}
+    row = make_row(FORA, STEPS, drawn, found, {"psnr": [30.0, 31.0], "ssim": [0.9, 0.9]}, (0, 1))
+    assert list(row.parts) == [TEXT_ENCODER, DENOISER, VAE_DECODE, TOTAL]
+    for name, part in row.parts.items():
+        assert part.first_quartile <= part.median <= part.third_quartile <= part.p90
+        assert (part.speedup, part.flops) == (found.part(name), found.costs.flops[name])
+    assert (row.parts[DENOISER].median, row.parts[TOTAL].median) == (row.loop_seconds, row.total_seconds)
+    assert 0 < row.denoiser_share < 1
+    assert row.compile_seconds == found.costs.compile_seconds
+    assert row.peak == found.costs.memory
+
+
+def test_a_pipeline_without_text_has_a_row_without_a_text_encoder(tmp_path):
+    pipe = tiny_dit_pipeline()
+    config = GenerationConfig(num_inference_steps=3, guidance_scale=1.0)
+    prompts = [Prompt(0, "1")]
+    subject = Subject("tiny", pipe, config, prompts, "weights", "float32")
+    watch = Stopwatch(subject, items_of(prompts, 1), 0, 1, 1, Store(tmp_path), "code")
+    found = watch.measure([BASELINE], lambda count: None)["full"]
+    drawn = {"steps": {"": 1}, "flops_speedup": 1.0, "bypassed": 0}
+    row = make_row(BASELINE, 3, drawn, found, {"psnr": [None]}, (0,))
+    assert list(row.parts) == [DENOISER, VAE_DECODE, TOTAL]

@@ -53,13 +53,13 @@ class ModelEntry:
 
 
 _ENTRIES = (
-    ModelEntry("emoji", str(EMBEDDED), "emoji from a prompt", "toca/pixart", 20, 4.0, 64, 64, dtype="float32"),
+    ModelEntry("emoji", str(EMBEDDED), "906 emoji", "toca/pixart", 20, 4.0, 64, 64, dtype="float32"),
     # The pipeline's own size is 512 pixels, and its own length of a prompt 512 tokens.
-    ModelEntry("emoji-flux", str(_HERE / "emoji-flux"), "emoji from a prompt", "toca/flux", 20, 0.0, 64, 64,
+    ModelEntry("emoji-flux", str(_HERE / "emoji-flux"), "148 emoji", "toca/flux", 20, 0.0, 64, 64,
                dtype="float32", call={"max_sequence_length": 16}),
     ModelEntry("fashion", str(_HERE / "fashion"), "clothes of ten classes", "toca/dit-ddim50", 20, 2.0, 32, 32,
                dtype="float32"),
-    ModelEntry("emoji-video", str(_HERE / "emoji-video"), "moving emoji from a prompt", "toca/opensora", 20, 2.0,
+    ModelEntry("emoji-video", str(_HERE / "emoji-video"), "moving emoji", "toca/opensora", 20, 2.0,
                64, 64, 8, dtype="float32"),
     ModelEntry("dit-xl-2-256", "facebook/DiT-XL-2-256", "ImageNet classes, 256x256", "toca/dit-ddim50", 50, 4.0,
                256, 256),

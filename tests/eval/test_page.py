@@ -37,6 +37,7 @@ def results(rows=ROWS, failures=()) -> Results:
         "samples": 1,
         "seed": 0,
         "batch_size": 3,
+        "bench_batch_size": 2,
         "dtype": "float32",
         "perceptual": None,
     }

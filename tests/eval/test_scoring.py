@@ -8,12 +8,14 @@ import io
 import json
 import re
 import sys
+import weakref
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import hypothesis
 import numpy as np
 import pytest
 import torch
@@ -25,9 +27,11 @@ from torch import nn
 from tests.eval.test_metrics_inception import empty_network
 from tests.eval.test_page import MACHINE, ROWS, named, results
 from tests.helpers import FRAMES, LATTE_SIZE, tiny_dit_pipeline, tiny_latte_pipeline, tiny_pixart_pipeline
+from toca.eval import perceptual
 from toca.eval.bootstrap import differences, mean_interval
 from toca.eval.fidelity import fidelity
 from toca.eval.markdown import report as markdown
+from toca.eval.metrics import clip_anytorch
 from toca.eval.metrics.clip_anytorch import AnytorchClip, clip_pictures
 from toca.eval.metrics.clip_score import clip_score
 from toca.eval.metrics.distribution import FVD, fid
@@ -41,12 +45,14 @@ from toca.eval.metrics.scores import Refusal, SampleScores, Score
 from toca.eval.metrics.tags import DifferentTags, ExtractorTag, ResultTag, file_digest
 from toca.eval.metrics.video import motion_psnr, temporal_consistency
 from toca.eval.metrics.video_features import as_videos, i3d
-from toca.eval.pictures import Gallery
+from toca.eval.pictures import ALL, Gallery
 from toca.eval.prompts import Prompt, items_of
 from toca.eval.quality_columns import quality_columns
 from toca.eval.report import Report, ScoreColumn, read_report, write_report
 from toca.eval.report.comma_separated import variants_csv
 from toca.eval.report.quality import score_column
+from toca.eval.scoring import chunk as chunking
+from toca.eval.scoring import judge as judging
 from toca.eval.scoring import judges as making
 from toca.eval.scoring.judge import Judge
 from toca.eval.scoring.judges import WEIGHTS, Judges
@@ -325,21 +331,21 @@ def test_image_reward_is_asked_if_it_is_wanted(few, tmp_path, monkeypatch):
 
 @pytest.fixture
 def asked(monkeypatch) -> list[str]:
-    """Which judges are asked, and whose pictures are read."""
+    """Which judges are asked, and whose pictures are read: a note for each chunk."""
     calls: list[str] = []
 
     def noted(original: Callable[..., Any], what: Callable[..., str]) -> Callable[..., Any]:
         return lambda *arguments: calls.append(what(*arguments)) or original(*arguments)
 
     for cls in Judge.__subclasses__():
-        monkeypatch.setattr(cls, "__call__", noted(cls.__call__, lambda judge, *_: judge.metrics[0]))
-    monkeypatch.setattr(Gallery, "load", noted(Gallery.load, lambda _, variant: variant.name))
+        monkeypatch.setattr(cls, "look", noted(cls.look, lambda judge, *_: judge.metrics[0]))
+    monkeypatch.setattr(Gallery, "load", noted(Gallery.load, lambda _, variant, place: variant.name))
     return calls
 
 
 def test_what_is_scored_is_not_scored_again(few, tmp_path, asked):
     first = scored(few, tmp_path, clip=["emoji-clip"])
-    assert sorted(asked) == sorted(["FID", "CLIP score"] * 2 + ["2 steps", "full"])
+    assert sorted(asked) == sorted(["FID", "CLIP score"] * 2 + ["2 steps", "full", "full"])
     asked.clear()
     assert scored(few, tmp_path, clip=["emoji-clip"]) == first
     assert asked == []
@@ -372,7 +378,7 @@ def test_another_reference_is_another_figure(many, tmp_path, asked):
     first = labelled(scored(many, many.store.folder))
     asked.clear()
     second = labelled(scored(many, many.store.folder, reference=tmp_path / "half.safetensors"))
-    assert asked == ["2 steps", "FID", "full", "FID"]
+    assert asked == ["2 steps", "FID"] * 3 + ["full", "FID"] * 3, "130 samples, 64 at a time"
     assert first["FID"].scores != second["FID"].scores and first["FID"].tag != second["FID"].tag
 
 
@@ -428,11 +434,15 @@ def test_small_pictures_have_no_ms_ssim_and_the_notes_say_why(few, tmp_path):
     assert note.startswith("MS-SSIM is not shown below 176 pixels, got 64 x 64: ")
 
 
-def test_large_pictures_have_ms_ssim(tmp_path):
-    gallery = made(tmp_path, subject(texts=TEXTS[:2], height=192, width=192))
-    found = scored(gallery, tmp_path)
-    assert found.fidelity["2 steps"]["ms_ssim"] == ms_ssim(gallery.load(FEWER), gallery.load(BASELINE))
-    assert found.fidelity["full"]["ms_ssim"] == pytest.approx([1, 1], abs=1e-5)
+@pytest.fixture(scope="module")
+def large(tmp_path_factory) -> Gallery:
+    return made(tmp_path_factory.mktemp("large"), subject(texts=TEXTS[:3], height=192, width=192))
+
+
+def test_large_pictures_have_ms_ssim(large, tmp_path):
+    found = scored(large, tmp_path)
+    assert found.fidelity["2 steps"]["ms_ssim"] == ms_ssim(large.load(FEWER), large.load(BASELINE))
+    assert found.fidelity["full"]["ms_ssim"] == pytest.approx([1, 1, 1], abs=1e-5)
     assert (found.metrics["ms_ssim"].label, found.metrics["ms_ssim"].sign, found.notes) == ("MS-SSIM", 1, [])
 
 
@@ -480,6 +490,114 @@ def test_pictures_have_no_fvd_and_the_report_says_so(few, tmp_path, fvd):
 def test_a_length_that_is_not_told_is_the_pipelines_own():
     assert making._frames(subject(tiny_latte_pipeline(), "tiny/latte")) == 16
     assert making._frames(subject()) == 1
+
+
+# --- chunks --------------------------------------------------------------------------------------------------------
+
+
+LONG = "a very " * 80 + "red owl"
+"""Too long for CLIP and for ImageReward."""
+
+
+def scored_in_chunks(gallery: Gallery, folder: Path, size: int, **wanted: Any) -> Scores:
+    """Computed anew."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(chunking, "CHUNK", size)
+        return scored(gallery, folder / f"{size}", **wanted)
+
+
+def test_chunks_of_whole_batches_give_the_figures_of_all_samples_at_once(many, tmp_path):
+    whole = scored_in_chunks(many, tmp_path, len(many.items), clip=["emoji-clip"])
+    assert scored_in_chunks(many, tmp_path, chunking.CHUNK, clip=["emoji-clip"]) == whole
+    shown = labelled(whole)
+    assert all(set(shown[label].scores) == {"2 steps", "full"} for label in ("FID", "KID", "precision", "recall"))
+    pair, distance = (many.load(FEWER), many.load(BASELINE)), Judges.of(ScoreSettings(), many.subject).perceptual
+    assert whole.fidelity["2 steps"] == fidelity(*pair, distance)
+
+
+@pytest.fixture(scope="module")
+def chunked(tmp_path_factory) -> Gallery:
+    """Videos whose prompts come again in other chunks, one that is cut among them."""
+    frames = {"height": LATTE_SIZE["height"], "width": LATTE_SIZE["width"], "num_frames": FRAMES}
+    of = subject(tiny_latte_pipeline(), "tiny/latte", ("a red owl", LONG, "a dog"), **frames)
+    return made(tmp_path_factory.mktemp("chunked"), of, samples=3, batch=9)
+
+
+@pytest.fixture(scope="module")
+def every_judge(tmp_path_factory) -> Any:
+    """Settings for all judges that work offline. Batches are of one, so that any size is a whole number of them."""
+    folder, model = tmp_path_factory.mktemp("every"), Brightness(1, 1)
+    torch.jit.script(Colours()).save(str(folder / "i3d.pt"))
+    real = np.random.default_rng(0).integers(0, 256, (8, FRAMES, 32, 32, 3), dtype=np.uint8)
+    extract(i3d(folder / "i3d.pt", FRAMES), as_videos(real)).save(folder / "real.safetensors")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(sys.modules, "ImageReward", SimpleNamespace(load=lambda name, device: model))
+        patch.setattr(extract, "__defaults__", (None, 1))
+        for module, name in ((clip_anytorch, "BATCH"), (perceptual, "CHUNK"), (judging, "VIDEOS")):
+            patch.setattr(module, name, 1)
+        yield {
+            "features": "emoji-clip",
+            "reference": EMOJI,
+            "clip": ["emoji-clip"],
+            "image_reward": True,
+            "i3d": folder / "i3d.pt",
+            "i3d_reference": folder / "real.safetensors",
+        }
+
+
+@pytest.fixture(scope="module")
+def at_once(chunked, tmp_path_factory, every_judge) -> Scores:
+    return scored_in_chunks(chunked, tmp_path_factory.mktemp("at_once"), len(chunked.items), **every_judge)
+
+
+@hypothesis.settings(max_examples=5, deadline=None)
+@given(size=st.integers(1, 10))
+def test_figures_do_not_depend_on_chunks(chunked, tmp_path_factory, every_judge, at_once, size):
+    assert scored_in_chunks(chunked, tmp_path_factory.mktemp("chunks"), size, **every_judge) == at_once
+
+
+def test_at_once_every_judge_finds_what_the_metrics_find(chunked, every_judge, at_once):
+    found, pictures = labelled(at_once), chunked.load(FEWER)
+    prompts, ids = [item.prompt.text for item in chunked.items], [item.prompt.id for item in chunked.items]
+    wanted = {
+        "CLIP score": clip_score(AnytorchClip(WEIGHTS), pictures, prompts),
+        "temporal consistency": temporal_consistency(clip_pictures(WEIGHTS), pictures),
+        "ImageReward": making.ImageReward()(pictures, prompts),
+    }
+    for label, scores in wanted.items():
+        assert found[label].scores["2 steps"].value == mean_interval(scores.values, ids).mean
+    assert wanted["CLIP score"].truncated == wanted["ImageReward"].truncated == 1
+    assert all(found[label].note.startswith("1 prompts were too long") for label in ("CLIP score", "ImageReward"))
+    assert found["FVD"].scores.keys() == {"2 steps", "full"}
+    perceptual = Judges.of(ScoreSettings(), chunked.subject).perceptual
+    pair = pictures, chunked.load(BASELINE)
+    assert at_once.fidelity["2 steps"] == {**fidelity(*pair, perceptual), "motion_psnr": motion_psnr(*pair)}
+
+
+def test_large_pictures_have_the_same_ms_ssim_in_chunks(large, tmp_path):
+    pair = large.load(FEWER), large.load(BASELINE)
+    found = scored_in_chunks(large, tmp_path, 2, features="none")
+    assert found.fidelity["2 steps"]["ms_ssim"] == ms_ssim(*pair)
+    assert found.fidelity["2 steps"]["ssim"] == fidelity(*pair, None)["ssim"]
+
+
+@pytest.mark.parametrize("size", [1, 2, 4])
+def test_of_each_variant_no_more_than_one_chunk_is_in_memory(few, tmp_path, monkeypatch, size):
+    original, alive, most = Gallery.load, [], []
+
+    def watched(self: Gallery, variant: Variant, place: slice = ALL) -> np.ndarray:
+        # Before it is read: whatever is there now is there beside it.
+        there = [(name, at) for name, at, array in alive if array() is not None]
+        assert variant.name not in [name for name, _ in there] and {at for _, at in there} <= {place.start}
+        taken = original(self, variant, place)
+        alive.append((variant.name, place.start, weakref.ref(taken)))
+        most.append(len(taken))
+        return taken
+
+    monkeypatch.setattr(Gallery, "load", watched)
+    scored_in_chunks(few, tmp_path, size, clip=["emoji-clip"])
+    assert max(most) == size and sum(most) == 3 * len(few.items)
+    assert all(array() is None for _, _, array in alive)
 
 
 # --- the report ----------------------------------------------------------------------------------------------------

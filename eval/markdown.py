@@ -48,7 +48,8 @@ def _about(results: Results, environment: dict[str, Any]) -> str:
     prompts = len({prompt for prompt, _, _ in config["items"]})
     return (
         f"{config['config']['num_inference_steps']} steps, guidance {config['config']['guidance_scale']}, "
-        f"{prompts} prompts x {config['samples']}, seed {config['seed']}, batches of {config['batch_size']}; "
+        f"{prompts} prompts x {config['samples']}, seed {config['seed']}, batches of {config['batch_size']}, "
+        f"of {config['bench_batch_size']} where times are taken; "
         f"the full run takes {full.loop_seconds:.3f} s a batch in the denoising loop, {full.total_seconds:.3f} s from "
         "end to end. "
         f"{environment['device']}, {environment['threads']} threads, torch {environment['torch']}, {config['dtype']}, "

@@ -27,6 +27,7 @@ from toca.writing import atomic_path
 
 STAGE = "pictures"
 FAILURE = "failure.json"
+ALL = slice(None)
 
 
 class VariantFailed(Exception):
@@ -156,10 +157,20 @@ class Gallery:
     def _folder(self, variant: Variant) -> Path:
         return self.store.folder / STAGE / f"{slug(variant.name)}-{digest(self.key(variant))[:12]}"
 
-    def load(self, variant: Variant) -> np.ndarray:
-        """The pictures of a variant, in the order of `items`: (N, frames, height, width, 3), uint8."""
+    def load(self, variant: Variant, place: slice = ALL) -> np.ndarray:
+        """The pictures of a variant, in the order of `items`: (n, frames, height, width, 3), uint8.
+
+        Args:
+            variant (`Variant`): Whose.
+            place (`slice`): Which of `items`; all of them if not given.
+        """
         folder = self._folder(variant)
-        return np.stack([_load(folder, item) for item in self.items])
+        return np.stack([_load(folder, item) for item in self.items[place]])
+
+    def chunks(self, size: int) -> list[slice]:
+        """Places for `load`: all of `items`, in their order, `size` at a time; the last may be fewer."""
+        count = len(self.items)
+        return [slice(start, min(start + size, count)) for start in range(0, count, size)]
 
 
 def _load(folder: Path, item: Item) -> np.ndarray:

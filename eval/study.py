@@ -6,6 +6,7 @@ A stage keeps what it finds in the store and takes what is there, so that each g
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from datetime import datetime
 from functools import cached_property
 from typing import Any
 
@@ -151,8 +152,9 @@ class Study:
 
     def _config(self, perceptual: str | None) -> dict[str, Any]:
         return {
-            **self._subject.identity(),
             **self._settings.model_dump(mode="json"),
+            **self._subject.identity(),
+            "bench_batch_size": len(self._stopwatch.items),
             "resamples": RESAMPLES,
             "perceptual": perceptual,
             "items": [(item.prompt.id, item.sample, item.prompt.text) for item in self._items],
@@ -160,4 +162,8 @@ class Study:
 
     def _first_and_last(self, speeds: dict[str, Speed]) -> tuple[str, str]:
         moments = [taken["taken_at"] for taken in self._drawn.values()] + [speed.taken_at for speed in speeds.values()]
-        return min(moments), max(moments)
+        return _minute(min(moments)), _minute(max(moments))
+
+
+def _minute(moment: str) -> str:
+    return datetime.fromisoformat(moment).strftime("%Y-%m-%d %H:%M UTC")

@@ -112,7 +112,7 @@ def _facts(report: Report) -> list[tuple[str, str]]:
         ("Failed", f"{failed}" if failed else "none"),
         ("Pictures", f"{prompts} prompts × {config['samples']}, seed {config['seed']}"),
         ("Full run", f"{full.num_inference_steps} steps, guidance {call['guidance_scale']}"),
-        ("Batch", f"{config['batch_size']} in {config['dtype']}"),
+        ("Batch", f"{config['batch_size']}, for times {config['bench_batch_size']}, in {config['dtype']}"),
         ("Its time", f"{full.loop_seconds:.3f} s in the denoising loop, {full.total_seconds:.3f} s end to end"),
         ("Machine", f"{environment['device']}, {environment['threads']} threads"),
         ("Software", f"torch {environment['torch']}, {_revision(environment['git'])}"),

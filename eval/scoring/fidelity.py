@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from functools import cache, cached_property, partial
+from collections.abc import Callable, Sequence
+from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
 
 from toca.eval.environment import scoring_fingerprint
-from toca.eval.fidelity import STAGE, Metric, fidelity, metrics_with
+from toca.eval.fidelity import PERCEPTUAL, STAGE, Metric, fidelity, metrics_with
 from toca.eval.metrics.ms_ssim import MS_SSIM, ms_ssim
+from toca.eval.metrics.pictures import as_pictures
 from toca.eval.metrics.scores import Refusal
 from toca.eval.metrics.video import MOTION, motion_psnr
 from toca.eval.perceptual import PerceptualDistance
 from toca.eval.pictures import Gallery
 from toca.eval.rows import Samples
+from toca.eval.scoring.chunk import Chunk, Task, carry_out
 from toca.eval.store import Store
 from toca.eval.variants import BASELINE, Variant
 
-Pictures = Callable[[], np.ndarray]
 FURTHER = {"ms_ssim": Metric(MS_SSIM, 3), "motion_psnr": Metric(f"{MOTION} dB", 1)}
 """What there is beside the metrics of `toca.eval.fidelity`, by key."""
 
@@ -31,57 +32,81 @@ class Fidelity:
         gallery (`Gallery`): The pictures, those of the full run among them.
         perceptual (`PerceptualDistance`, *optional*): A metric beside PSNR and SSIM.
         store (`Store`): Where figures are kept; those that are there are taken, and then no picture is read.
-
-    `full` reads the pictures of the full run, once.
     """
 
     def __init__(self, gallery: Gallery, perceptual: PerceptualDistance | None, store: Store) -> None:
         self._gallery, self._perceptual, self._store = gallery, perceptual, store
         self._code = scoring_fingerprint()
-        self.full: Pictures = cache(partial(gallery.load, BASELINE))
 
-    def of(self, variant: Variant, pictures: Pictures) -> Samples:
+    def tasks(self, variant: Variant) -> list[Task]:
+        """What is to be done before `of` finds everything in the store."""
+        return [
+            Task(look, partial(self._keep, variant, key))
+            for look, key in self._work(variant)
+            if self._store.load(STAGE, variant.name, key) is None
+        ]
+
+    def of(self, variant: Variant) -> Samples:
         """Every metric of every sample, by the metric's key. `None` is a sample without a value: PSNR has none where
         the pictures are identical, and that of motion none where all changes are.
-
-        Args:
-            variant (`Variant`): Whose samples.
-            pictures (`Callable`): Reads them: (N, frames, height, width, 3), uint8.
 
         Raises:
             ValueError, OSError: If pictures cannot be read, or are not of the full run's size.
         """
-        return {**self._basic(variant, pictures)["samples"], **self._further(variant, pictures)["samples"]}
+        return {name: values for each in self._found(variant) for name, values in each["samples"].items()}
 
     @cached_property
     def metrics(self) -> dict[str, Metric]:
         """The columns of fidelity, by the same keys: those that pictures of this size and kind have."""
-        found = self._further(BASELINE, self.full)["samples"]
+        found = self.of(BASELINE)
         return metrics_with(self._perceptual) | {name: metric for name, metric in FURTHER.items() if name in found}
 
     @cached_property
     def notes(self) -> list[str]:
         """Why metrics are missing, in sentences."""
-        return self._further(BASELINE, self.full)["refused"]
+        return [reason for each in self._found(BASELINE) for reason in each.get("refused", [])]
 
-    def _basic(self, variant: Variant, pictures: Pictures) -> dict[str, Any]:
+    def _work(self, variant: Variant) -> list[tuple[Callable[[Chunk], dict[str, Any]], Any]]:
+        """What to compute of each chunk, and the key that it is kept by."""
         source = self._perceptual.source if self._perceptual else None
-        key = [self._gallery.key(variant), self._gallery.key(BASELINE), source]
-        return self._kept(variant, key, lambda: {"samples": fidelity(pictures(), self.full(), self._perceptual)})
+        pictures = [self._gallery.key(variant), self._gallery.key(BASELINE)]
+        return [(self._basic, [*pictures, source]), (_further, [*pictures, list(FURTHER), self._code])]
 
-    def _further(self, variant: Variant, pictures: Pictures) -> dict[str, Any]:
-        key = [self._gallery.key(variant), self._gallery.key(BASELINE), list(FURTHER), self._code]
-        return self._kept(variant, key, lambda: _further(pictures(), self.full()))
+    def _found(self, variant: Variant) -> list[dict[str, Any]]:
+        carry_out(self.tasks(variant), self._gallery, variant)
+        kept = [self._store.load(STAGE, variant.name, key) for _, key in self._work(variant)]
+        return [each for each in kept if each is not None]
 
-    def _kept(self, variant: Variant, key: Any, compute: Callable[[], dict[str, Any]]) -> dict[str, Any]:
-        found = self._store.load(STAGE, variant.name, key)
-        return self._store.save(STAGE, variant.name, key, compute()) if found is None else found
+    def _keep(self, variant: Variant, key: Any, parts: Sequence[dict[str, Any]]) -> None:
+        names = parts[0]["samples"]
+        samples = {name: [value for part in parts for value in part["samples"][name]] for name in names}
+        # Refusals are by the pictures' size and kind, which all chunks share.
+        self._store.save(STAGE, variant.name, key, {**parts[0], "samples": samples})
+
+    def _basic(self, chunk: Chunk) -> dict[str, Any]:
+        samples = _in_twos(chunk.samples, chunk.references)
+        if self._perceptual is not None:
+            distances = self._perceptual(as_pictures(chunk.samples), as_pictures(chunk.references))
+            samples[PERCEPTUAL] = distances.double().view(chunk.samples.shape[:2]).mean(1).tolist()
+        return {"samples": samples}
 
 
-def _further(samples: np.ndarray, references: np.ndarray) -> dict[str, Any]:
+def _in_twos(samples: np.ndarray, references: np.ndarray) -> Samples:
+    """PSNR and SSIM: its filter takes more than a gigabyte for each picture of 512 pixels.
+
+    Two at a time, the last one twice if it is alone: torch lays a lone picture out otherwise in memory, and then adds
+    its pixels up in another order.
+    """
+    count = len(samples)
+    twos = [[i, min(i + 1, count - 1)] for i in range(0, count, 2)]
+    found = [fidelity(samples[two], references[two], None) for two in twos]
+    return {name: [value for each in found for value in each[name]][:count] for name in found[0]}
+
+
+def _further(chunk: Chunk) -> dict[str, Any]:
     """The values of each metric that has any, and the reasons of the others."""
-    found = {"ms_ssim": ms_ssim(samples, references)}
-    if samples.shape[1] > 1:
-        found["motion_psnr"] = motion_psnr(samples, references)
+    found = {"ms_ssim": ms_ssim(chunk.samples, chunk.references)}
+    if chunk.samples.shape[1] > 1:
+        found["motion_psnr"] = motion_psnr(chunk.samples, chunk.references)
     refused = [each.reason for each in found.values() if isinstance(each, Refusal)]
     return {"samples": {name: each for name, each in found.items() if isinstance(each, list)}, "refused": refused}

@@ -1,19 +1,24 @@
-"""Judges: each scores the samples of one variant, by one metric or by several that need the same features."""
+"""Judges: each scores the samples of one variant, by one metric or by several that need the same features.
+
+They see the samples a chunk at a time, and make their figures of what they found in all of them.
+"""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
+from itertools import chain
 from typing import Any
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from toca.eval.metrics.clip_score import CLIP_SCORE, ClipModel, clip_score
 from toca.eval.metrics.distribution import FID, FVD, INCEPTION, KID, PRECISION, RECALL, fid, inception_score
 from toca.eval.metrics.extractors import Extractor
-from toca.eval.metrics.features import extract
+from toca.eval.metrics.features import Features, extract, merge
 from toca.eval.metrics.image_reward import IMAGE_REWARD, ImageReward
 from toca.eval.metrics.moments import Moments
 from toca.eval.metrics.pictures import as_pictures
@@ -59,11 +64,21 @@ class Judge(ABC):
         return {"tag": asdict(self.tag), "reference": self.reference}
 
     @abstractmethod
-    def __call__(self, samples: np.ndarray, prompts: Sequence[str]) -> list[Figure]:
+    def look(self, samples: np.ndarray, place: slice, prompts: Sequence[str]) -> Any:
+        """What `figures` needs of some samples; the pictures themselves are not held on to.
+
+        Args:
+            samples (`np.ndarray`): (n, frames, height, width, 3), uint8.
+            place (`slice`): Which of the run's samples they are, with a start and a stop.
+            prompts (`Sequence[str]`): One for each sample of the whole run.
+        """
+
+    @abstractmethod
+    def figures(self, parts: Sequence[Any], prompts: Sequence[str]) -> list[Figure]:
         """A figure for each of `metrics`, in their order.
 
         Args:
-            samples (`np.ndarray`): (N, frames, height, width, 3), uint8.
+            parts (`Sequence`): What `look` returned for all samples, in their order.
             prompts (`Sequence[str]`): One a sample.
         """
 
@@ -92,8 +107,12 @@ class PictureJudge(Judge):
         super().__init__(metrics, extractor.tag, found, note=note)
         self._extractor, self._real, self._classify = extractor, reference, classify
 
-    def __call__(self, samples: np.ndarray, prompts: Sequence[str]) -> list[Figure]:
-        features = extract(self._extractor, as_pictures(samples))
+    def look(self, samples: np.ndarray, place: slice, prompts: Sequence[str]) -> Features:
+        frames = samples.shape[1]
+        return extract(self._extractor, as_pictures(samples), range(place.start * frames, place.stop * frames))
+
+    def figures(self, parts: Sequence[Features], prompts: Sequence[str]) -> list[Figure]:
+        features = merge(parts)
         found: list[Figure] = [] if self._real is None else [*quality(features, self._real)]
         if self._classify is not None:
             found.append(inception_score(self._classify(features.values), features.tag))
@@ -107,8 +126,13 @@ class TemporalJudge(Judge):
         super().__init__((TEMPORAL,), extractor.tag)
         self._extractor = extractor
 
-    def __call__(self, samples: np.ndarray, prompts: Sequence[str]) -> list[Figure]:
-        return [temporal_consistency(self._extractor, samples)]
+    def look(self, samples: np.ndarray, place: slice, prompts: Sequence[str]) -> SampleScores | Refusal:
+        return temporal_consistency(self._extractor, samples)
+
+    def figures(self, parts: Sequence[SampleScores | Refusal], prompts: Sequence[str]) -> list[Figure]:
+        # A refusal is by the number of frames, which all chunks share.
+        scores = [part for part in parts if isinstance(part, SampleScores)]
+        return [joined(scores) if scores else parts[0]]
 
 
 class ClipJudge(Judge):
@@ -116,10 +140,44 @@ class ClipJudge(Judge):
 
     def __init__(self, model: ClipModel, name: str) -> None:
         super().__init__((CLIP_SCORE,), model.tag, name=name)
-        self._model = model
+        self._model = Reader(model)
 
-    def __call__(self, samples: np.ndarray, prompts: Sequence[str]) -> list[Figure]:
-        return [clip_score(self._model, samples, prompts)]
+    def look(self, samples: np.ndarray, place: slice, prompts: Sequence[str]) -> SampleScores:
+        self._model.read(prompts)
+        return clip_score(self._model, samples, prompts[place])
+
+    def figures(self, parts: Sequence[SampleScores], prompts: Sequence[str]) -> list[Figure]:
+        return [joined(parts)]
+
+
+class Reader:
+    """A CLIP that reads the prompts of a run once and together: how many are cut is of the whole run, and a vector
+    may depend in the last bit on who else is in a batch."""
+
+    def __init__(self, model: ClipModel) -> None:
+        self.tag, self._model = model.tag, model
+        self._vectors: dict[str, Tensor] = {}
+        self._truncated = 0
+
+    def read(self, prompts: Sequence[str]) -> None:
+        """Read the prompts of a run, unless they are those that were read last."""
+        texts = list(dict.fromkeys(prompts))
+        if texts != list(self._vectors):
+            vectors, self._truncated = self._model.prompts(texts)
+            self._vectors = dict(zip(texts, vectors, strict=True))
+
+    def pictures(self, images: Tensor) -> Tensor:
+        """As the model's."""
+        return self._model.pictures(images)
+
+    def prompts(self, texts: list[str]) -> tuple[Tensor, int]:
+        """The vectors of some prompts of the run; and how many of all of them were too long and were cut."""
+        return torch.stack([self._vectors[text] for text in texts]), self._truncated
+
+
+def joined(parts: Sequence[SampleScores]) -> SampleScores:
+    """The scores of all samples; all else is that of the first part."""
+    return replace(parts[0], values=tuple(chain.from_iterable(part.values for part in parts)))
 
 
 class RewardJudge(Judge):
@@ -129,8 +187,15 @@ class RewardJudge(Judge):
         super().__init__((IMAGE_REWARD,), model.tag)
         self._model = model
 
-    def __call__(self, samples: np.ndarray, prompts: Sequence[str]) -> list[Figure]:
-        return [self._model(samples, prompts)]
+    def look(self, samples: np.ndarray, place: slice, prompts: Sequence[str]) -> list[SampleScores]:
+        # The model sees one picture at a time anyway; apart, each sample tells whether its own prompt was cut.
+        pairs = zip(samples, prompts[place], strict=True)
+        return [self._model(sample[None], [prompt]) for sample, prompt in pairs]
+
+    def figures(self, parts: Sequence[list[SampleScores]], prompts: Sequence[str]) -> list[Figure]:
+        scores = list(chain.from_iterable(parts))
+        cut = {prompt for prompt, score in zip(prompts, scores, strict=True) if score.truncated}
+        return [replace(joined(scores), truncated=len(cut))]
 
 
 class VideoJudge(Judge):
@@ -140,6 +205,8 @@ class VideoJudge(Judge):
         super().__init__((FVD,), extractor.tag, reference.sha256)
         self._extractor, self._real = extractor, reference
 
-    def __call__(self, samples: np.ndarray, prompts: Sequence[str]) -> list[Figure]:
-        features = extract(self._extractor, as_videos(samples), batch=VIDEOS)
-        return [fid(Moments.of(features), self._real, metric=FVD)]
+    def look(self, samples: np.ndarray, place: slice, prompts: Sequence[str]) -> Features:
+        return extract(self._extractor, as_videos(samples), range(place.start, place.stop), batch=VIDEOS)
+
+    def figures(self, parts: Sequence[Features], prompts: Sequence[str]) -> list[Figure]:
+        return [fid(Moments.of(merge(parts)), self._real, metric=FVD)]

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cache, partial
+from functools import partial
 from typing import Any
 
 from toca.eval.environment import scoring_fingerprint
@@ -13,7 +13,8 @@ from toca.eval.pictures import Gallery
 from toca.eval.report.quality import LOOKS, score_column
 from toca.eval.report.scores import ScoreColumn
 from toca.eval.rows import Samples
-from toca.eval.scoring.fidelity import Fidelity, Pictures
+from toca.eval.scoring.chunk import Chunk, Task, carry_out
+from toca.eval.scoring.fidelity import Fidelity
 from toca.eval.scoring.judge import Figure, Judge
 from toca.eval.scoring.judges import Judges
 from toca.eval.scoring.plain import from_data, to_data
@@ -54,6 +55,7 @@ class Scoring:
     def __init__(self, gallery: Gallery, judges: Judges, store: Store) -> None:
         self._gallery, self._judges, self._store = gallery, judges, store
         self._fidelity = Fidelity(gallery, judges.perceptual, store)
+        self._prompts = [item.prompt.text for item in gallery.items]
         self._code = scoring_fingerprint()
 
     def score(self, variants: Iterable[Variant]) -> Scores:
@@ -68,9 +70,9 @@ class Scoring:
         fidelity: dict[str, Samples] = {}
         figures: dict[str, list[list[Figure]]] = {}
         for variant in variants:
-            pictures = self._fidelity.full if variant == BASELINE else cache(partial(self._gallery.load, variant))
-            fidelity[variant.name] = self._fidelity.of(variant, pictures)
-            figures[variant.name] = [self._judged(variant, judge, pictures) for judge in self._judges.judges]
+            carry_out([*self._fidelity.tasks(variant), *self._tasks(variant)], self._gallery, variant)
+            fidelity[variant.name] = self._fidelity.of(variant)
+            figures[variant.name] = [self._judged(variant, judge) for judge in self._judges.judges]
         perceptual = self._judges.perceptual
         source = perceptual.source if perceptual else None
         return Scores(fidelity, self._fidelity.metrics, source, self._columns(figures), self._fidelity.notes)
@@ -88,15 +90,24 @@ class Scoring:
         order = list(LOOKS)
         return [column for _, column in sorted(found, key=lambda pair: order.index(pair[0]))]
 
-    def _judged(self, variant: Variant, judge: Judge, pictures: Pictures) -> list[Figure]:
+    def _tasks(self, variant: Variant) -> list[Task]:
+        """One for each judge of whose figures any is lacking."""
+        lacking = [judge for judge in self._judges.judges if len(self._judged(variant, judge)) < len(judge.metrics)]
+        return [Task(partial(self._look, judge), partial(self._keep, variant, judge)) for judge in lacking]
+
+    def _look(self, judge: Judge, chunk: Chunk) -> Any:
+        return judge.look(chunk.samples, chunk.place, self._prompts)
+
+    def _keep(self, variant: Variant, judge: Judge, parts: Sequence[Any]) -> None:
+        for metric, figure in zip(judge.metrics, judge.figures(parts, self._prompts), strict=True):
+            key = self._key(variant, judge, metric)
+            self._store.save(STAGE, f"{variant.name} {metric}", key, {"figure": to_data(figure)})
+
+    def _judged(self, variant: Variant, judge: Judge) -> list[Figure]:
+        """The figures of a judge that are there, in the order of its metrics."""
         keys = {metric: self._key(variant, judge, metric) for metric in judge.metrics}
         known = [self._store.load(STAGE, f"{variant.name} {metric}", key) for metric, key in keys.items()]
-        if all(known):
-            return [from_data(each["figure"]) for each in known if each is not None]
-        found = judge(pictures(), [item.prompt.text for item in self._gallery.items])
-        for figure, (metric, key) in zip(found, keys.items(), strict=True):
-            self._store.save(STAGE, f"{variant.name} {metric}", key, {"figure": to_data(figure)})
-        return found
+        return [from_data(each["figure"]) for each in known if each is not None]
 
     def _key(self, variant: Variant, judge: Judge, metric: str) -> dict[str, Any]:
         """All that a figure depends on."""

@@ -47,7 +47,7 @@ def _paper(cls: type[toca.Method]) -> tuple[str, str]:
 
 
 def _first_noun(needs: str) -> str:
-    """ "calibration" of "a calibration of the model"."""
+    """Of "a calibration of the model" the word "calibration"."""
     return needs.split()[1] if needs else ""
 
 

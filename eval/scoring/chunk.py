@@ -1,0 +1,70 @@
+"""Pictures a chunk at a time, so that a run of any size fits into memory, and each once for all that look at it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from toca.eval.pictures import Gallery
+from toca.eval.variants import BASELINE, Variant
+
+CHUNK = 64
+"""Samples at a time. It is a multiple of every network's batch, whether of 64 or 16 pictures or of 8 videos: a network
+may see a picture differently in the last bit in a batch of another size, and figures must not depend on chunks."""
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """Some of a variant's samples; nothing is read before it is looked at.
+
+    Args:
+        gallery (`Gallery`): The pictures.
+        variant (`Variant`): Whose.
+        place (`slice`): Which of the run's samples.
+    """
+
+    gallery: Gallery
+    variant: Variant
+    place: slice
+
+    @cached_property
+    def samples(self) -> np.ndarray:
+        """(n, frames, height, width, 3), uint8."""
+        return self.gallery.load(self.variant, self.place)
+
+    @cached_property
+    def references(self) -> np.ndarray:
+        """The same samples of the full run."""
+        return self.samples if self.variant == BASELINE else self.gallery.load(BASELINE, self.place)
+
+
+@dataclass(frozen=True)
+class Task:
+    """Something to find of a variant's samples.
+
+    Args:
+        look (`Callable`): A chunk to what is found of it, which must not hold on to the pictures.
+        keep (`Callable`): Takes what was found of all chunks, in their order, and saves what follows from it.
+    """
+
+    look: Callable[[Chunk], Any]
+    keep: Callable[[Sequence[Any]], None]
+
+
+def carry_out(tasks: Sequence[Task], gallery: Gallery, variant: Variant) -> None:
+    """Do all tasks in one go through the samples; without a task nothing is read.
+
+    Raises:
+        ValueError, OSError: If pictures cannot be read, or a task raises.
+    """
+    if not tasks:
+        return
+    chunks = (Chunk(gallery, variant, place) for place in gallery.chunks(CHUNK))
+    # A chunk reads its pictures when it is looked at; by then the one before is gone.
+    found = [[task.look(chunk) for task in tasks] for chunk in chunks]
+    for task, parts in zip(tasks, zip(*found, strict=True), strict=True):
+        task.keep(parts)

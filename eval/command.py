@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -68,8 +68,7 @@ def _stage(name: str, stages: Sequence[Stage], about: str) -> None:
             str | None, typer.Option(metavar="I/N", help="Make only this part of the samples, for job arrays.")
         ] = None,
     ) -> None:
-        from toca.eval.run import run
-
+        run = _imported()
         flags = {
             "methods": variant, "prompts": prompts, "prompts_file": prompts_file, "samples": samples, "seed": seed,
             "batch_size": batch_size, "repeats": repeats, "warmups": warmups, "steps": steps,
@@ -80,6 +79,14 @@ def _stage(name: str, stages: Sequence[Stage], about: str) -> None:
         run(stages, config, model or [], given | _parsed(settings or []), output, shard, _command_line())
 
     app.command(name, help=about)(command)
+
+
+def _imported() -> Callable[..., None]:
+    try:
+        from toca.eval.run import run
+    except ModuleNotFoundError as error:
+        raise ImportError(f'`toca eval` needs the module {error.name}: pip install "toca[eval]"') from error
+    return run
 
 
 def _parsed(settings: list[str]) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import warnings
 from typing import Any
 
 
@@ -18,6 +19,9 @@ def needed(module: str, purpose: str, install: str) -> Any:
         ImportError: If it, or something that it needs, is missing; it says what to install.
     """
     try:
-        return importlib.import_module(module)
+        # What such a package has to say about its own imports helps nobody who measures pictures.
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return importlib.import_module(module)
     except ImportError as error:
         raise ImportError(f"{purpose} needs the module {module} ({error}): pip install {install}") from error

@@ -157,3 +157,12 @@ def test_two_processes_of_a_launcher_are_killed_and_go_on(whole, folder, tmp_pat
     assert contents(tmp_path) == contents(whole)
     ours = [row["samples"]["psnr"] for row in results(tmp_path)["methods"]]
     assert ours == [row["samples"]["psnr"] for row in results(whole)["methods"]]
+
+
+def test_without_the_extra_it_is_said_what_to_install():
+    script = "import sys; sys.modules['jinja2'] = None; sys.argv = ['toca', 'eval', 'run', 'smoke']; "
+    script += "from toca.pipelines.cli import main; main()"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert done.returncode == 1
+    assert 'needs the module jinja2: pip install "toca[eval]"' in done.stderr
+    assert "Traceback" not in done.stderr

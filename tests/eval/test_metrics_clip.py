@@ -33,19 +33,6 @@ def samples(count: int = 5, frames: int = 1, height: int = 40, width: int = 32) 
 
 
 @pytest.fixture(scope="module")
-def weights(tmp_path_factory) -> Path:
-    """A random CLIP in the layout of OpenAI's: 32 x 32 pixels, 16 features."""
-    from clip.model import CLIP
-
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        model = CLIP(16, 32, 1, 64, 8, 77, 49408, 64, 1, 1)
-    path = tmp_path_factory.mktemp("clip") / "tiny-clip.pt"
-    torch.save({name: value.half() for name, value in model.state_dict().items()}, path)
-    return path
-
-
-@pytest.fixture(scope="module")
 def folder(tmp_path_factory) -> Path:
     """A random CLIPModel with a tokenizer that knows letters: 24 x 24 pixels, 8 features, 12 tokens."""
     from tokenizers import Regex, Tokenizer, models, pre_tokenizers, processors
@@ -73,15 +60,15 @@ def folder(tmp_path_factory) -> Path:
 # --- clip-anytorch -------------------------------------------------------------------------------------------------
 
 
-def test_clip_score_is_a_hundred_times_the_cosine(weights):
+def test_clip_score_is_a_hundred_times_the_cosine(tiny_clip):
     taken = samples()
-    model, prepare = clip.load(str(weights), device="cpu")
+    model, prepare = clip.load(str(tiny_clip), device="cpu")
     with torch.no_grad():
         seen = model.encode_image(torch.stack([prepare(Image.fromarray(video[0])) for video in taken]))
         read = model.encode_text(clip.tokenize(PROMPTS, truncate=True))
     wanted = 100 * F.cosine_similarity(seen, read)
-    assert clip_score(AnytorchClip(weights), taken, PROMPTS).values == pytest.approx(wanted.clamp(min=0), abs=1e-3)
-    assert clip_score(AnytorchClip(weights), taken, PROMPTS[::-1]).values != pytest.approx(wanted, abs=1e-2)
+    assert clip_score(AnytorchClip(tiny_clip), taken, PROMPTS).values == pytest.approx(wanted.clamp(min=0), abs=1e-3)
+    assert clip_score(AnytorchClip(tiny_clip), taken, PROMPTS[::-1]).values != pytest.approx(wanted, abs=1e-2)
     assert wanted.std() > 0.1
 
 
@@ -98,38 +85,38 @@ def test_a_negative_cosine_is_no_score():
     assert clip_score(Opposite(), samples(2), ["a", "b"]).values == pytest.approx((0, 80))
 
 
-def test_a_video_has_the_mean_of_its_frames(weights):
-    judge, taken = AnytorchClip(weights), samples(2, frames=3)
+def test_a_video_has_the_mean_of_its_frames(tiny_clip):
+    judge, taken = AnytorchClip(tiny_clip), samples(2, frames=3)
     each = [clip_score(judge, taken[:, [i]], ["x", "y"]).values for i in range(3)]
     assert clip_score(judge, taken, ["x", "y"]).values == pytest.approx(np.mean(each, 0), abs=1e-4)
 
 
-def test_the_result_names_the_model_and_counts_truncated_prompts(weights):
-    found = clip_score(AnytorchClip(weights), samples(), PROMPTS)
+def test_the_result_names_the_model_and_counts_truncated_prompts(tiny_clip):
+    found = clip_score(AnytorchClip(tiny_clip), samples(), PROMPTS)
     assert found.truncated == 1
     assert found.tag.name == "tiny-clip, clip-anytorch"
-    assert (found.tag.weights, found.tag.dimension) == (file_digest(weights), 16)
+    assert (found.tag.weights, found.tag.dimension) == (file_digest(tiny_clip), 16)
     assert "32" in found.tag.resize
     # 77 tokens have room for 75 words between start and end.
-    assert AnytorchClip(weights).prompts(["owl " * 75])[1] == 0
-    assert AnytorchClip(weights).prompts(["owl " * 76])[1] == 1
+    assert AnytorchClip(tiny_clip).prompts(["owl " * 75])[1] == 0
+    assert AnytorchClip(tiny_clip).prompts(["owl " * 76])[1] == 1
 
 
-def test_every_sample_needs_a_prompt(weights):
+def test_every_sample_needs_a_prompt(tiny_clip):
     with pytest.raises(ValueError, match="one prompt a sample, got 2 for 5 samples"):
-        clip_score(AnytorchClip(weights), samples(), ["a", "b"])
+        clip_score(AnytorchClip(tiny_clip), samples(), ["a", "b"])
 
 
-def test_the_picture_tower_makes_features_of_whole_pictures(weights):
+def test_the_picture_tower_makes_features_of_whole_pictures(tiny_clip):
     taken = samples(3, height=32)
-    extractor = clip_pictures(weights)
+    extractor = clip_pictures(tiny_clip)
     found = extract(extractor, as_pictures(taken))
-    model, prepare = clip.load(str(weights), device="cpu")
+    model, prepare = clip.load(str(tiny_clip), device="cpu")
     with torch.no_grad():
         wanted = model.encode_image(torch.stack([prepare(Image.fromarray(video[0])) for video in taken]))
     assert torch.allclose(found.values, F.normalize(wanted, dim=-1), atol=1e-5)
     assert extractor.tag.metadata() == {
-        "extractor": f"tiny-clip, picture tower, sha256 {file_digest(weights)}",
+        "extractor": f"tiny-clip, picture tower, sha256 {file_digest(tiny_clip)}",
         "resize": "bicubic with antialiasing to 32 x 32, on uint8",
     }
     assert extract(extractor, as_pictures(samples(3))).values.shape == (3, 16)
@@ -148,19 +135,19 @@ def test_an_unknown_name_is_refused_with_the_known_ones():
         AnytorchClip("ViT-B/33")
 
 
-def test_openais_weights_go_by_their_name(monkeypatch, weights):
+def test_openais_weights_go_by_their_name(monkeypatch, tiny_clip):
     load, asked = clip.load, []
-    monkeypatch.setattr(clip, "load", lambda name, device: asked.append(name) or load(str(weights), device))
+    monkeypatch.setattr(clip, "load", lambda name, device: asked.append(name) or load(str(tiny_clip), device))
     tag = AnytorchClip("ViT-B/32").tag
     assert asked == ["ViT-B/32"]
     assert (tag.name, tag.dimension) == ("CLIP ViT-B/32, clip-anytorch", 16)
-    assert tag.weights == weights_digest(load(str(weights), "cpu")[0])
+    assert tag.weights == weights_digest(load(str(tiny_clip), "cpu")[0])
 
 
-def test_without_the_package_it_says_what_to_install(monkeypatch, weights):
+def test_without_the_package_it_says_what_to_install(monkeypatch, tiny_clip):
     monkeypatch.setitem(sys.modules, "clip", None)
     with pytest.raises(ImportError, match=r'CLIP needs the module clip .*pip install "toca\[eval\]"'):
-        AnytorchClip(weights)
+        AnytorchClip(tiny_clip)
 
 
 @pytest.mark.skipif(not EMOJI_CLIP.is_file(), reason="emoji-clip is not there")
@@ -219,8 +206,8 @@ def test_a_folder_without_a_model_is_refused(tmp_path):
         TransformersClip(tmp_path)
 
 
-def test_both_ways_give_unit_vectors(weights, folder):
+def test_both_ways_give_unit_vectors(tiny_clip, folder):
     images = as_pictures(samples(2))
-    for judge in (AnytorchClip(weights), TransformersClip(folder)):
+    for judge in (AnytorchClip(tiny_clip), TransformersClip(folder)):
         assert judge.pictures(images).norm(dim=-1).tolist() == pytest.approx([1, 1])
         assert not isinstance(judge.pictures(images), nn.Parameter)

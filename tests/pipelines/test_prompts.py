@@ -58,4 +58,4 @@ def test_the_embedded_model_knows_its_own_prompts():
     names = known_names(EMBEDDED)
     assert [name for name in names if advice(name, captions, tokenizer, names)] == []
     assert advice("a slice of pizza", captions, tokenizer, names) is None
-    assert "rocket" in advice("a green cat riding a purple rocket", captions, tokenizer, names)
+    assert "rocket" in advice("a green cat on a purple rocket", captions, tokenizer, names)

@@ -239,16 +239,15 @@ def test_without_a_router_there_is_no_plan():
             use()
 
 
-@every_recipe
-def test_the_routers_of_the_embedded_model(recipe):
-    """They are small, fit the model, and reuse about a third to a half of all computations."""
-    path = ROUTERS / f"emoji-{recipe}.json"
+@pytest.mark.parametrize("path", sorted(ROUTERS.glob("*.json")), ids=lambda path: path.stem)
+def test_the_routers_of_the_embedded_model(path):
+    """They are small, fit the model, and reuse a fifth to a half of all computations."""
     assert path.stat().st_size < 40_000
     router, (_, transformer, _) = Router.load(path), load_skeleton("emoji")
-    assert router.recipe == recipe
+    assert router.recipe in path.stem
     plan = LearnedRouter(str(path)).plan(transformer, router.num_inference_steps)
     reused = [action.kind == "reuse" for row in plan.table for action in row]
-    assert 0.3 <= sum(reused) / len(reused) <= 0.55
+    assert 0.15 <= sum(reused) / len(reused) <= 0.55
 
 
 # --- the training --------------------------------------------------------------------------------------------------

@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import toca
+from toca.eval.command import PRESETS as told
 from toca.eval.config import PRESETS, Settings, find_config, presets, read_run
 
 
@@ -144,3 +145,7 @@ def test_a_peer_that_is_named_does_not_run_twice():
 def test_whatever_is_set_is_read_back(values):
     read = read_run(None, ["emoji"], values)["emoji"]
     assert {key: getattr(read, key) for key in values} == values
+
+
+def test_the_help_names_every_preset():
+    assert sorted(told.split(", ")) == presets()

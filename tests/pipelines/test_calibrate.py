@@ -261,10 +261,11 @@ def test_the_embedded_model_has_a_calibration_at_its_own_steps(name):
 
 
 def test_the_embedded_calibrations_are_of_the_embedded_weights():
-    """One prompt more: its curve is near the mean of the others'. A model trained anew would be far from it."""
+    """Three prompts: their curve is near the mean of the others'. That of the model before was 0.35 away."""
     pipe = load("emoji", device="cpu")
     config = GenerationConfig(num_inference_steps=20, guidance_scale=4.0)
-    got = calibrate(pipe, MagCache(), config, ["a red apple"], "emoji").curves["ratio"]
+    prompts = ["a red apple", "an owl, noto style", "a rocket"]
+    got = calibrate(pipe, MagCache(), config, prompts, "emoji").curves["ratio"]
     kept = presets()["magcache/emoji"].measured.curves["ratio"]
     assert max(abs(a - b) for a, b in zip(got, kept, strict=True)) < 0.05
 

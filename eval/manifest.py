@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import errno
-import hashlib
 import json
 import os
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
+
+from toca.eval.metrics.tags import file_digest
 
 
 @dataclass(frozen=True)
@@ -86,4 +87,4 @@ def _read(path: Path) -> Iterator[Entry]:
 
 def sha256(path: Path) -> str | None:
     """Of a file's content; `None` if there is no file."""
-    return hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else None
+    return file_digest(path) if path.is_file() else None

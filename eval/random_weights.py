@@ -124,9 +124,7 @@ def build(
     Raises:
         ValueError: If the name is unknown, a value cannot be, or the weights do not fit into the device's memory.
     """
-    model, place = architecture(name), torch.device(device)
-    setting = setting or model.defaults
-    _check(model, scale, batch_size, setting)
+    model, setting, place = _chosen(name, scale, device, batch_size, setting)
     check_memory(model.name, list(model.components.values()), scale, place, dtype)
     components = {part: make_random(component, scale, place, dtype) for part, component in model.components.items()}
     if model.vae.tiling:
@@ -151,12 +149,20 @@ def build_denoiser(
     setting: Setting | None = None,
 ) -> tuple[nn.Module, Calls]:
     """The transformer of `build` alone, and its calls in one generation; the same arguments and errors."""
-    model, place = architecture(name), torch.device(device)
-    setting = setting or model.defaults
-    _check(model, scale, batch_size, setting)
+    model, setting, place = _chosen(name, scale, device, batch_size, setting)
     check_memory(model.name, [model.transformer], scale, place, dtype)
     transformer = make_random(model.transformer, scale, place, dtype)
     return transformer, _calls(model, scale, place, dtype, batch_size, setting)
+
+
+def _chosen(
+    name: str, scale: float, device: torch.device | str, batch_size: int, setting: Setting | None
+) -> tuple[Architecture, Setting, torch.device]:
+    """What the arguments of `build` mean, checked."""
+    model = architecture(name)
+    setting = setting or model.defaults
+    _check(model, scale, batch_size, setting)
+    return model, setting, torch.device(device)
 
 
 def _check(model: Architecture, scale: float, batch_size: int, setting: Setting) -> None:

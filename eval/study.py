@@ -22,7 +22,7 @@ from toca.eval.report import Report
 from toca.eval.results import Results
 from toca.eval.rows import make_row, with_matches
 from toca.eval.scoring.judges import Judges
-from toca.eval.scoring.stage import Scoring
+from toca.eval.scoring.stage import Scores, Scoring
 from toca.eval.shards import WHOLE, Shard
 from toca.eval.speed import Speed, Stopwatch
 from toca.eval.store import Store
@@ -82,7 +82,7 @@ class Study:
 
     def score(self) -> None:
         """Compute fidelity and quality of every variant's pictures, and record which tokens were recomputed."""
-        self._scoring.score(self._track("scores", self._variants))
+        _ = self._scores
         for variant in self._track("token maps", self._methods):
             if variant.name in self._drawn:
                 self._maps.record(variant, self._drawn[variant.name]["steps"])
@@ -97,7 +97,7 @@ class Study:
             ValueError: If pictures or times are missing; it says what to run.
         """
         speeds = self._stopwatch.load(self._variants)
-        found = self._scoring.score(self._variants)
+        found = self._scores
         prompts = [item.prompt.id for item in self._items]
         rows = {
             variant.name: make_row(
@@ -127,6 +127,11 @@ class Study:
             results, environment(self._subject.pipe.device), command, self._settings.speedups, found.columns,
             self._pictures, maps, plans,
         )  # fmt: skip
+
+    @cached_property
+    def _scores(self) -> Scores:
+        """Fidelity and quality; the report shows what the stage before it found."""
+        return self._scoring.score(self._track("scores", self._variants))
 
     @cached_property
     def _variants(self) -> list[Variant]:

@@ -8,7 +8,7 @@ from typing import Protocol
 import numpy as np
 from torch import Tensor
 
-from toca.eval.metrics.pictures import as_pictures
+from toca.eval.metrics.pictures import as_pictures, check_prompts
 from toca.eval.metrics.scores import SampleScores
 from toca.eval.metrics.tags import ExtractorTag
 
@@ -38,8 +38,7 @@ def clip_score(model: ClipModel, samples: np.ndarray, prompts: Sequence[str]) ->
     Raises:
         ValueError: If there is not one prompt for each sample, or the samples are no such array.
     """
-    if len(prompts) != len(samples):
-        raise ValueError(f"CLIP score needs one prompt a sample, got {len(prompts)} for {len(samples)} samples.")
+    check_prompts(CLIP_SCORE, samples, prompts)
     pictures = model.pictures(as_pictures(samples)).unflatten(0, samples.shape[:2])
     texts = list(dict.fromkeys(prompts))
     vectors, truncated = model.prompts(texts)

@@ -16,7 +16,7 @@ import torch
 from PIL import Image
 
 from toca.eval.metrics.optional import needed
-from toca.eval.metrics.pictures import check_samples
+from toca.eval.metrics.pictures import check_prompts, check_samples
 from toca.eval.metrics.scores import SampleScores
 from toca.eval.metrics.tags import ExtractorTag, weights_digest
 
@@ -52,8 +52,7 @@ class ImageReward:
         Raises:
             ValueError: If there is not one prompt for each sample, or the samples are no such array.
         """
-        if len(prompts) != len(samples):
-            raise ValueError(f"ImageReward needs one prompt a sample, got {len(prompts)} for {len(samples)} samples.")
+        check_prompts(IMAGE_REWARD, samples, prompts)
         check_samples(samples)
         values = [self._mean(video, prompt) for video, prompt in zip(samples, prompts, strict=True)]
         tokens = [self._model.blip.tokenizer(text)["input_ids"] for text in dict.fromkeys(prompts)]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -30,6 +32,12 @@ def check_samples(samples: np.ndarray) -> None:
     if samples.ndim != 5 or samples.shape[-1] != 3 or samples.dtype != np.uint8:
         wanted = "a uint8 array of (samples, frames, height, width, 3)"
         raise ValueError(f"Samples must be {wanted}, got {samples.dtype} of {samples.shape}.")
+
+
+def check_prompts(metric: str, samples: np.ndarray, prompts: Sequence[str]) -> None:
+    """Raises ValueError unless there is one prompt a sample."""
+    if len(prompts) != len(samples):
+        raise ValueError(f"{metric} needs one prompt a sample, got {len(prompts)} for {len(samples)} samples.")
 
 
 def check_pair(samples: np.ndarray, references: np.ndarray) -> None:

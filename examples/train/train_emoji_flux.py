@@ -65,9 +65,7 @@ def positions(side: int) -> torch.Tensor:
 @torch.no_grad()
 def encode_captions(encoder, pooled, captions: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """States and summaries of the empty caption and then of all others, fp16: (rows, length, width), (rows, width)."""
-    empty = torch.zeros_like(captions[:1, 0])
-    empty[0, 0] = 1
-    ids = torch.cat([empty, captions.flatten(0, 1)])
+    ids = text.rows(captions)
     states = torch.cat([encoder(part).last_hidden_state.half() for part in ids.split(512)])
     return states, torch.cat([pooled(part).pooler_output.half() for part in ids.split(512)])
 

@@ -116,9 +116,7 @@ def caption_table(data: emoji_data.Emoji, pairs: list[tuple[int, str]], tokenize
 @torch.no_grad()
 def encode_captions(encoder, captions: torch.Tensor) -> torch.Tensor:
     """States of the empty caption and then of all others, fp16, (rows, length, width)."""
-    empty = torch.zeros_like(captions[:1, 0])
-    empty[0, 0] = 1
-    ids = torch.cat([empty, captions.flatten(0, 1)])
+    ids = text.rows(captions)
     return torch.cat([encoder(p, attention_mask=(p != 0).long()).last_hidden_state.half() for p in ids.split(512)])
 
 

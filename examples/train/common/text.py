@@ -143,3 +143,10 @@ def caption_table(
             ids = [index.get(word, index[UNK]) for word in words[: LENGTH - 1]] + [index[EOS]]
             table[i, j, : len(ids)] = ids
     return torch.from_numpy(table)
+
+
+def rows(captions: torch.Tensor) -> torch.Tensor:
+    """Of a table (emoji, variants, length) the empty caption and then all others, (1 + emoji * variants, length)."""
+    empty = torch.zeros_like(captions[:1, 0])
+    empty[0, 0] = 1
+    return torch.cat([empty, captions.flatten(0, 1)])

@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 DEMO   := outputs/demo
 
-.PHONY: demo test lint clean
+.PHONY: demo test test-matrix lint clean
 
 # Prompts in, pictures out: the full model on the left, ToCa on the right.
 demo: $(VENV)/.installed
@@ -17,6 +17,10 @@ demo: $(VENV)/.installed
 
 test: lint
 	$(BIN)/pytest
+
+# The full tables, of which `make test` runs a choice that covers them.
+test-matrix: $(VENV)/.installed-dev
+	$(BIN)/pytest -m matrix
 
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check .

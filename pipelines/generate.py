@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -51,23 +51,35 @@ class GenerationResult:
     summary: Any | None
 
 
+Done = Callable[[list[Sample], Any | None], None]
+
+
 @torch.no_grad()
-def generate(pipe: Any, config: GenerationConfig, method: Any | None = None) -> GenerationResult:
+def generate(
+    pipe: Any, config: GenerationConfig, method: Any | None = None, done: Done | None = None
+) -> GenerationResult:
     """Generate `config.num_images` images or videos.
 
     Args:
         pipe: a diffusers pipeline.
         config (`GenerationConfig`): what to make.
         method: a method object, preset name or `toca.Plan`; `None` runs the pipeline as it is.
+        done (`Callable[[list[Sample], toca.Summary | None], None]`, *optional*): called after each batch with what
+            it made, so that this can be saved before the next one may fail.
 
     Raises:
         ValueError: if the pipeline cannot do what `config` asks, or does not support the method.
     """
     samples: list[Sample] = []
+    summary = None
     with cached_for(pipe, method, config.num_inference_steps):
         for batch in config.batches():
-            samples += run_batch(pipe, config, batch)
-        return GenerationResult(samples, None if method is None else toca.summary(pipe))
+            made = run_batch(pipe, config, batch)
+            summary = None if method is None else toca.summary(pipe)
+            if done is not None:
+                done(made, summary)
+            samples += made
+    return GenerationResult(samples, summary)
 
 
 def cached_for(pipe: Any, method: Any | None, steps: int) -> contextlib.AbstractContextManager:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from PIL import Image
-
-from toca.writing import atomic_path
 
 FRAMES_PER_SECOND = 8
 
@@ -27,32 +27,27 @@ def check_video_support() -> None:
     _imageio()
 
 
-def save_video(frames: list[Image.Image], path: Path) -> list[Path]:
-    """Write an MP4 and a GIF of the same name.
+def video_writers(frames: list[Image.Image]) -> dict[str, Callable[[Path], None]]:
+    """What writes a video as an MP4 and as a GIF.
 
     Args:
         frames (`list[PIL.Image.Image]`): RGB frames of one size, at least one.
-        path (`Path`): its suffix is replaced.
 
-    Raises:
-        ImportError: if the packages of the `video` extra are missing.
-        OSError: if a file cannot be written.
+    Returns:
+        `dict[str, Callable[[Path], None]]`: suffix -> writer. A writer raises `ImportError` if the packages of the
+        `video` extra are missing, and `OSError` if the file cannot be written.
     """
     arrays = [np.asarray(frame.convert("RGB")) for frame in frames]
-    return [_save_mp4(arrays, path.with_suffix(".mp4")), _save_gif(arrays, path.with_suffix(".gif"))]
+    return {".mp4": partial(_write_mp4, arrays), ".gif": partial(_write_gif, arrays)}
 
 
-def _save_mp4(frames: list[np.ndarray], path: Path) -> Path:
+def _write_mp4(frames: list[np.ndarray], path: Path) -> None:
     # H.264 in the 4:2:0 format that every player knows wants even sides.
     padded = [np.pad(frame, ((0, frame.shape[0] % 2), (0, frame.shape[1] % 2), (0, 0)), "edge") for frame in frames]
-    with atomic_path(path) as temporary:
-        _imageio().mimwrite(
-            temporary, padded, format="FFMPEG", fps=FRAMES_PER_SECOND, codec="libx264", macro_block_size=1, quality=8
-        )
-    return path
+    _imageio().mimwrite(
+        path, padded, format="FFMPEG", fps=FRAMES_PER_SECOND, codec="libx264", macro_block_size=1, quality=8
+    )
 
 
-def _save_gif(frames: list[np.ndarray], path: Path) -> Path:
-    with atomic_path(path) as temporary:
-        _imageio().mimwrite(temporary, frames, format="GIF", duration=1000 / FRAMES_PER_SECOND, loop=0)
-    return path
+def _write_gif(frames: list[np.ndarray], path: Path) -> None:
+    _imageio().mimwrite(path, frames, format="GIF", duration=1000 / FRAMES_PER_SECOND, loop=0)

@@ -22,6 +22,7 @@ from typer.testing import CliRunner
 import toca
 from tests.helpers import tiny_pixart
 from tests.pipelines.folders import save_tiny
+from toca.pipelines import generate as generation
 from toca.pipelines import loading
 from toca.pipelines.cli import app, hush_libraries
 from toca.pipelines.metadata import read_recipe
@@ -200,6 +201,28 @@ def test_the_embedded_model_works_at_once(run):
     assert outcome.code == 0, outcome.stderr
     assert pixels("outputs/a-red-apple.png").shape == (64, 64, 3)
     assert {"a-red-apple-baseline.png", "a-red-apple-compare.png"} <= files(Path("outputs"))
+
+
+def test_every_picture_is_saved_when_it_is_made(owl, monkeypatch):
+    made = generation.run_batch
+
+    def stopped(pipe, config, batch):
+        if batch.start >= 4:
+            raise KeyboardInterrupt
+        return made(pipe, config, batch)
+
+    monkeypatch.setattr(generation, "run_batch", stopped)
+    outcome = owl("--num-images", 6, "--batch-size", 2)
+    assert outcome.code == 130 and outcome.stderr == "Error: Stopped.\n"
+    assert files(Path("outputs")) == {f"a-red-owl-{i}.png" for i in range(4)}
+    assert read_recipe("outputs/a-red-owl-3.png").config.first_index == 2
+
+
+def test_where_files_cannot_go_nothing_is_loaded(owl, monkeypatch):
+    Path("file").touch()
+    monkeypatch.setattr(loading.DiffusionPipeline, "from_pretrained", None)
+    for output in ("file", "file/owl.png", "owl.jpg"):
+        assert_one_sentence(owl("--output", output), output.split("/")[0])
 
 
 # --- --from --------------------------------------------------------------------------------------------------------

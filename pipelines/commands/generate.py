@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -11,12 +13,12 @@ from toca.pipelines.arguments import makes_video
 from toca.pipelines.commands import options
 from toca.pipelines.commands.console import errors, output
 from toca.pipelines.compare import Comparison, mean_psnr
-from toca.pipelines.generate import GenerationResult, Sample, progress_bar
+from toca.pipelines.generate import Done, GenerationResult, Sample, progress_bar
 from toca.pipelines.generate import generate as run
 from toca.pipelines.loading import resolve_source
 from toca.pipelines.metadata import Recipe, read_recipe
 from toca.pipelines.method_options import method_name
-from toca.pipelines.outputs import OutputPaths, choose_paths, save_comparison, save_sample
+from toca.pipelines.outputs import OutputPaths, check_output, choose_paths, save_comparison, save_sample
 from toca.pipelines.prompts import advice, known_names, known_prompts
 from toca.pipelines.request import Job, Request, prepare
 from toca.pipelines.timing import measure_seconds
@@ -56,6 +58,7 @@ def generate(
         prompt, class_label, model, method, plan, settings or [], steps, guidance_scale, height, width, num_frames,
         seed, batch_size, num_images, dtype, device,
     )  # fmt: skip
+    check_output(output_path)
     recipe = None if from_file is None else read_recipe(from_file)
     with errors.status("Loading the model"):
         job = prepare(request, recipe)
@@ -64,12 +67,13 @@ def generate(
     _advise(job)
     _check_video(job)
     paths = choose_paths(output_path, job.config.class_label or job.config.prompt, _indices(job))
-    result = _run(job, job.method)
-    _finish(job, paths, result, _run(job, None) if compare else None)
+    result = _run(job, job.method, partial(_save, job, paths, job.method))
+    facts = _compare(job, paths, result) if compare else None
+    _report(result, facts)
 
 
-def _indices(job: Job) -> list[int]:
-    return list(job.keep or range(job.config.first_index, job.config.first_index + job.config.num_images))
+def _indices(job: Job) -> Sequence[int]:
+    return job.keep or range(job.config.first_index, job.config.first_index + job.config.num_images)
 
 
 def _advise(job: Job) -> None:
@@ -87,40 +91,44 @@ def _check_video(job: Job) -> None:
         check_video_support()
 
 
-def _run(job: Job, method: Any | None) -> GenerationResult:
+def _run(job: Job, method: Any | None, done: Done) -> GenerationResult:
     with progress_bar(job.pipe, "full model" if method is None else method_name(method)):
-        return run(job.pipe, job.config, method)
+        return run(job.pipe, job.config, method, done)
 
 
-def _finish(job: Job, paths: OutputPaths, result: GenerationResult, baseline: GenerationResult | None) -> None:
-    """Measure (nothing is written while the clock runs), save, and say what came out."""
-    facts = None if baseline is None else _measure(job, result, baseline)
-    saved = [_save(job, paths.sample(sample.index), sample, job.method, result) for sample in _kept(job, result)]
-    if baseline is not None and facts is not None:
-        for sample in _kept(job, baseline):
-            _save(job, paths.baseline(sample.index), sample, None, baseline)
-        recipe = _recipe(job, result.samples[0], job.method)
-        saved.append(save_comparison(paths.comparison, _kept(job, baseline), _kept(job, result), facts, recipe)[0])
-    _report(result, facts)
-    for path in saved:
-        output.print(f"Saved {path}")
+def _save(job: Job, paths: OutputPaths, method: Any | None, samples: list[Sample], summary: Any | None) -> None:
+    """Save each sample when it is made: whatever happens later, it is there."""
+    for sample in _kept(job, samples):
+        saved = save_sample(paths, sample, _recipe(job, sample, method), summary)
+        output.print(f"Saved {saved[0]}")
 
 
-def _kept(job: Job, result: GenerationResult) -> list[Sample]:
-    return [sample for sample in result.samples if sample.index in _indices(job)]
+def _save_baseline(job: Job, paths: OutputPaths, samples: list[Sample], _: Any | None) -> None:
+    for sample in _kept(job, samples):
+        save_sample(paths, sample, _recipe(job, sample, None), baseline=True)
+
+
+def _compare(job: Job, paths: OutputPaths, result: GenerationResult) -> Comparison:
+    """Run the full model too, and show both."""
+    baseline = _run(job, None, partial(_save_baseline, job, paths))
+    facts = _measure(job, result, baseline)
+    recipe = _recipe(job, result.samples[0], job.method)
+    kept = _kept(job, baseline.samples), _kept(job, result.samples)
+    output.print(f"Saved {save_comparison(paths, *kept, facts, recipe)[0]}")
+    return facts
+
+
+def _kept(job: Job, samples: list[Sample]) -> list[Sample]:
+    return [sample for sample in samples if sample.index in _indices(job)]
 
 
 def _recipe(job: Job, sample: Sample, method: Any | None) -> Recipe:
     return Recipe.of(sample, job.config, model=job.model, method=method, dtype=job.dtype, device=job.device)
 
 
-def _save(job: Job, path: Path, sample: Sample, method: Any | None, result: GenerationResult) -> Path:
-    return save_sample(path, sample, _recipe(job, sample, method), result.summary)[0]
-
-
 def _measure(job: Job, result: GenerationResult, baseline: GenerationResult) -> Comparison:
     frames, references = (
-        [frame for sample in _kept(job, run_result) for frame in sample.frames] for run_result in (result, baseline)
+        [frame for sample in _kept(job, each.samples) for frame in sample.frames] for each in (result, baseline)
     )
     with errors.status("Measuring the speed-up"):
         full, cached = measure_seconds(job.pipe, job.config, [None, job.method])

@@ -2,12 +2,18 @@ from __future__ import annotations
 
 import errno
 import os
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
 
 import pytest
 
-from toca.pipelines.outputs import choose_paths
-from toca.pipelines.writing import prepare_folder
-from toca.writing import atomic_path
+from toca import writing
+from toca.pipelines.outputs import RESERVED, check_output, choose_paths
+from toca.pipelines.writing import check_folder, prepare_folder
+from toca.writing import atomic_path, place
 
 
 def test_a_file_appears_whole_and_its_folder_with_it(tmp_path):
@@ -29,6 +35,74 @@ def test_an_error_leaves_the_old_file_and_nothing_else(tmp_path, error):
         raise error
     assert target.read_bytes() == b"old"
     assert list(tmp_path.iterdir()) == [target]
+
+
+def test_two_writers_of_one_file_never_tear_it(tmp_path):
+    target = tmp_path / "picture.png"
+    with atomic_path(target) as one, atomic_path(target) as other:
+        assert one != other
+        one.write_bytes(b"one")
+        other.write_bytes(b"other")
+    assert target.read_bytes() == b"one"
+    assert list(tmp_path.iterdir()) == [target]
+
+
+def test_a_name_as_long_as_names_can_be(tmp_path):
+    target = tmp_path / ("n" * 251 + ".png")
+    with atomic_path(target) as temporary:
+        temporary.write_bytes(b"whole")
+    assert list(tmp_path.iterdir()) == [target]
+
+
+def test_what_killed_processes_left_is_swept_once_it_is_old(tmp_path):
+    names = (".toca-0123456789abcdef.part.png", ".toca-0123456789abcdee.part", ".toca-new.part", "picture.part.png")
+    for name in names:
+        (tmp_path / name).touch()
+        os.utime(tmp_path / name, (1, time.time() - 2 * writing.STALE_SECONDS))
+    (tmp_path / ".toca-ffffffffffffffff.part.png").touch()  # another process may be writing it
+    with atomic_path(tmp_path / "new.png") as temporary:
+        temporary.touch()
+    assert {path.name for path in tmp_path.iterdir()} == {
+        "new.png", ".toca-ffffffffffffffff.part.png", ".toca-new.part", "picture.part.png"
+    }  # fmt: skip
+
+
+def test_a_file_is_on_the_disk_before_it_has_its_name(tmp_path, monkeypatch):
+    acts = []
+    monkeypatch.setattr(os, "fsync", lambda _: acts.append("fsync"))
+    replace = os.replace
+    monkeypatch.setattr(os, "replace", lambda *paths: acts.append("replace") or replace(*paths))
+    with atomic_path(tmp_path / "picture.png") as temporary:
+        temporary.write_bytes(b"whole")
+    assert acts == ["fsync", "replace", "fsync"]
+
+
+@pytest.mark.parametrize("links", [True, False])
+def test_files_are_named_all_together_or_not_at_all(tmp_path, monkeypatch, links):
+    if not links:  # as on FAT
+        monkeypatch.setattr(os, "link", lambda *_: (_ for _ in ()).throw(OSError(errno.EPERM, "no links")))
+    files = {tmp_path / f"new.{kind}": tmp_path / f"owl.{kind}" for kind in ("mp4", "png")}
+    for path in files:
+        path.write_bytes(b"new")
+    (tmp_path / "owl.png").write_bytes(b"somebody's")
+    assert not place(files)
+    assert not (tmp_path / "owl.mp4").exists()
+    assert (tmp_path / "owl.png").read_bytes() == b"somebody's"
+
+
+def test_of_many_that_want_one_name_at_once_one_gets_it(tmp_path):
+    barrier = threading.Barrier(8)
+
+    def race(number: int) -> bool:
+        mine = tmp_path / f"{number}.part"
+        mine.write_text(str(number))
+        barrier.wait()
+        return place({mine: tmp_path / "owl.png"})
+
+    with ThreadPoolExecutor(8) as pool:
+        won = list(pool.map(race, range(8)))
+    assert won.count(True) == 1
+    assert (tmp_path / "owl.png").read_text() == str(won.index(True))
 
 
 def test_a_full_disk_is_one_clear_sentence(tmp_path):
@@ -53,8 +127,27 @@ def test_a_folder_under_a_file_cannot_be_made(tmp_path):
 @pytest.mark.skipif(os.name == "nt" or os.geteuid() == 0, reason="root writes everywhere")
 def test_a_folder_without_permission_is_named(tmp_path):
     tmp_path.chmod(0o500)
-    with pytest.raises(OSError, match="not writable"):
+    for check in (prepare_folder, check_folder):
+        with pytest.raises(OSError, match="not writable"):
+            check(tmp_path)
+
+
+def test_a_folder_that_takes_no_file_after_all_is_named(tmp_path, monkeypatch):
+    def full(**_):
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+
+    monkeypatch.setattr("toca.pipelines.writing.tempfile.TemporaryFile", full)
+    with pytest.raises(OSError, match="is not writable: Read-only file system"):
         prepare_folder(tmp_path)
+
+
+def test_looking_whether_a_folder_can_be_made_makes_none(tmp_path):
+    (tmp_path / "file").touch()
+    check_output(str(tmp_path / "a" / "b" / "owl.png"))
+    for output in ("file", "file/below/owl.png"):
+        with pytest.raises(OSError, match="could not be made: .*file is no folder"):
+            check_output(str(tmp_path / output))
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
 
 class TestChoosePaths:
@@ -77,6 +170,42 @@ class TestChoosePaths:
     def test_a_text_without_letters_and_a_long_one(self, tmp_path):
         assert choose_paths(str(tmp_path), "!?", [0]).sample(0).name == "image.png"
         assert len(choose_paths(str(tmp_path), "owl " * 100, [0]).sample(0).name) < 70
+
+    @pytest.mark.parametrize(
+        "text",
+        ["owl " * 2500, "\N{OWL}" * 10_000, "!" * 10_000, "../../../etc/passwd", "a\0b", "鳥" * 9999, "\udcff", "CON",
+         *RESERVED, "\x1b[31mred", ".hidden", "a\nb"],
+    )  # fmt: skip
+    def test_whatever_the_prompt_the_name_is_short_and_plain(self, tmp_path, text):
+        paths = choose_paths(str(tmp_path), text, range(999_998, 1_000_000))
+        for path in paths.all([999_999]):
+            assert len(os.fsencode(path.name)) <= 120
+            assert path.parent == tmp_path
+            assert path.name.isprintable() and not set("/\\:.") & set(path.stem)
+            assert path.stem not in RESERVED
+            path.touch()
+
+    def test_a_name_given_by_hand_that_is_too_long_is_refused_beforehand(self, tmp_path):
+        choose_paths(str(tmp_path / f"{'n' * 230}.png"), "", [0])
+        with pytest.raises(ValueError, match="too long for a file: 255 bytes"):
+            choose_paths(str(tmp_path / f"{'n' * 251}.png"), "", [0])
+        (tmp_path / "owl.gif").mkdir()
+        with pytest.raises(ValueError, match="owl.gif is a folder"):
+            choose_paths(str(tmp_path / "owl.png"), "", [0])
+
+    def test_a_video_of_that_name_is_not_overwritten_either(self, tmp_path):
+        (tmp_path / "a-red-owl.gif").touch()
+        assert choose_paths(str(tmp_path), "a red owl", [0]).stem == "a-red-owl-2"
+
+    def test_who_comes_second_goes_on_to_the_next_name(self, tmp_path):
+        one, other = (choose_paths(str(tmp_path), "a red owl", range(2)) for _ in range(2))
+        assert one.stem == other.stem
+        saved = [
+            paths.save(partial(paths.sample, index), {".png": partial(Path.write_text, data=text)})[0].name
+            for paths, index, text in ((one, 0, "one"), (other, 0, "other"), (one, 1, "one"), (other, 1, "other"))
+        ]
+        assert saved == ["a-red-owl-0.png", "a-red-owl-2-0.png", "a-red-owl-1.png", "a-red-owl-2-1.png"]
+        assert (tmp_path / "a-red-owl-0.png").read_text() == "one"
 
     def test_other_formats_are_refused(self, tmp_path):
         with pytest.raises(ValueError, match=r"\.png"):

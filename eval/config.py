@@ -68,6 +68,7 @@ class Settings(Strict):
         fewer_steps (`tuple[int]`, *optional*): Steps of the runs without a cache that methods are matched with; every
             number from a fifth of the full number up, unless told.
         steps, guidance_scale, height, width, num_frames, dtype, device: As `toca generate` has them.
+        pickled_weights (`bool`): As `toca generate` has it.
         threads (`int`, *optional*): CPU threads of torch.
         speedups (`tuple[float]`): Where methods are put side by side in the report.
         scores (`ScoreSettings`): What is computed of the pictures.
@@ -93,6 +94,7 @@ class Settings(Strict):
     num_frames: AtLeastOne | None = None
     dtype: str | None = None
     device: str | None = None
+    pickled_weights: bool = False
     threads: AtLeastOne | None = None
     speedups: tuple[Annotated[float, Field(gt=1)], ...] = (1.5, 2.0, 3.0)
     scores: ScoreSettings = ScoreSettings()
@@ -106,7 +108,8 @@ class Settings(Strict):
 
     def request(self) -> Request:
         """How the pipeline is loaded and called."""
-        names = ("steps", "guidance_scale", "height", "width", "num_frames", "dtype", "device")
+        names = ("steps", "guidance_scale", "height", "width", "num_frames", "dtype", "device",
+                 "pickled_weights")  # fmt: skip
         return Request(**{name: getattr(self, name) for name in names})
 
     def lineup(self) -> Lineup:

@@ -9,8 +9,13 @@ from typing import Any
 
 from safetensors import SafetensorError, safe_open
 
+from toca.pipelines.model_code import INDEX as _INDEX
+from toca.pipelines.model_code import check_config, check_files, check_index
+from toca.reading import named, read_text
+
 NAME = "checksums.json"
-_INDEX = "model_index.json"
+LARGEST_JSON = 128 * 2**20
+"""Bytes; the largest tokenizers of the hub take 40 million."""
 _AGAIN = "save or download the pipeline again"
 
 
@@ -70,36 +75,46 @@ def _sha256(path: Path) -> str:
     return hashlib.sha256(data.replace(b"\r\n", b"\n") if path.suffix == ".json" else data).hexdigest()
 
 
-def examine(folder: str | Path) -> None:
-    """Look for what is missing or broken in a pipeline's folder that has no checksums.
+def examine(folder: str | Path, weights: bool = True, pickles: bool = False) -> None:
+    """Look for what is missing, broken or unsafe in a pipeline's folder, before any library reads it.
+
+    Args:
+        folder (`str` or `Path`): the folder.
+        weights (`bool`): whether the weights are looked at too.
+        pickles (`bool`): whether weights may be pickles where there are no others.
 
     Raises:
         FileNotFoundError: for the first part, or file of a part, that is missing.
-        ValueError: for the first JSON or safetensors file that cannot be read.
+        ValueError: for the first JSON or safetensors file that cannot be read, and for what could run code.
     """
-    for part in _parts(Path(folder)):
+    folder = Path(folder)
+    check_files(folder)
+    check_index(read_json(folder / _INDEX), folder / _INDEX)
+    for part in _parts(folder):
         for path in sorted(part.glob("*.json")):
-            _check_shards(part, read_json(path))
-        missing = _missing({path.name for path in part.iterdir()})
+            content = read_json(path)
+            check_config(content, path)
+            if weights:
+                _check_shards(part, content)
+        missing = _missing({path.name for path in part.iterdir()}, weights)
         if missing is not None:
-            raise FileNotFoundError(f"{part} lacks its {missing}: {_AGAIN}.")
-        for path in sorted(part.glob("*.safetensors")):
-            _check_weights(path)
+            raise FileNotFoundError(f"{named(part)} lacks its {missing}: {_AGAIN}.")
+        if weights:
+            _check_weights(part, pickles)
 
 
 def read_json(path: Path) -> Any:
     """The content of a JSON file. Raises `ValueError`, which names the file, if it cannot be read."""
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise ValueError(f"{path} could not be read as JSON: {_AGAIN}.") from error
+        # Not within the bounds of our own files: tokenizers have more entries, and numbers beyond 64 bits.
+        return json.loads(read_text(path, LARGEST_JSON))
+    except (OSError, ValueError, RecursionError, MemoryError) as error:
+        raise ValueError(f"{named(path)} could not be read as JSON: {_AGAIN}.") from error
 
 
 def _parts(folder: Path) -> list[Path]:
     """The folders that a pipeline's index names, all of which are there."""
     index = read_json(folder / _INDEX)
-    if not isinstance(index, dict):
-        raise ValueError(f"{folder / _INDEX} is not the index of a pipeline: {_AGAIN}.")
     parts = [folder / name for name, value in index.items() if _is_part(value)]
     missing = next((part for part in parts if not part.is_dir()), None)
     if missing is not None:
@@ -112,12 +127,12 @@ def _is_part(value: Any) -> bool:
     return isinstance(value, list) and len(value) == 2 and all(isinstance(name, str) for name in value)
 
 
-def _missing(names: set[str]) -> str | None:
+def _missing(names: set[str], weights: bool) -> str | None:
     """What a part lacks, going by the names of its files. Models have weights and config.json, other parts neither."""
-    weights = any(name.endswith((".safetensors", ".bin")) for name in names)
-    if weights and "config.json" not in names:
+    found = any(name.endswith((".safetensors", ".bin")) for name in names)
+    if found and "config.json" not in names:
         return "config.json"
-    if "config.json" in names and not weights:
+    if weights and "config.json" in names and not found:
         return "weights, a .safetensors file"
     if names <= {"tokenizer_config.json", "special_tokens_map.json"}:
         return "tokenizer.json" if names else "files"
@@ -126,16 +141,31 @@ def _missing(names: set[str]) -> str | None:
 
 def _check_shards(part: Path, content: Any) -> None:
     """Where weights lie in several files, an index names them."""
-    names = content.get("weight_map", {}).values() if isinstance(content, dict) else ()
-    missing = next((part / name for name in sorted(set(names)) if not (part / name).is_file()), None)
+    shards = content.get("weight_map") if isinstance(content, dict) else None
+    if shards is None:
+        return
+    if not isinstance(shards, dict) or not all(_is_file_name(name) for name in shards.values()):
+        raise ValueError(f"{named(part)} has an index of weights that names no files of this folder: {_AGAIN}.")
+    missing = next((part / name for name in sorted(set(shards.values())) if not (part / name).is_file()), None)
     if missing is not None:
-        raise FileNotFoundError(f"The file of weights {missing} is missing: {_AGAIN}.")
+        raise FileNotFoundError(f"The file of weights {named(missing)} is missing: {_AGAIN}.")
 
 
-def _check_weights(path: Path) -> None:
-    """Reads no more than the header, which says how long the file must be."""
-    try:
-        with safe_open(path, framework="pt"):
-            pass
-    except (SafetensorError, OSError) as error:
-        raise ValueError(f"{path} is damaged, cut off, or no safetensors file at all: {_AGAIN}.") from error
+def _is_file_name(name: Any) -> bool:
+    return isinstance(name, str) and Path(name).name == name
+
+
+def _check_weights(part: Path, pickles: bool) -> None:
+    """Reads no more than the headers, which say how long the files must be."""
+    paths = sorted(part.glob("*.safetensors"))
+    if not paths and not pickles and any(part.glob("*.bin")):
+        raise ValueError(
+            f"{named(part)} has its weights only as a pickle, and a pickle can run code: save the pipeline again with "
+            "safe_serialization, or, if you trust where it is from, say --pickled-weights."
+        )
+    for path in paths:
+        try:
+            with safe_open(path, framework="pt"):
+                pass
+        except (SafetensorError, OSError) as error:
+            raise ValueError(f"{named(path)} is damaged, cut off, or no safetensors file at all: {_AGAIN}.") from error

@@ -2,8 +2,35 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from numbers import Integral, Real
+from typing import Any
+
+from toca.checks import shown
+
+MOST_STEPS = 10_000
+LARGEST_SIDE = 16_384
+MOST_FRAMES = 4_096
+MOST_IMAGES = 1_000_000
+LARGEST_BATCH = 4_096
+LARGEST_INDEX = 2**31 - 1
+LARGEST_SEED = 2**63 - 1
+LARGEST_GUIDANCE = 1_000
+LONGEST_PROMPT = 100_000
+LONGEST_LABEL = 1_000
+
+_RANGES = {
+    "num_inference_steps": (1, MOST_STEPS),
+    "height": (1, LARGEST_SIDE),
+    "width": (1, LARGEST_SIDE),
+    "num_frames": (1, MOST_FRAMES),
+    "num_images": (1, MOST_IMAGES),
+    "batch_size": (1, LARGEST_BATCH),
+    "first_index": (0, LARGEST_INDEX),
+}
+_OPTIONAL = ("height", "width", "num_frames")
 
 
 @dataclass(frozen=True)
@@ -23,7 +50,8 @@ class GenerationConfig:
         batch_size (`int`): how many at a time.
 
     Raises:
-        ValueError: for a number out of range; the message names it.
+        TypeError: for a value of another type; the message names it.
+        ValueError: for a number out of range, or a text too long or not of characters; the message names it.
     """
 
     prompt: str = ""
@@ -39,16 +67,50 @@ class GenerationConfig:
     batch_size: int = 1
 
     def __post_init__(self) -> None:
-        for name in ("num_inference_steps", "height", "width", "num_frames", "num_images", "batch_size"):
+        for name, (least, most) in _RANGES.items():
             value = getattr(self, name)
-            if value is not None and value < 1:
-                raise ValueError(f"{name} must be at least 1, got {value}.")
+            if value is not None or name not in _OPTIONAL:
+                _check_integer(name, value)
+                if value < least:
+                    raise ValueError(f"{name} must be at least {least}, got {shown(value)}.")
+                if value > most:
+                    raise ValueError(f"{name} must be at most {most}, got {shown(value)}.")
+        _check_integer("seed", self.seed)
         # Torch takes seeds of 64 bits; the last image's must fit too.
-        if not 0 <= self.seed <= 2**63 - 1 - self.first_index - self.num_images:
-            raise ValueError(f"seed must be between 0 and 2**63 less the number of images, got {self.seed}.")
+        if not 0 <= self.seed <= LARGEST_SEED - self.first_index - self.num_images:
+            raise ValueError(f"seed must be between 0 and 2**63 less the number of images, got {shown(self.seed)}.")
+        _check_guidance(self.guidance_scale)
+        _check_text("prompt", self.prompt, LONGEST_PROMPT)
+        _check_text("class_label", self.class_label or "", LONGEST_LABEL)
 
     def batches(self) -> Iterator[range]:
         """The indices of each batch."""
         end = self.first_index + self.num_images
         for start in range(self.first_index, end, self.batch_size):
             yield range(start, min(start + self.batch_size, end))
+
+
+def _check_integer(name: str, value: Any) -> None:
+    # True is an integer to Python, and no number of anything.
+    if not isinstance(value, Integral) or isinstance(value, bool):
+        raise TypeError(f"{name} must be an integer, got {shown(value)}.")
+
+
+def _check_guidance(value: Any) -> None:
+    if value is None:
+        return
+    if not isinstance(value, Real) or isinstance(value, bool):
+        raise TypeError(f"guidance_scale must be a number, got {shown(value)}.")
+    most = LARGEST_GUIDANCE
+    if not (math.isfinite(value) and abs(value) <= most):
+        raise ValueError(f"guidance_scale must be between -{most} and {most}, got {shown(value)}.")
+
+
+def _check_text(name: str, value: Any, longest: int) -> None:
+    if not isinstance(value, str):
+        raise TypeError(f"{name} must be text, got {shown(value)}.")
+    if len(value) > longest:
+        raise ValueError(f"{name} must have at most {longest} characters, got {len(value)}: {shown(value)}.")
+    # What a terminal hands on of bytes that are no characters; neither tokenizers nor files take it.
+    if any("\ud800" <= character <= "\udfff" for character in value):
+        raise ValueError(f"{name} must be text in UTF-8, got {shown(value)}.")

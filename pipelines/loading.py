@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 from typing import Any
@@ -11,8 +12,11 @@ import torch
 from diffusers import DiffusionPipeline
 from packaging.version import Version
 
+from toca.checks import cleaned, shown
 from toca.pipelines import checksums
+from toca.pipelines.model_code import INDEX, check_config, check_index, pipeline_class
 from toca.pipelines.registry import find_model, models
+from toca.reading import named
 
 DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
@@ -29,7 +33,8 @@ def pick_device(device: torch.device | str | None = None) -> torch.device:
         chosen = torch.device(device)
         torch.empty(0, device=chosen)
     except (RuntimeError, AssertionError) as error:
-        raise ValueError(f"The device {str(device)!r} is not available here; `toca env` lists the devices.") from error
+        name = shown(str(device))
+        raise ValueError(f"The device {name} is not available here; `toca env` lists the devices.") from error
     return chosen
 
 
@@ -44,7 +49,7 @@ def pick_dtype(dtype: torch.dtype | str | None, model: str, device: torch.device
     if dtype is not None:
         name = str(dtype).removeprefix("torch.")
         if name not in DTYPES:
-            raise ValueError(f"The dtype {name!r} is not one of {', '.join(DTYPES)}.")
+            raise ValueError(f"The dtype {shown(name)} is not one of {', '.join(DTYPES)}.")
         return DTYPES[name]
     if device.type == "cpu":
         return torch.float32
@@ -64,32 +69,39 @@ def resolve_source(model: str) -> str:
         how = checksums.restore(Path(entry.source))
         raise FileNotFoundError(f"This installation lacks the embedded model {entry.name}: {how}.")
     source = entry.source if entry else model
-    folder = Path(source).expanduser()
-    if folder.exists():
-        if not (folder / "model_index.json").is_file():
-            raise FileNotFoundError(f"{folder} is not a diffusers pipeline folder: it has no model_index.json.")
+    folder = Path(os.path.expanduser(source))
+    if "\0" not in source and os.path.exists(folder):
+        if not (folder / INDEX).is_file():
+            raise FileNotFoundError(f"{named(folder)} is not a diffusers pipeline folder: it has no {INDEX}.")
         return str(folder)
     if folder.is_absolute() or source.startswith((".", "~")) or source.count("/") > 1:
-        raise FileNotFoundError(f"There is no folder {source}.")
+        raise FileNotFoundError(f"There is no folder {cleaned(source)}.")
     if not _HUB_ID.fullmatch(source):
         known = ", ".join(models())
-        raise ValueError(f"Unknown model {model!r}: name one of {known}, a folder, or a hub id (owner/name).")
+        raise ValueError(f"Unknown model {shown(model)}: name one of {known}, a folder, or a hub id (owner/name).")
     return source
 
 
 def load(
-    model: str | Path, dtype: torch.dtype | str | None = None, device: torch.device | str | None = None
+    model: str | Path,
+    dtype: torch.dtype | str | None = None,
+    device: torch.device | str | None = None,
+    pickled_weights: bool = False,
 ) -> DiffusionPipeline:
-    """Load a stock diffusers pipeline.
+    """Load a stock diffusers pipeline, of classes of diffusers and transformers alone: a folder that brings code, or
+    names any, is refused.
 
     Args:
         model (`str` or `Path`): a name that `toca models` lists, a folder saved with `save_pretrained`, or a hub id.
         dtype (`torch.dtype`, `str` or `None`): the precision of all weights, "float32", "float16" or "bfloat16"; by
             default float32 on a CPU and, on an accelerator, the one the model is published in.
         device (`torch.device`, `str` or `None`): where the pipeline goes; by default the best device here.
+        pickled_weights (`bool`): whether weights may be pickles where there are no safetensors. Only for models whose
+            source you trust.
 
     Raises:
-        ValueError: if the model, dtype or device is unknown, a file is damaged, or diffusers cannot build it.
+        ValueError: if the model, dtype or device is unknown, a file is damaged or could run code, or diffusers cannot
+            build it.
         FileNotFoundError: if the folder, or a part of it, is missing.
         ConnectionError: if the hub cannot be reached and the model is not on this machine.
     """
@@ -97,7 +109,13 @@ def load(
     source = resolve_source(model)
     place = pick_device(device)
     arguments: dict[str, Any] = {_DTYPE_ARGUMENT: pick_dtype(dtype, model, place)}
+    arguments |= {"use_safetensors": None if pickled_weights else True, "trust_remote_code": False}
     _check_embedded(source)
+    if Path(source).exists():
+        checksums.examine(source, pickles=pickled_weights)
+    else:
+        # What is looked at and what is loaded are one revision.
+        arguments["revision"] = _configs(source).name
     try:
         pipe = DiffusionPipeline.from_pretrained(source, **arguments)
     except ImportError:  # says itself which package is missing
@@ -114,16 +132,11 @@ def _check_embedded(source: str) -> None:
 
 
 def _explain(source: str, error: Exception) -> Exception:
-    """diffusers fails in many ways on a broken folder or without a network; say which of the two it is."""
+    """diffusers fails in many ways on an odd folder or without a network; say which of the two it is."""
+    reason = cleaned(first_sentence(error))
     if Path(source).exists():
-        try:
-            checksums.examine(source)
-        except (ValueError, OSError) as found:
-            return found
-        return ValueError(f"{source} could not be loaded as a diffusers pipeline: {first_sentence(error)}")
-    return ConnectionError(
-        f"{source} is neither a folder here nor could it be fetched from the hub: {first_sentence(error)}"
-    )
+        return ValueError(f"{named(source)} could not be loaded as a diffusers pipeline: {reason}")
+    return ConnectionError(f"{source} is neither a folder here nor could it be fetched from the hub: {reason}")
 
 
 def first_sentence(error: BaseException) -> str:
@@ -137,34 +150,50 @@ def load_skeleton(model: str) -> tuple[type, torch.nn.Module, dict[str, Any]]:
 
     Fetches only JSON files from the hub. Raises as `load`, and `ValueError` if there is no transformer.
     """
-    folder = _configs(resolve_source(model))
-    pipeline_class = _diffusers_class(checksums.read_json(folder / "model_index.json"))
+    source = resolve_source(model)
+    folder = _configs(source)
+    pipe_class = pipeline_class(checksums.read_json(folder / INDEX), folder / INDEX)
     if not (folder / "transformer" / "config.json").is_file():
-        raise ValueError(f"{model} ({pipeline_class.__name__}) has no transformer, so there is nothing to cache.")
+        raise no_transformer(model, pipe_class)
     config = checksums.read_json(folder / "transformer" / "config.json")
-    with torch.device("meta"):
-        transformer = _diffusers_class(config).from_config(config)
     vae_config = folder / "vae" / "config.json"
     vae = checksums.read_json(vae_config) if vae_config.is_file() else {}
-    return pipeline_class, transformer, vae
+    try:
+        with torch.device("meta"):
+            transformer = _model_class(config).from_config(config)
+    except Exception as error:  # a configuration of other keys or values than the class has
+        raise _explain(source, error) from error
+    return pipe_class, transformer, vae
 
 
-def _diffusers_class(config: dict[str, Any]) -> Any:
+def no_transformer(model: str, pipe_class: type) -> ValueError:
+    """The error for a pipeline that is of no use here."""
+    return ValueError(f"{model} ({pipe_class.__name__}) has no transformer, so there is nothing to cache.")
+
+
+def _model_class(config: dict[str, Any]) -> Any:
     """The class that a configuration names. Hub folders older than diffusers 0.30 call DiT and PixArt by one name."""
     name = config.get("_class_name", "")
     if name == "Transformer2DModel":
         name = _LEGACY_TRANSFORMERS.get(config.get("norm_type", ""), name)
-    if not hasattr(diffusers, name):
-        raise ValueError(f"The class {name!r} is not in diffusers {diffusers.__version__}.")
-    return getattr(diffusers, name)
+    found = getattr(diffusers, name, None)
+    if not (isinstance(found, type) and issubclass(found, diffusers.ModelMixin)):
+        raise ValueError(f"The class {shown(name)} is not in diffusers {diffusers.__version__}.")
+    return found
 
 
 def _configs(source: str) -> Path:
+    """A folder with the configurations of a pipeline, looked through: what `source` is, or what the hub has."""
     if Path(source).exists():
+        checksums.examine(source, weights=False)
         return Path(source)
     from huggingface_hub import snapshot_download
 
     try:
-        return Path(snapshot_download(source, allow_patterns=["model_index.json", "*/config.json"]))
-    except (OSError, ValueError) as error:
+        folder = Path(snapshot_download(source, allow_patterns=[INDEX, "*/*config.json"]))
+    except Exception as error:  # of whatever library fetches
         raise _explain(source, error) from error
+    check_index(checksums.read_json(folder / INDEX), folder / INDEX)
+    for path in folder.glob("*/*config.json"):
+        check_config(checksums.read_json(path), path)
+    return folder

@@ -2,18 +2,28 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
+import os
 import platform
+import re
+import typing
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from PIL import Image, PngImagePlugin, UnidentifiedImageError
+from PIL import PngImagePlugin
 
-from toca.pipelines import method_options
-from toca.pipelines.config import GenerationConfig
+import toca
+from toca.checks import cleaned, shown
+from toca.methods.plain import field_types
+from toca.pipelines import method_options, png_text
+from toca.pipelines.config import LONGEST_LABEL, MOST_STEPS, GenerationConfig
 from toca.pipelines.generate import Sample
+from toca.pipelines.loading import DTYPES
+from toca.reading import named, parse_json
 
 TEXT_CHUNK = "parameters"
 JSON_CHUNK = "toca"
@@ -99,31 +109,144 @@ def describe(recipe: Recipe, size: tuple[int, int], steps: str = "") -> str:
 
 
 def read_recipe(path: str | Path) -> Recipe:
-    """The recipe inside a PNG that `toca generate` wrote.
+    """The recipe inside a PNG that `toca generate` wrote, with its method, for which it may name files to read.
 
     Raises:
         FileNotFoundError: if there is no such file.
-        ValueError: if it is not an image, has no recipe, or one that this version cannot read.
+        ValueError: if it is no PNG, has no recipe, or one that this version cannot read.
     """
-    if not Path(path).is_file():
-        raise FileNotFoundError(f"There is no file {path}.")
-    try:
-        with Image.open(path) as image:
-            text = getattr(image, "text", {}).get(JSON_CHUNK)
-    except (UnidentifiedImageError, OSError, SyntaxError) as error:
-        raise ValueError(f"{path} could not be read as a picture.") from error
+    return read_record(path).recipe()
+
+
+@dataclass(frozen=True)
+class Record:
+    """What a PNG says of itself: types, ranges and names are checked, and nothing that it names has been looked at.
+
+    Args:
+        path (`str`): the PNG.
+        data (`dict[str, Any]`): its entries.
+        config (`GenerationConfig`): of the batch that held the picture.
+    """
+
+    path: str
+    data: dict[str, Any]
+    config: GenerationConfig
+
+    @property
+    def model(self) -> str:
+        """Name, folder or hub id."""
+        return self.data["model"]
+
+    def files(self) -> list[str]:
+        """The files that its method names, other than those that come with toca."""
+        method = self.data["method"]
+        return [] if method is None else list(dict.fromkeys(_files(self.path, method)))
+
+    def recipe(self, with_method: bool = True) -> Recipe:
+        """The recipe, for which files of the method's are read; without its method none are. Raises `ValueError`."""
+        data = self.data
+        try:
+            method = method_options.from_record(data["method"]) if with_method and data["method"] else None
+        except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
+            raise _unreadable(self.path, _sentence(error)) from error
+        return Recipe(data["model"], self.config, data["index"], method, data["dtype"], data["device"])
+
+
+def read_record(path: str | Path) -> Record:
+    """What a PNG says of itself. Raises as `read_recipe`."""
+    text = png_text.read_text(path, JSON_CHUNK)
     if text is None:
-        raise ValueError(f"{path} does not say how it was made: it has no {JSON_CHUNK!r} chunk.")
-    return _parse(path, text)
-
-
-def _parse(path: str | Path, text: str) -> Recipe:
+        raise ValueError(f"{named(path)} does not say how it was made: it has no {JSON_CHUNK!r} chunk.")
     try:
-        data = json.loads(text)
-        if data["format"] != FORMAT:
-            raise ValueError(f"format {data['format']}, and this version reads {FORMAT}")
-        method = None if data["method"] is None else method_options.from_record(data["method"])
-        config = GenerationConfig(**data["config"])
-        return Recipe(data["model"], config, data["index"], method, data["dtype"], data["device"])
-    except (KeyError, TypeError, ValueError) as error:
-        raise ValueError(f"The recipe in {path} cannot be read: {error}") from error
+        data = parse_json(text)
+        _check(data)
+        return Record(str(path), data, _config(data))
+    except (TypeError, ValueError) as error:
+        raise _unreadable(path, _sentence(error)) from error
+
+
+def _unreadable(path: str | Path, reason: str) -> ValueError:
+    return ValueError(f"The recipe in {named(path)} cannot be read: {reason}")
+
+
+def _sentence(error: Exception) -> str:
+    text = cleaned(str(error), 400)
+    return f"it lacks {text}." if isinstance(error, KeyError) else text
+
+
+_ENTRIES: dict[str, tuple[type, ...]] = {
+    "format": (int,), "model": (str,), "config": (dict,), "index": (int,), "method": (dict, type(None)),
+    "dtype": (str,), "device": (str,), "steps": (str,), "flops_speedup": (float, int, type(None)), "versions": (dict,),
+}  # fmt: skip
+_NEEDED = ("model", "config", "index", "method", "dtype", "device")
+_TEXTS = {"model": LONGEST_LABEL, "dtype": 20, "device": 20, "steps": 10 * MOST_STEPS}
+
+
+def _check(data: Any) -> None:
+    """Raises `TypeError` or `ValueError` for an entry that this version does not write, or not so."""
+    if not isinstance(data, dict):
+        raise TypeError(f"it is {shown(data)}, and no recipe.")
+    if data.get("format") != FORMAT:
+        raise ValueError(f"format {shown(data.get('format'))}, and this version reads {FORMAT}.")
+    if unknown := [name for name in data if name not in _ENTRIES]:
+        raise ValueError(f"there is no entry {shown(unknown[0])}; there are {', '.join(_ENTRIES)}.")
+    if missing := [name for name in _NEEDED if name not in data]:
+        raise ValueError(f"it lacks {missing[0]!r}.")
+    for name, value in data.items():
+        _check_entry(name, value)
+    if data["dtype"] not in DTYPES:
+        raise ValueError(f"dtype must be one of {', '.join(DTYPES)}, got {shown(data['dtype'])}.")
+    if not re.fullmatch(r"[a-z]+", data["device"]):
+        raise ValueError(f"device must be a kind of device, such as cpu or cuda, got {shown(data['device'])}.")
+
+
+def _check_entry(name: str, value: Any) -> None:
+    if not isinstance(value, _ENTRIES[name]) or isinstance(value, bool):
+        kinds = " or ".join("null" if kind is type(None) else kind.__name__ for kind in _ENTRIES[name])
+        raise TypeError(f"{name} must be {kinds}, got {shown(value)}.")
+    if name in _TEXTS and not (len(value) <= _TEXTS[name] and value.isprintable()):
+        raise ValueError(f"{name} must be at most {_TEXTS[name]} printable characters, got {shown(value)}.")
+
+
+def _config(data: dict[str, Any]) -> GenerationConfig:
+    fields = [field.name for field in dataclasses.fields(GenerationConfig)]
+    for name in data["config"]:
+        if name not in fields:
+            raise ValueError(f"config has no {shown(name)}; it has {', '.join(fields)}.")
+    config = GenerationConfig(**data["config"])
+    if config.batch_size < config.num_images:
+        raise ValueError(f"it is of one batch, but batch_size is {config.batch_size} for {config.num_images} images.")
+    batch = range(config.first_index, config.first_index + config.num_images)
+    if data["index"] not in batch:
+        raise ValueError(f"index must be one of its batch, {batch[0]} to {batch[-1]}, got {shown(data['index'])}.")
+    return config
+
+
+def _files(path: str, method: dict[str, Any]) -> Iterator[str]:
+    """Where the method's record, or the plan's in it, has a field for a file."""
+    if "plan" in method:
+        try:
+            plan = parse_json(method["plan"]) if isinstance(method["plan"], str) else None
+        except ValueError as error:
+            raise _unreadable(path, f"its plan: {_sentence(error)}") from error
+        parts = [plan.get(name) for name in ("fill", "gate")] if isinstance(plan, dict) else []
+        yield from (name for part in parts if isinstance(part, dict) for name in _files(path, part))
+        return
+    cls, fields = toca.methods().get(str(method.get("method"))), method.get("fields")
+    if cls is None or not isinstance(fields, dict):
+        return
+    hints = field_types(cls)
+    for name, value in fields.items():
+        if isinstance(value, dict):
+            yield from _files(path, value)
+        # Of all texts in a method only the names of files are free; the others are choices, or names of methods.
+        elif isinstance(value, str) and str in (hints.get(name), *typing.get_args(hints.get(name))):
+            if not _comes_with_toca(value):
+                yield value
+
+
+def _comes_with_toca(text: str) -> bool:
+    """Whether a file of this package is meant, and not one that is reached from there."""
+    start, found, rest = text.partition(method_options.IN_PACKAGE)
+    package = os.path.realpath(method_options.PACKAGE)
+    return bool(found) and not start and os.path.realpath(os.path.join(package, rest)).startswith(package + os.sep)

@@ -14,7 +14,7 @@ from toca.methods.plain import convert, field_types, from_data, to_data
 from toca.pipelines.presets import presets
 
 PACKAGE = Path(__file__).parent.as_posix() + "/"
-_IN_PACKAGE = "toca.pipelines:"
+IN_PACKAGE = "toca.pipelines:"
 
 
 def override(method: Any, settings: list[str]) -> Any:
@@ -94,12 +94,12 @@ def recorded(method: Any) -> dict[str, Any]:
     if isinstance(method, toca.Plan):
         return {"plan": _plan_text(method)}
     # A file of this package lies elsewhere on another machine.
-    return _replaced(to_data(method), PACKAGE, _IN_PACKAGE)
+    return _replaced(to_data(method), PACKAGE, IN_PACKAGE)
 
 
 def from_record(data: dict[str, Any]) -> Any:
     """The method or plan that `recorded` described. Raises `ValueError` if this version does not know it."""
-    return _plan_from_text(data["plan"]) if "plan" in data else from_data(_replaced(data, _IN_PACKAGE, PACKAGE))
+    return _plan_from_text(data["plan"]) if "plan" in data else from_data(_replaced(data, IN_PACKAGE, PACKAGE))
 
 
 def _replaced(data: Any, start: str, by: str) -> Any:

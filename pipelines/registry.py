@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -98,7 +99,8 @@ def _is_source(model: str, entry: ModelEntry) -> bool:
     """The folder of an embedded model is the same one by whatever path."""
     if not entry.embedded:
         return model == entry.source
-    return Path(model).expanduser().resolve() == Path(entry.source).resolve()
+    # What no path can be, is none: pathlib raises for it.
+    return "\0" not in model and os.path.realpath(os.path.expanduser(model)) == os.path.realpath(entry.source)
 
 
 def default_method(transformer: object) -> str:

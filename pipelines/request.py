@@ -9,7 +9,7 @@ from typing import Any
 from toca.pipelines.arguments import takes_argument
 from toca.pipelines.calibration import with_calibration
 from toca.pipelines.config import GenerationConfig
-from toca.pipelines.loading import load, pick_device, pick_dtype
+from toca.pipelines.loading import load, no_transformer, pick_device, pick_dtype
 from toca.pipelines.metadata import Recipe
 from toca.pipelines.method_options import find_method, load_plan, override
 from toca.pipelines.registry import DEFAULT_MODEL, default_method, find_model
@@ -35,6 +35,7 @@ class Request:
     num_images: int | None = None
     dtype: str | None = None
     device: str | None = None
+    pickled_weights: bool = False
 
 
 @dataclass(frozen=True)
@@ -71,13 +72,15 @@ def prepare(request: Request, recipe: Recipe | None = None) -> Job:
     """
     if recipe is None and not (request.prompt or request.class_label):
         raise ValueError("Give a prompt, a --class-label, or --from with the PNG of an earlier run.")
+    # What no model can do is told before one is loaded.
+    _with_request(recipe.config if recipe else GenerationConfig(), request)
     method = _chosen_method(request, recipe)
     model = request.model or (recipe.model if recipe else DEFAULT_MODEL)
     device = pick_device(request.device or _recorded_device(recipe))
     dtype = pick_dtype(request.dtype or (recipe.dtype if recipe else None), model, device)
-    pipe = load(model, dtype, device)
+    pipe = load(model, dtype, device, request.pickled_weights)
     if not hasattr(pipe, "transformer"):
-        raise ValueError(f"{model} ({type(pipe).__name__}) has no transformer, so there is nothing to cache.")
+        raise no_transformer(model, type(pipe))
     if method is _PRESET_OF_MODEL:
         method = preset_for(model, pipe.transformer, request.settings)
     method = with_calibration(method, model)

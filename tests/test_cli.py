@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import errno
+import io
 import os
 import shutil
 import subprocess
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import diffusers
@@ -25,7 +26,7 @@ from tests.pipelines.folders import save_tiny
 from toca.pipelines import generate as generation
 from toca.pipelines import loading
 from toca.pipelines.cli import app, hush_libraries
-from toca.pipelines.metadata import read_recipe
+from toca.pipelines.metadata import png_info, read_recipe
 from toca.pipelines.registry import EMBEDDED, models
 
 SMALL = ["--height", "64", "--width", "64", "--steps", "6"]
@@ -181,7 +182,7 @@ def test_a_video_becomes_mp4_gif_and_a_still_that_makes_it_again(run, folders):
     assert "Saved outputs/a-red-owl.mp4" in outcome.stdout
     for name in ("a-red-owl", "a-red-owl-compare"):
         assert len(iio.imread(f"outputs/{name}.mp4")) == len(iio.imread(f"outputs/{name}.gif")) == 4
-    assert run("generate", "--from", "outputs/a-red-owl.png", "--output", "again.png").code == 0
+    assert run("generate", "--from", "outputs/a-red-owl.png", "--yes", "--output", "again.png").code == 0
     assert np.array_equal(iio.imread("again.gif"), iio.imread("outputs/a-red-owl.gif"))
 
 
@@ -232,7 +233,7 @@ def test_where_files_cannot_go_nothing_is_loaded(owl, monkeypatch):
 def test_from_makes_the_very_same_images(run, owl, method):
     owl("--num-images", 3, "--batch-size", 2, "--seed", 5, "--compare", "--output", "owl.png", *method)
     for name in ("owl-0", "owl-1", "owl-2", "owl-1-baseline"):
-        assert run("generate", "--from", f"{name}.png", "--output", f"again/{name}.png").code == 0
+        assert run("generate", "--from", f"{name}.png", "--yes", "--output", f"again/{name}.png").code == 0
         assert np.array_equal(pixels(f"again/{name}.png"), pixels(f"{name}.png"))
 
 
@@ -240,7 +241,7 @@ def test_from_works_with_a_plan_whose_file_is_gone(run, owl, folders):
     run("plan", "--model", folders["pixart"], "--steps", 6, "--method", "fora", "--save", "plan.yaml")
     owl("--plan", "plan.yaml", "--output", "owl.png")
     Path("plan.yaml").unlink()
-    assert run("generate", "--from", "owl.png", "--output", "again.png").code == 0
+    assert run("generate", "--from", "owl.png", "--yes", "--output", "again.png").code == 0
     assert np.array_equal(pixels("again.png"), pixels("owl.png"))
 
 
@@ -248,15 +249,50 @@ def test_options_beside_from_override(run, owl):
     owl("--num-images", 2, "--output", "owl.png")
     owl("--seed", 9, "--output", "nine.png")
     owl("--method", "none", "--output", "none.png")
-    run("generate", "--from", "owl-1.png", "--seed", 9, "--output", "seed.png")
-    run("generate", "--from", "owl-0.png", "--method", "none", "--output", "method.png")
-    run("generate", "--from", "owl-1.png", "--num-images", 2, "--output", "more.png")
-    run("generate", "a blue cat", "--from", "owl-0.png", "--output", "cat.png")
+    run("generate", "--from", "owl-1.png", "--yes", "--seed", 9, "--output", "seed.png")
+    run("generate", "--from", "owl-0.png", "--yes", "--method", "none", "--output", "method.png")
+    run("generate", "--from", "owl-1.png", "--yes", "--num-images", 2, "--output", "more.png")
+    run("generate", "a blue cat", "--from", "owl-0.png", "--yes", "--output", "cat.png")
     assert np.array_equal(pixels("seed.png"), pixels("nine.png"))
     assert np.array_equal(pixels("method.png"), pixels("none.png"))
     assert np.array_equal(pixels("more-1.png"), pixels("owl-1.png"))
     assert not np.array_equal(pixels("cat.png"), pixels("owl-0.png"))
     assert read_recipe("more-2.png").index == 2
+
+
+def test_a_model_that_only_the_picture_names_is_asked_for(run, owl, folders, monkeypatch):
+    owl("--output", "owl.png")
+    asked = "asks for the model '" + folders["pixart"] + "', which you did not name"
+    assert_one_sentence(run("generate", "--from", "owl.png"), asked, "--yes", "--model")
+    assert files() == {"owl.png"}
+    assert run("generate", "--from", "owl.png", "--model", folders["pixart"], "--output", "named.png").stderr == ""
+    agreed = run("generate", "--from", "owl.png", "--yes", "--output", "yes.png")
+    assert agreed.code == 0 and asked in agreed.stderr
+    monkeypatch.setattr("toca.pipelines.commands.consent.sys.stdin", Terminal("n\ny\n"))
+    refused = run("generate", "--from", "owl.png", "--output", "no.png")
+    assert refused.code == 1 and "Go on?" in refused.stderr and "Nothing was made" in refused.stderr
+    assert files() == {"owl.png", "named.png", "yes.png"}
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def test_a_file_that_only_the_picture_names_is_not_read_unasked(run, owl, folders):
+    shutil.copy(EMBEDDED / "calibration" / "teacache.json", "mine.json")
+    recipe = replace(read_recipe(owl_png(owl)), method=toca.TeaCache(calibration="mine.json"))
+    Image.new("RGB", (4, 4)).save("trap.png", pnginfo=png_info(recipe, (4, 4)))
+    Path("mine.json").unlink()
+    there = ["generate", "--from", "trap.png", "--model", folders["pixart"], "--output", "made.png"]
+    assert_one_sentence(run(*there), "asks for the file 'mine.json', which you did not name")
+    assert run(*there, "--method", "none").code == 0
+    assert_one_sentence(run(*there, "--yes"), "'mine.json' cannot be read")
+
+
+def owl_png(owl) -> str:
+    owl("--output", "owl.png")
+    return "owl.png"
 
 
 # --- the other commands --------------------------------------------------------------------------------------------
@@ -415,8 +451,8 @@ def test_a_folder_that_is_a_file(owl):
 
 def test_compare_needs_a_method(run, owl):
     owl("--compare", "--output", "owl.png")
-    assert_one_sentence(run("generate", "--from", "owl-baseline.png", "--compare"), "--method")
-    assert_one_sentence(run("generate", "--from", "owl-baseline.png", "--set", "interval=2"), "--method")
+    assert_one_sentence(run("generate", "--from", "owl-baseline.png", "--yes", "--compare"), "--method")
+    assert_one_sentence(run("generate", "--from", "owl-baseline.png", "--yes", "--set", "interval=2"), "--method")
     assert_one_sentence(run("generate", "--from", "owl-compare.png"), "does not say how it was made")
 
 

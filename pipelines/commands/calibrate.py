@@ -47,11 +47,12 @@ def calibrate(
     height: options.HeightOption = None,
     width: options.WidthOption = None,
     num_frames: options.FramesOption = None,
-    seed: Annotated[int | None, typer.Option(min=0, help="Prompt i starts from the noise of seed + i.")] = None,
+    seed: options.SeedOption = None,
     dtype: options.DtypeOption = None,
     device: options.DeviceOption = None,
     output_path: OutputOption = None,
     draw: DrawOption = None,
+    pickled_weights: options.PicklesOption = False,
 ) -> None:
     """Measure a model for a method that must know it: the uncached model runs on prompts."""
     chosen = _calibrated(method, settings or [])
@@ -62,7 +63,7 @@ def calibrate(
         prepare_folder(written.parent)
     request = Request(
         texts[0], None, model, None, None, [], steps, guidance_scale, height, width, num_frames, seed, None, None,
-        dtype, device,
+        dtype, device, pickled_weights,
     )  # fmt: skip
     with errors.status("Loading the model"):
         job = prepare(request)

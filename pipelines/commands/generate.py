@@ -11,12 +11,14 @@ import typer
 
 from toca.pipelines.arguments import makes_video
 from toca.pipelines.commands import options
+from toca.pipelines.commands.consent import ask_about, names_method
 from toca.pipelines.commands.console import errors, output
 from toca.pipelines.compare import Comparison, mean_psnr
+from toca.pipelines.config import LARGEST_BATCH, MOST_IMAGES
 from toca.pipelines.generate import Done, GenerationResult, Sample, progress_bar
 from toca.pipelines.generate import generate as run
 from toca.pipelines.loading import resolve_source
-from toca.pipelines.metadata import Recipe, read_recipe
+from toca.pipelines.metadata import Recipe, read_record
 from toca.pipelines.method_options import method_name
 from toca.pipelines.outputs import OutputPaths, check_output, choose_paths, save_comparison, save_sample
 from toca.pipelines.prompts import advice, known_names, known_prompts
@@ -44,22 +46,24 @@ def generate(
     height: options.HeightOption = None,
     width: options.WidthOption = None,
     num_frames: options.FramesOption = None,
-    seed: Annotated[int | None, typer.Option(min=0, help="Image i starts from the noise of seed + i.")] = None,
-    batch_size: Annotated[int | None, typer.Option(min=1, help="Images at a time.")] = None,
-    num_images: Annotated[int | None, typer.Option(min=1, help="How many images.")] = None,
+    seed: options.SeedOption = None,
+    batch_size: Annotated[int | None, typer.Option(min=1, max=LARGEST_BATCH, help="Images at a time.")] = None,
+    num_images: Annotated[int | None, typer.Option(min=1, max=MOST_IMAGES, help="How many images.")] = None,
     dtype: options.DtypeOption = None,
     device: options.DeviceOption = None,
     output_path: OutputOption = None,
     compare: Annotated[bool, typer.Option("--compare", help="Also run the full model; show both.")] = False,
     from_file: FileOption = None,
+    yes: Annotated[bool, typer.Option("--yes", help="Agree to the model and files that --from names.")] = False,
+    pickled_weights: options.PicklesOption = False,
 ) -> None:
     """Generate images or a video from a prompt."""
     request = Request(
         prompt, class_label, model, method, plan, settings or [], steps, guidance_scale, height, width, num_frames,
-        seed, batch_size, num_images, dtype, device,
+        seed, batch_size, num_images, dtype, device, pickled_weights,
     )  # fmt: skip
     check_output(output_path)
-    recipe = None if from_file is None else read_recipe(from_file)
+    recipe = None if from_file is None else _recipe_of(from_file, request, yes)
     with errors.status("Loading the model"):
         job = prepare(request, recipe)
     if compare and job.method is None:
@@ -70,6 +74,13 @@ def generate(
     result = _run(job, job.method, partial(_save, job, paths, job.method))
     facts = _compare(job, paths, result) if compare else None
     _report(result, facts)
+
+
+def _recipe_of(file: Path, request: Request, yes: bool) -> Recipe:
+    """The recipe of a PNG; of what it names nothing is loaded or read that its user has not named or agreed to."""
+    record = read_record(file)
+    ask_about(record, request, yes)
+    return record.recipe(with_method=not names_method(request))
 
 
 def _indices(job: Job) -> Sequence[int]:

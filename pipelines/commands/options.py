@@ -6,6 +6,8 @@ from typing import Annotated
 
 import typer
 
+from toca.pipelines.config import LARGEST_SEED, LARGEST_SIDE, MOST_FRAMES, MOST_STEPS
+
 ModelOption = Annotated[str | None, typer.Option("--model", metavar="NAME|FOLDER|HUB_ID", help="See `toca models`.")]
 MethodOption = Annotated[
     str | None, typer.Option("--method", metavar="NAME", help="A preset, a method or a plan file; see `toca methods`.")
@@ -13,10 +15,16 @@ MethodOption = Annotated[
 SetOption = Annotated[
     list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change a field of the method; repeatable.")
 ]
-StepsOption = Annotated[int | None, typer.Option("--steps", min=1, help="Denoising steps.")]
+StepsOption = Annotated[int | None, typer.Option("--steps", min=1, max=MOST_STEPS, help="Denoising steps.")]
 GuidanceOption = Annotated[float | None, typer.Option("--guidance-scale", help="Classifier-free guidance.")]
-HeightOption = Annotated[int | None, typer.Option("--height", min=1, help="Pixels.")]
-WidthOption = Annotated[int | None, typer.Option("--width", min=1, help="Pixels.")]
+HeightOption = Annotated[int | None, typer.Option("--height", min=1, max=LARGEST_SIDE, help="Pixels.")]
+WidthOption = Annotated[int | None, typer.Option("--width", min=1, max=LARGEST_SIDE, help="Pixels.")]
 DtypeOption = Annotated[str | None, typer.Option("--dtype", help="float32, float16 or bfloat16.")]
 DeviceOption = Annotated[str | None, typer.Option("--device", help="For example cpu or cuda:0.")]
-FramesOption = Annotated[int | None, typer.Option("--num-frames", min=1, help="Frames of a video.")]
+FramesOption = Annotated[int | None, typer.Option("--num-frames", min=1, max=MOST_FRAMES, help="Frames of a video.")]
+SeedOption = Annotated[
+    int | None, typer.Option("--seed", min=0, max=LARGEST_SEED, help="Number i starts from the noise of seed + i.")
+]
+PicklesOption = Annotated[
+    bool, typer.Option("--pickled-weights", help="Read weights that are pickles; only of models that you trust.")
+]

@@ -163,7 +163,7 @@ def test_without_a_network_a_hub_id_says_so(monkeypatch):
     def unreachable(*_, **__):
         raise OSError("We could not connect. Check the\n connection.")
 
-    monkeypatch.setattr(loading.DiffusionPipeline, "from_pretrained", unreachable)
+    monkeypatch.setattr("huggingface_hub.snapshot_download", unreachable)
     with pytest.raises(ConnectionError, match=r"some/model is neither a folder here .* hub: We could not connect\.$"):
         load("some/model")
 

@@ -1,6 +1,9 @@
 from __future__ import annotations
 
 import json
+import os
+import struct
+import zlib
 from dataclasses import replace
 
 import diffusers
@@ -11,7 +14,8 @@ import toca
 from tests.helpers import tiny_pixart
 from toca.pipelines.config import GenerationConfig
 from toca.pipelines.generate import Sample
-from toca.pipelines.metadata import JSON_CHUNK, TEXT_CHUNK, Recipe, png_info, read_recipe
+from toca.pipelines.metadata import JSON_CHUNK, TEXT_CHUNK, Recipe, png_info, read_recipe, read_record
+from toca.pipelines.png_text import read_text
 
 CONFIG = GenerationConfig(
     "a red owl, “сова”", num_inference_steps=20, guidance_scale=4.5, height=64, width=96, seed=7, num_images=9,
@@ -75,6 +79,19 @@ def png_with(path, chunk):
     return path
 
 
+def changed(tmp_path, change, method=None):
+    """A PNG whose recipe has other entries; `None` leaves one out, `config.x` is one of the configuration's."""
+    with Image.open(saved(tmp_path, method)) as image:
+        data = json.loads(image.text[JSON_CHUNK])
+    for name, value in change.items():
+        outer, dot, inner = name.partition(".")
+        target = data[outer] if dot else data
+        target[inner or outer] = value
+        if value is None:
+            del target[inner or outer]
+    return png_with(tmp_path / "other.png", json.dumps(data))
+
+
 @pytest.mark.parametrize(
     ("chunk", "message"),
     [
@@ -90,13 +107,149 @@ def test_a_png_without_a_readable_recipe_is_refused(tmp_path, chunk, message):
         read_recipe(png_with(tmp_path / "picture.png", chunk))
 
 
-@pytest.mark.parametrize("change", [{"num_images": 0}, {"seed": "x"}, {"gone": 1}])
-def test_a_recipe_with_other_fields_is_refused(tmp_path, change):
-    with Image.open(saved(tmp_path, None)) as image:
-        data = json.loads(image.text[JSON_CHUNK])
-    data["config"].update(change)
-    with pytest.raises(ValueError, match="cannot be read"):
-        read_recipe(png_with(tmp_path / "other.png", json.dumps(data)))
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"config.num_images": 0}, "num_images must be at least 1, got 0"),
+        ({"config.num_images": 10**12}, "num_images must be at most 1000000, got 1000000000000"),
+        ({"config.batch_size": 10**9}, "batch_size must be at most"),
+        ({"config.batch_size": 1}, "it is of one batch"),
+        ({"config.first_index": -1}, "first_index must be at least 0"),
+        ({"config.num_inference_steps": 2.5}, "num_inference_steps must be an integer, got 2.5"),
+        ({"config.height": True}, "height must be an integer, got True"),
+        ({"config.width": 10**9}, "width must be at most 16384"),
+        ({"config.guidance_scale": "4"}, "guidance_scale must be a number, got '4'"),
+        ({"config.guidance_scale": 1e300}, "guidance_scale must be between"),
+        ({"config.seed": "x"}, "seed must be an integer, got 'x'"),
+        ({"config.seed": 2**64}, "does not fit 64 bits"),
+        ({"config.prompt": ["a"]}, "prompt must be text"),
+        ({"config.prompt": "a" * 200_000}, "prompt must have at most 100000 characters, got 200000"),
+        ({"config.prompt": "\ud800"}, "half a character"),
+        ({"config.gone": 1}, "config has no 'gone'; it has prompt, "),
+        ({"config": None}, "it lacks 'config'"),
+        ({"config": [1]}, r"config must be dict, got \[1\]"),
+        ({"index": 10**9}, "index must be one of its batch, 4 to 7, got 1000000000"),
+        ({"index": "5"}, "index must be int, got '5'"),
+        ({"model": 7}, "model must be str, got 7"),
+        ({"model": "\x1b[2J"}, r"model must be at most 1000 printable characters, got '\\x1b\[2J'"),
+        ({"model": "m" * 10_000}, "model must be at most 1000 printable characters, got 'mmm"),
+        ({"dtype": "int8"}, "dtype must be one of float32, float16, bfloat16, got 'int8'"),
+        ({"device": "cuda; rm"}, "device must be a kind of device"),
+        ({"method": "fora"}, "method must be dict or null"),
+        ({"method": {}}, "no method"),
+        ({"method": {"plan": 5}}, "cannot be read"),
+        ({"method": {"plan": "["}}, "no JSON"),
+        ({"method": {"method": "fora", "fields": {"interval": "x"}}}, "cannot be read"),
+        ({"steps": 5}, "steps must be str"),
+        ({"flops_speedup": True}, "flops_speedup must be float or int or null"),
+        ({"run": "me"}, "there is no entry 'run'; there are format, model"),
+    ],
+)
+def test_a_recipe_is_as_strict_as_a_configuration(tmp_path, change, message):
+    with pytest.raises(ValueError, match=f"The recipe in .*other.png cannot be read: .*{message}") as caught:
+        read_recipe(changed(tmp_path, change))
+    assert str(caught.value).isprintable() and len(str(caught.value)) < 700
+
+
+@pytest.mark.parametrize("text", ["[" * 100_000, '{"a":' * 50_000, "9" * 400, '{"format": 1, "format": 1}', "NaN"])
+def test_a_recipe_that_is_hard_to_read_is_one_sentence(tmp_path, text):
+    with pytest.raises(ValueError, match="cannot be read: ") as caught:
+        read_recipe(png_with(tmp_path / "picture.png", text))
+    assert len(str(caught.value)) < 500
+
+
+def chunk(kind: bytes, content: bytes, crc: int | None = None) -> bytes:
+    crc = zlib.crc32(kind + content) if crc is None else crc
+    return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", crc)
+
+
+HEADER = struct.pack(">IIBBBBB", 4, 4, 8, 2, 0, 0, 0)
+TOCA = JSON_CHUNK.encode() + b"\0"
+BOMB = zlib.compress(b"a" * (64 * 2**20), 9)
+
+
+def png(*chunks: bytes, header: bytes = HEADER) -> bytes:
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + b"".join(chunks) + chunk(b"IEND", b"")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        chunk(b"tEXt", TOCA + b"caf\xe9"),
+        chunk(b"zTXt", TOCA + b"\0" + zlib.compress(b"caf\xe9")),
+        chunk(b"iTXt", TOCA + b"\0\0\0\0" + "café".encode()),
+        chunk(b"iTXt", TOCA + b"\1\0de\0Rezept\0" + zlib.compress("café".encode())),
+        chunk(b"IDAT", b"pixels") + chunk(b"tEXt", TOCA + b"caf\xe9"),
+    ],
+    ids=["tEXt", "zTXt", "iTXt", "packed iTXt", "after the pixels"],
+)
+def test_the_text_of_a_png_in_all_its_forms(tmp_path, text):
+    (tmp_path / "picture.png").write_bytes(png(chunk(b"tEXt", b"other\0no"), text))
+    assert read_text(tmp_path / "picture.png", JSON_CHUNK) == "café"
+    assert read_text(tmp_path / "picture.png", "none") is None
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (b"", "it is no PNG, or damaged"),
+        (b"GIF89a" * 10, "it is no PNG, or damaged"),
+        (png()[:40], "it is no PNG, or damaged"),
+        (png(chunk(b"tEXt", TOCA + b"x", crc=1)), "it is no PNG, or damaged"),
+        (png(chunk(b"zTXt", TOCA + b"\0" + BOMB)), "unpacks to more than 8,388,608 bytes"),
+        (png(chunk(b"iTXt", TOCA + b"\1\0\0\0" + BOMB)), "unpacks to more than 8,388,608 bytes"),
+        (png(chunk(b"zTXt", TOCA + b"\0no")), "it is no PNG, or damaged"),
+        (png(chunk(b"iTXt", TOCA + b"\0")), "it is no PNG, or damaged"),
+        (png(chunk(b"iTXt", TOCA + b"\0\0\0\0\xff")), "it is no PNG, or damaged"),
+        (png(header=struct.pack(">II", 10**9, 10**9) + HEADER[8:]), "1000000000 x 1000000000 pixels"),
+        (png(header=b""), "it is no PNG, or damaged"),
+        (png(chunk(b"abcd", b"") * 100_001), "more than 100,000 parts"),
+    ],
+)
+def test_a_png_that_is_a_trap_is_one_sentence(tmp_path, data, message):
+    (tmp_path / "picture.png").write_bytes(data)
+    with pytest.raises(ValueError, match=f"picture.png could not be read as a picture: .*{message}"):
+        read_record(tmp_path / "picture.png")
+
+
+def test_a_file_that_never_ends_is_not_begun(tmp_path):
+    os.mkfifo(tmp_path / "pipe.png")
+    (tmp_path / "link.png").symlink_to("/dev/zero")
+    (tmp_path / "folder.png").mkdir()
+    with (tmp_path / "huge.png").open("wb") as file:
+        file.truncate(10 * 2**30)  # takes no space
+    for name in ("pipe.png", "link.png", "folder.png", "huge.png"):
+        with pytest.raises(ValueError, match=f"{name} could not be read as a picture: "):
+            read_record(tmp_path / name)
+
+
+class TestFiles:
+    """Which files a recipe would have read."""
+
+    def test_those_of_a_method_within_a_method(self, tmp_path):
+        inner = {"method": "teacache", "fields": {"calibration": "/etc/passwd"}}
+        for method in (inner, {"method": "composed", "fields": {"when": inner, "which": "fora"}}):
+            record = read_record(changed(tmp_path, {"method": method}))
+            assert record.files() == ["/etc/passwd"]
+            assert record.recipe(with_method=False).method is None
+
+    def test_a_routers(self, tmp_path):
+        method = {"method": "learned", "fields": {"router": "~/router.safetensors"}}
+        assert read_record(changed(tmp_path, {"method": method})).files() == ["~/router.safetensors"]
+
+    def test_those_of_a_plan(self, tmp_path):
+        text = json.dumps({"gate": {"method": "teacache", "fields": {"calibration": "../x.json"}}, "fill": None})
+        assert read_record(changed(tmp_path, {"method": {"plan": text}})).files() == ["../x.json"]
+
+    def test_what_comes_with_toca_is_no_strangers_and_what_is_reached_from_there_is(self, tmp_path):
+        for path, foreign in {"emoji/calibration/teacache.json": False, "../../../etc/passwd": True}.items():
+            name = f"toca.pipelines:{path}"
+            method = {"method": "teacache", "fields": {"calibration": name}}
+            assert read_record(changed(tmp_path, {"method": method})).files() == [name] * foreign
+
+    def test_choices_and_names_of_methods_are_none(self, tmp_path):
+        for method in (toca.preset("toca/pixart"), toca.preset("duca/pixart"), toca.FORA().plan(tiny_pixart(), 20)):
+            assert read_record(saved(tmp_path, method)).files() == []
 
 
 def test_what_is_no_picture_is_refused(tmp_path):

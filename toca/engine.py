@@ -5,17 +5,20 @@ It knows no model and no method: a plan says what each site does, the sites' han
 
 from __future__ import annotations
 
+import contextlib
 import inspect
 import logging
 import weakref
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Iterator
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch import nn
 
-from .clock import Tick, make_clock
+from .callers import Caller, Ownership
+from .clock import NotPlaced, Tick, make_clock
 from .clusters import cluster_tokens
 from .freezing import Freezer
 from .gating import Gatekeeper
@@ -29,6 +32,16 @@ logger = logging.getLogger(__name__)
 
 MAX_BRANCHES = 8
 """More unnamed calls than this in one step are no guidance branches: they run in full and are not remembered."""
+
+
+MAX_PLANS = 8
+"""Plans that are held for generations to come; the oldest goes first."""
+
+GUIDERS_NAMES = {"pred_cond": "cond", "pred_uncond": "uncond"}
+"""What diffusers' guiders call the branches that pipelines call `cond` and `uncond`."""
+
+_contexts: ContextVar[dict[int, str]] = ContextVar("toca_contexts", default={})
+"""For each engine the name of the branch that its caller is in; another thread or task has its own."""
 
 
 @dataclass(eq=False)
@@ -69,10 +82,10 @@ class Engine:
         self.spec, self.method, self.batched_cfg = spec, method, batched_cfg
         self.pipeline = None if pipeline is None else weakref.ref(pipeline)
         self.layout = describe(transformer, spec)
-        self.clock = make_clock(pipeline, num_inference_steps, takes_turns)
+        self.clock = make_clock(pipeline, num_inference_steps, takes_turns, spec.timestep_scale)
+        self.ownership = Ownership()
         self.freezer = Freezer(self.layout, spec)
         self.argument_names = tuple(inspect.signature(type(transformer).forward).parameters)[1:]
-        self.context: str | None = None
         self.first_block = next(walk_blocks(transformer, spec))[3]
         self.check_connected: Callable[[], None] = lambda: None
         self.connect_blocks: Callable[[], None] = lambda: None
@@ -84,6 +97,20 @@ class Engine:
         self._conditional: tuple[int, torch.Tensor] | None = None
         if num_inference_steps is not None:
             self.plan_for(num_inference_steps)
+
+    @property
+    def context(self) -> str | None:
+        """The name of the branch that the caller is in."""
+        return _contexts.get().get(id(self))
+
+    @contextlib.contextmanager
+    def named(self, name: str) -> Iterator[None]:
+        """Calls in the `with` block are of the branch of this name."""
+        token = _contexts.set({**_contexts.get(), id(self): GUIDERS_NAMES.get(name, name)})
+        try:
+            yield
+        finally:
+            _contexts.reset(token)
 
     @property
     def compiled(self) -> bool:
@@ -99,6 +126,8 @@ class Engine:
         key = num_inference_steps, timesteps
         if key not in self._plans:
             self._plans[key] = self._make_plan(num_inference_steps, timesteps)
+            while len(self._plans) > MAX_PLANS:
+                del self._plans[next(iter(self._plans))]
         return self._plans[key]
 
     def _make_plan(self, num_inference_steps: int, timesteps: tuple[float, ...]) -> Plan:
@@ -129,7 +158,9 @@ class Engine:
         raise ValueError("A model cannot be copied or pickled while its cache is on: call toca.disable_cache first.")
 
     def reset(self) -> None:
-        """Forget everything; the next call starts a generation."""
+        """Forget everything; the next call starts a generation, whoever's it is."""
+        self._running = None
+        self.ownership = Ownership()
         self.clock.reset()
         self.end_generation()
 
@@ -140,29 +171,28 @@ class Engine:
         self.branches.clear()
         self._conditional = None
         self.freezer.bypass()
+        self.ownership.end()
 
     @torch.compiler.disable
     def before_call(self, transformer: nn.Module, args: tuple, kwargs: dict) -> tuple[tuple, dict] | None:
         """Forward pre-hook of the transformer: decide for every site. Where only some rows go first, the call is
         narrowed to them."""
+        caller = Caller.current()
         call = dict(zip(self.argument_names, args, strict=False)) | kwargs
+        self._enter(caller, call.get("timestep"))
+        if self._running is not None:
+            # The call before never came to its end.
+            self._break_off()
         key = self._key(transformer, call)
-        running = self.branches.get(self.context)
-        if self._running is not None or (running is not None and running.key != key):
-            # The call before never came to its end, or nobody goes on with the generation that is held.
-            self.clock.give_up()
-        self._running = None
         if torch.is_grad_enabled():
             self._bypass("grad", "Gradients are enabled, so the model runs in full; call it under torch.no_grad().")
             return None
-        tick = self.clock.tick(self.context, call.get("timestep"))
+        tick = self._tick(call)
+        if tick is None:
+            return None
         plan = self._plan_of(tick)
         if tick.new_generation:
-            self.check_connected()
-            self.end_generation()
-            self.record = GenerationRecord(plan)
-            if plan.wraps_blocks:
-                self.connect_blocks()
+            self._start_generation(plan, caller)
         if tick.branch not in self.branches and len(self.branches) >= MAX_BRANCHES:
             self._bypass("branches", f"More than {MAX_BRANCHES} transformer calls in a step: the others run in full.")
             return None
@@ -171,16 +201,62 @@ class Engine:
         self._running.jobs = self._jobs(transformer, plan, memory, tick, call)
         return self._begin(self._running.jobs[0], self._running)
 
+    def _enter(self, caller: Caller, timestep: Any) -> None:
+        """Let a call in, or refuse it. The refused may have set the scheduler's timesteps anew before."""
+        try:
+            self.ownership.enter(caller, self.clock.begins_anew(timestep), self.clock.is_at_start(timestep))
+        except RuntimeError:
+            self.clock.disturbed = True
+            raise
+
+    def _tick(self, call: dict) -> Tick | None:
+        """The place of a call; `None` where it has none, and runs in full."""
+        try:
+            return self.clock.tick(self.context, call.get("timestep"), call["hidden_states"])
+        except NotPlaced as reason:
+            if reason.ends:
+                self.end_generation()
+            self._bypass("place", str(reason))
+            return None
+
+    def _start_generation(self, plan: Plan, caller: Caller) -> None:
+        self.check_connected()
+        self.end_generation()
+        self.ownership.begin(caller)
+        self.record = GenerationRecord(plan, schedule=self.clock.schedule)
+        if plan.wraps_blocks:
+            self.connect_blocks()
+
+    def _break_off(self) -> None:
+        """A call was not brought to its end: nothing of its generation is fit to go on from, and nothing is held."""
+        self._running = None
+        self.clock.give_up()
+        self.end_generation()
+
     def after_entry(self, module: nn.Module, args: tuple, output: torch.Tensor) -> torch.Tensor:
         """Forward hook of the module before block 0: compiled blocks see one memory layout, so one graph is enough."""
         return output.contiguous() if self.compiled else output
 
     @torch.compiler.disable
     def after_call(self, transformer: nn.Module, args: tuple, output: Any) -> Any:
-        """Forward hook of the transformer: the call's other passes, and what the pipeline gets."""
-        if self._running is None:
+        """Forward hook of the transformer, called after an exception too, then without an output: the call's other
+        passes, and what the pipeline gets."""
+        if not self.ownership.is_calling(Caller.current()):
+            # A call that was refused.
             return None
-        running = self._running
+        try:
+            if output is None:
+                self._break_off()
+            return None if self._running is None else self._complete(transformer, self._running, output)
+        except BaseException:
+            self._break_off()
+            raise
+        finally:
+            self._running = None
+            self.ownership.leave()
+
+    def _complete(self, transformer: nn.Module, running: Running, output: Any) -> Any:
+        """Run the call's other passes; what takes the place of the output, `None` where it stays."""
         samples = [self._finish(transformer, running.jobs[0], running, sample_of(output))]
         for job in running.jobs[1:]:
             narrowed_call = self._begin(job, running)
@@ -191,7 +267,6 @@ class Engine:
         sample = self._joined(running, samples)
         self._note_conditional(running, sample)
         self._end_step(running)
-        self._running = None
         return None if sample is sample_of(output) else with_sample(output, sample)
 
     def _end_step(self, running: Running) -> None:
@@ -207,11 +282,14 @@ class Engine:
     def _memory(self, plan: Plan, tick: Tick, key: CallKey, call: dict) -> Memory:
         """The memory of the call's branch, a new one where the call is not like the one before."""
         memory = self.branches.get(tick.branch)
+        condition = call.get(self.spec.condition)
         stale = memory is None or memory.last_step is None or memory.key != key
+        # Another prompt is another generation, wherever it comes from.
+        stale = stale or not _is_same(memory.condition, condition)
         if not stale and plan.is_guided(tick.step) and any(not part.guided for part in memory.parts):
             stale = True
         if stale:
-            self.branches[tick.branch] = memory = Memory(key, [Branch.start(plan, key)])
+            self.branches[tick.branch] = memory = Memory(key, [Branch.start(plan, key)], condition=condition)
             if plan.gate is not None:
                 memory.paired = memory.parts[0].paired = self._is_paired(call["hidden_states"])
         return memory
@@ -375,9 +453,19 @@ class Engine:
         """Let the running call past the cache."""
         self._warn(key, why)
         self.freezer.bypass()
+        if self.record.calls and not self.branches:
+            # The last generation is over, and this call none of it.
+            self.record = GenerationRecord(schedule=self.clock.schedule)
         self.record.bypassed += 1
 
     def _warn(self, key: str, message: str) -> None:
         if key not in self._warned:
             self._warned.add(key)
             logger.warning(message)
+
+
+def _is_same(mine: torch.Tensor | None, others: torch.Tensor | None) -> bool:
+    """Whether two conditions are equal: mostly they are one tensor."""
+    if mine is others or mine is None or others is None:
+        return mine is others
+    return mine.shape == others.shape and torch.equal(mine, others)

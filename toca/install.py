@@ -147,7 +147,7 @@ def check_measurable(transformer: nn.Module, engine: Engine, plan: Any) -> None:
 
 def _connect_root(transformer: nn.Module, engine: Engine) -> list[Callable[[], None]]:
     before = transformer.register_forward_pre_hook(engine.before_call, with_kwargs=True)
-    after = transformer.register_forward_hook(engine.after_call)
+    after = transformer.register_forward_hook(engine.after_call, always_call=True)
     undo = [before.remove, after.remove, engine.end_generation]
     if engine.spec.entry is not None:
         undo.append(transformer.get_submodule(engine.spec.entry).register_forward_hook(engine.after_entry).remove)
@@ -190,11 +190,7 @@ def _named_context(transformer: nn.Module, engine: Engine) -> Callable:
 
     @contextlib.contextmanager
     def cache_context(name: str, *args: Any, **kwargs: Any):
-        engine.context = name
-        try:
-            with original(name, *args, **kwargs):
-                yield
-        finally:
-            engine.context = None
+        with engine.named(name), original(name, *args, **kwargs):
+            yield
 
     return cache_context

@@ -260,12 +260,14 @@ class Memory:
         parts (`list[Branch]`): Together they hold every row once.
         paired (`bool`): Whether the halves of the batch are guidance branches of the same images.
         last_step (`int` or `None`): The last step that ran to its end; `None` before the first and while one runs.
+        condition (`torch.Tensor` or `None`): What the branch is conditioned on: the text, or the class.
     """
 
     key: CallKey
     parts: list[Branch]
     paired: bool = False
     last_step: int | None = None
+    condition: torch.Tensor | None = None
 
     @property
     def cache_bytes(self) -> int:

@@ -55,7 +55,7 @@ class Recorder:
             raise ValueError("A bare transformer does not know its number of steps: pass `num_inference_steps`.")
         self.method, self.gauge = method, method.gauge()
         self.pipeline = None if bare else target
-        self.clock = make_clock(self.pipeline, num_inference_steps, takes_turns=False)
+        self.clock = make_clock(self.pipeline, num_inference_steps, False, self.spec.timestep_scale)
         self._argument_names = tuple(inspect.signature(type(self.transformer).forward).parameters)[1:]
         self._schedule: tuple[int, tuple[float, ...]] | None = None
         self._last: Tick | None = None
@@ -83,7 +83,7 @@ class Recorder:
 
     def _before_call(self, transformer: nn.Module, args: tuple, kwargs: dict) -> None:
         call = dict(zip(self._argument_names, args, strict=False)) | kwargs
-        tick = self.clock.tick(None, call.get("timestep"))
+        tick = self.clock.tick(None, call.get("timestep"), call["hidden_states"])
         shape = self.spec.call_shape(transformer, call)
         if tick.new_generation:
             self._start_generation(tick)

@@ -53,4 +53,5 @@ DIT = FamilySpec(
     output="proj_out_2",
     entry="pos_embed",
     prediction=LATENTS,
+    condition="class_labels",
 )

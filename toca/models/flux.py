@@ -165,4 +165,5 @@ FLUX = FamilySpec(
     input="x_embedder",
     prediction=PACKED,
     added=("controlnet_block_samples", "controlnet_single_block_samples"),
+    timestep_scale=1000.0,
 )

@@ -109,6 +109,8 @@ class FamilySpec:
         entry (`str` or `None`): Module whose output enters block 0 in another memory layout than the blocks' own.
         prediction (`Prediction` or `None`): Where each token is in the output; `None` where nobody has said.
         added (`tuple[str, ...]`): Arguments that are added to the hidden states between blocks, token by token.
+        condition (`str`): The argument that says what a sample shall show: another one is another generation.
+        timestep_scale (`float`, defaults to 1): The scheduler's timestep over the one that the model is called with.
     """
 
     name: str
@@ -128,3 +130,5 @@ class FamilySpec:
     entry: str | None = None
     prediction: Any = None
     added: tuple[str, ...] = ()
+    condition: str = "encoder_hidden_states"
+    timestep_scale: float = 1.0

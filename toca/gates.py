@@ -119,6 +119,11 @@ def relative_l1(now: torch.Tensor, before: torch.Tensor) -> torch.Tensor:
 
 
 def reaches(value: torch.Tensor, threshold: float) -> torch.Tensor:
-    """`value >= threshold`; what is no number (a change of 0 over 0) counts as reached, so that what cannot be judged
-    is computed."""
-    return ~(value < threshold)
+    """`value >= threshold`; what is no number (a change of 0 over 0) or not finite counts as reached, so that what
+    cannot be judged is computed."""
+    return ~((value < threshold) & value.isfinite())
+
+
+def finite_images(tensor: torch.Tensor) -> torch.Tensor:
+    """Whether all numbers of an image are finite: (images, ...) -> (images,), bool."""
+    return tensor.isfinite().flatten(1).all(dim=1)

@@ -125,5 +125,5 @@ def reaches(value: torch.Tensor, threshold: float) -> torch.Tensor:
 
 
 def finite_images(tensor: torch.Tensor) -> torch.Tensor:
-    """Whether all numbers of an image are finite: (images, ...) -> (images,), bool."""
-    return tensor.isfinite().flatten(1).all(dim=1)
+    """1 for an image whose numbers are all finite, else 0: (images, ...) -> (images,), float32."""
+    return tensor.isfinite().flatten(1).all(dim=1).float()

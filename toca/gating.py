@@ -13,7 +13,7 @@ from .span_ends import laid_out
 from .state import Branch, Memory
 
 FINITE = "finite"
-"""Name in a part's memory of what is not the gate's own: whether the last output of each image was finite."""
+"""Name in a part's memory of what is not the gate's own: 1 for each image whose last output was finite, else 0."""
 
 
 class Gatekeeper:
@@ -97,7 +97,7 @@ class Gatekeeper:
     def _opens(self, seen: Seen) -> list[bool]:
         """Which images compute: those that the gate says, and those whose last output was not finite, for whatever was
         kept of it is not fit to be used."""
-        asked = torch.stack([self.gate.opens(seen), seen.memory[FINITE]])
+        asked = torch.stack([self.gate.opens(seen), seen.memory[FINITE] > 0])
         opens, finite = asked.tolist()
         if not all(finite):
             self.warn(

@@ -242,3 +242,74 @@ def test_rows_of_arguments() -> None:
     kept = {"a": [{"b": 1}]}
     copy = own_copy(kept)
     assert copy == kept and copy["a"][0] is not kept["a"][0]
+
+
+# --- every optional argument x every method --------------------------------------------------------------------------
+
+
+def noise(*shape: int) -> Tensor:
+    return torch.randn(shape, generator=torch.Generator().manual_seed(8))
+
+
+KEEP = torch.tensor([[1] * 8, [1] * 5 + [0] * 3, [1] * 2 + [0] * 6])
+OPTIONS: dict[str, dict[str, Any]] = {
+    "dit": {"attention": lambda rows: {"cross_attention_kwargs": {}}, "tuple": lambda rows: {"return_dict": False}},
+    "pixart": {
+        "masks": lambda rows: {
+            "attention_mask": (noise(3, 64)[rows] > -1).long(),
+            "encoder_attention_mask": (1 - KEEP[rows].float())[:, None] * -10000.0,
+        },
+        "attention": lambda rows: {"cross_attention_kwargs": {}, "encoder_attention_mask": None},
+    },
+    "flux": {
+        "controlnet": lambda rows: {
+            "controlnet_block_samples": [noise(3, 64, 32)[rows]],
+            "controlnet_single_block_samples": (noise(3, 64, 32)[rows], noise(3, 64, 32)[rows]),
+        },
+        "repeated": lambda rows: {
+            "controlnet_block_samples": [noise(3, 64, 32)[rows], 2 * noise(3, 64, 32)[rows]],
+            "controlnet_blocks_repeat": True,
+        },
+        "attention": lambda rows: {"joint_attention_kwargs": {"scale": 1.0}, "guidance": 4 + noise(3)[rows]},
+        "mask": lambda rows: {"joint_attention_kwargs": {"attention_mask": noise(3, 1, 1, 72)[rows] > -1}},
+    },
+    "latte": {
+        "mask": lambda rows: {
+            "encoder_attention_mask": ((1 - KEEP[rows].float()) * -10000.0).repeat_interleave(4, dim=0)[:, None]
+        },
+        "temporal": lambda rows: {"enable_temporal_attentions": True, "return_dict": True},
+    },
+}
+COMBINATIONS = [
+    (family, option, name) for family, options in OPTIONS.items() for option in options for name in methods_of(family)
+]
+COVERED = COMBINATIONS[::5]
+
+
+def check_option(family: str, option: str, name: str) -> None:
+    """The first step is the stock one, and each of three images with its own values is the one that it is alone."""
+    model, inputs = TINY[family](), lively(family, 3)[:STEPS]
+    threshold = CASES[name].of(family).threshold if name in CASES else None
+    method = method_named(family, name)
+    method = method if threshold is None else dataclasses.replace(method, threshold=threshold)
+    results = []
+    for rows in ([0, 1, 2], [2], [1]):
+        given = [call | OPTIONS[family][option](rows) for call in rows_of(inputs, rows)]
+        with toca.cached(model, method, num_inference_steps=STEPS), torch.no_grad():
+            results.append([model(**call)[0] for call in given])
+            assert toca.summary(model).bypassed == 0
+        if len(rows) == 3:
+            with torch.no_grad():
+                assert torch.equal(results[0][0], model(**given[0])[0])
+    assert_close(results[1] + results[2], [out[2:] for out in results[0]] + [out[1:2] for out in results[0]], 1e-4)
+
+
+@pytest.mark.parametrize(("family", "option", "name"), COVERED)
+def test_options(family: str, option: str, name: str) -> None:
+    check_option(family, option, name)
+
+
+@pytest.mark.matrix
+@pytest.mark.parametrize(("family", "option", "name"), [case for case in COMBINATIONS if case not in COVERED])
+def test_all_options(family: str, option: str, name: str) -> None:
+    check_option(family, option, name)

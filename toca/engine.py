@@ -173,7 +173,7 @@ class Engine:
             return None
         why = self.unplaced.why_in_full(call)
         if why is not None:
-            self._forgo(tick, why)
+            self._forgo(tick, key, why)
             return None
         memory = self._memory(plan, tick, key, call)
         recorded = len(self.record.calls), len(self.record.passes)
@@ -181,8 +181,7 @@ class Engine:
         try:
             self._running.jobs = self._jobs(transformer, plan, memory, tick, call)
         except NotReached:
-            self._forgo(tick, MISSED, recorded)
-            self._running = None
+            self._forgo(tick, key, MISSED, recorded)
             return None
         return self._begin(self._running.jobs[0], self._running)
 
@@ -199,8 +198,7 @@ class Engine:
         try:
             samples = self._samples(transformer, running, output)
         except NotReached:
-            self._forgo(running.tick, MISSED, running.recorded)
-            self._running = None
+            self._forgo(running.tick, running.memory.key, MISSED, running.recorded)
             first = running.jobs[0]
             full = first.run.is_full(running.plan) and first.part.rows is None
             return None if full else transformer.forward(**running.call)
@@ -220,14 +218,17 @@ class Engine:
             samples.append(self._finish(transformer, job, running, sample_of(transformer.forward(**kwargs))))
         return samples
 
-    def _forgo(self, tick: Tick, why: str, recorded: tuple[int, int] | None = None) -> None:
+    def _forgo(self, tick: Tick, key: CallKey, why: str, recorded: tuple[int, int] | None = None) -> None:
         """Let a call of a generation past the cache: its branch has nothing to go on from, and starts anew with the
-        next one."""
+        next one. What was recorded of the call is taken back."""
         if recorded is not None:
             del self.record.calls[recorded[0] :], self.record.passes[recorded[1] :]
         memory = self.branches.pop(tick.branch, None)
         if memory is not None and memory.last_step is not None:
             self.record.release(memory)
+        if tick.step < tick.num_inference_steps - 1:
+            self.branches[tick.branch] = Memory(key, [])
+        self._running = None
         self._bypass(why, why)
 
     def _end_step(self, running: Running) -> None:

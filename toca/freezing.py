@@ -58,7 +58,7 @@ class Freezer:
 
     def bypass(self) -> None:
         """Every site computes and remembers nothing."""
-        self._frozen = None
+        self._frozen, self._held = None, []
         for handle in self.handles:
             handle.bypass()
             handle.state = None
@@ -160,7 +160,8 @@ class Freezer:
             NotReached: If it did not: the model ran other layers than the plan knows.
         """
         called = not plan.wraps_blocks or all(block.calls == 1 for block in self.blocks)
-        renewed = all(terms.value is not None and not terms.holds(mark) for terms, mark in self._held)
+        held, self._held = self._held, []
+        renewed = all(terms.value is not None and not terms.holds(mark) for terms, mark in held)
         noted = not job.run.probes_input or MODULATED in job.notes
         if not (called and renewed and noted):
             raise NotReached

@@ -15,15 +15,17 @@ from typing import Any
 import torch
 from torch import nn
 
+from .arguments import narrowed, own_copy, rows_of_call
 from .clock import Tick, make_clock
 from .clusters import cluster_tokens
 from .freezing import Freezer
 from .gating import Gatekeeper
 from .models import FamilySpec, describe, walk_blocks
-from .passes import Job, narrowed, replayed, sample_of, step_pass, with_sample
+from .passes import Job, replayed, sample_of, step_pass, with_sample
 from .plan import Plan
 from .report import CallRecord, GenerationRecord
 from .state import Branch, CallKey, Memory, SiteState
+from .unplaced import MISSED, NotReached, Unplaced
 
 logger = logging.getLogger(__name__)
 
@@ -33,13 +35,15 @@ MAX_BRANCHES = 8
 
 @dataclass(eq=False)
 class Running:
-    """A transformer call that is under way: its memory, its place, its arguments, and its passes."""
+    """A transformer call that is under way: its memory, its place, its arguments, its passes, and how many calls and
+    passes had been recorded before it."""
 
     plan: Plan
     memory: Memory
     tick: Tick
     call: dict[str, Any]
     jobs: list[Job] = field(default_factory=list)
+    recorded: tuple[int, int] = (0, 0)
 
 
 class Engine:
@@ -71,6 +75,7 @@ class Engine:
         self.layout = describe(transformer, spec)
         self.clock = make_clock(pipeline, num_inference_steps, takes_turns)
         self.freezer = Freezer(self.layout, spec)
+        self.unplaced = Unplaced(transformer, spec)
         self.argument_names = tuple(inspect.signature(type(transformer).forward).parameters)[1:]
         self.context: str | None = None
         self.first_block = next(walk_blocks(transformer, spec))[3]
@@ -145,7 +150,7 @@ class Engine:
     def before_call(self, transformer: nn.Module, args: tuple, kwargs: dict) -> tuple[tuple, dict] | None:
         """Forward pre-hook of the transformer: decide for every site. Where only some rows go first, the call is
         narrowed to them."""
-        call = dict(zip(self.argument_names, args, strict=False)) | kwargs
+        call = own_copy(dict(zip(self.argument_names, args, strict=False)) | kwargs)
         key = self._key(transformer, call)
         running = self.branches.get(self.context)
         if self._running is not None or (running is not None and running.key != key):
@@ -166,9 +171,18 @@ class Engine:
         if tick.branch not in self.branches and len(self.branches) >= MAX_BRANCHES:
             self._bypass("branches", f"More than {MAX_BRANCHES} transformer calls in a step: the others run in full.")
             return None
+        why = self.unplaced.why_in_full(call)
+        if why is not None:
+            self._forgo(tick, key, why)
+            return None
         memory = self._memory(plan, tick, key, call)
-        self._running = Running(plan, memory, tick, call)
-        self._running.jobs = self._jobs(transformer, plan, memory, tick, call)
+        recorded = len(self.record.calls), len(self.record.passes)
+        self._running = Running(plan, memory, tick, call, recorded=recorded)
+        try:
+            self._running.jobs = self._jobs(transformer, plan, memory, tick, call)
+        except NotReached:
+            self._forgo(tick, key, MISSED, recorded)
+            return None
         return self._begin(self._running.jobs[0], self._running)
 
     def after_entry(self, module: nn.Module, args: tuple, output: torch.Tensor) -> torch.Tensor:
@@ -181,11 +195,13 @@ class Engine:
         if self._running is None:
             return None
         running = self._running
-        samples = [self._finish(transformer, running.jobs[0], running, sample_of(output))]
-        for job in running.jobs[1:]:
-            narrowed_call = self._begin(job, running)
-            kwargs = running.call if narrowed_call is None else narrowed_call[1]
-            samples.append(self._finish(transformer, job, running, sample_of(transformer.forward(**kwargs))))
+        try:
+            samples = self._samples(transformer, running, output)
+        except NotReached:
+            self._forgo(running.tick, running.memory.key, MISSED, running.recorded)
+            first = running.jobs[0]
+            full = first.run.is_full(running.plan) and first.part.rows is None
+            return None if full else transformer.forward(**running.call)
         # A call whose output was given has nothing to go on from.
         running.memory.last_step = None if running.jobs[0].output is not None else running.tick.step
         sample = self._joined(running, samples)
@@ -193,6 +209,27 @@ class Engine:
         self._end_step(running)
         self._running = None
         return None if sample is sample_of(output) else with_sample(output, sample)
+
+    def _samples(self, transformer: nn.Module, running: Running, output: Any) -> list[torch.Tensor]:
+        """What the passes of a call return, the first of which has run."""
+        samples = [self._finish(transformer, running.jobs[0], running, sample_of(output))]
+        for job in running.jobs[1:]:
+            _, kwargs = self._begin(job, running) or ((), own_copy(running.call))
+            samples.append(self._finish(transformer, job, running, sample_of(transformer.forward(**kwargs))))
+        return samples
+
+    def _forgo(self, tick: Tick, key: CallKey, why: str, recorded: tuple[int, int] | None = None) -> None:
+        """Let a call of a generation past the cache: its branch has nothing to go on from, and starts anew with the
+        next one. What was recorded of the call is taken back."""
+        if recorded is not None:
+            del self.record.calls[recorded[0] :], self.record.passes[recorded[1] :]
+        memory = self.branches.pop(tick.branch, None)
+        if memory is not None and memory.last_step is not None:
+            self.record.release(memory)
+        if tick.step < tick.num_inference_steps - 1:
+            self.branches[tick.branch] = Memory(key, [])
+        self._running = None
+        self._bypass(why, why)
 
     def _end_step(self, running: Running) -> None:
         tick = running.tick
@@ -207,11 +244,17 @@ class Engine:
     def _memory(self, plan: Plan, tick: Tick, key: CallKey, call: dict) -> Memory:
         """The memory of the call's branch, a new one where the call is not like the one before."""
         memory = self.branches.get(tick.branch)
+        why = None
+        if key.shape.batch > 1 and plan.parts_batches:
+            why = self.unplaced.why_whole(call, key.shape.batch)
         stale = memory is None or memory.last_step is None or memory.key != key
+        stale = stale or memory.whole != (why is not None)
         if not stale and plan.is_guided(tick.step) and any(not part.guided for part in memory.parts):
             stale = True
         if stale:
-            self.branches[tick.branch] = memory = Memory(key, [Branch.start(plan, key)])
+            self.branches[tick.branch] = memory = Memory(key, [Branch.start(plan, key)], whole=why is not None)
+            if why is not None:
+                self._warn(why, why)
             if plan.gate is not None:
                 memory.paired = memory.parts[0].paired = self._is_paired(call["hidden_states"])
         return memory
@@ -248,7 +291,7 @@ class Engine:
             # Two images that began with the same noise looked like the two branches of one.
             memory.paired = False
             for part in memory.parts:
-                part.unpair(plan.gate.per_sample)
+                part.unpair(plan.gate.per_sample and not memory.whole)
         added = any(call.get(name) is not None for name in self.spec.added)
         if added and not astray and plan.narrows(plan.table[step]):
             self._warn("added", "Tokens cannot be dropped where a ControlNet adds to all of them: the step is full.")
@@ -261,7 +304,7 @@ class Engine:
             self._drop_guidance(plan, memory, tick, call)
         everything = astray or (self.compiled and plan.table[step] == plan.full_row)
         if plan.gate is not None:
-            keeper = Gatekeeper(plan, memory, step, call["hidden_states"])
+            keeper = Gatekeeper(plan, memory, step, call["hidden_states"], self._warn)
             jobs = keeper.decide(astray, lambda job: self._probe(transformer, job, plan, tick, call))
         else:
             jobs = [Job(memory.parts[0], step_pass(plan, step, astray or None, everything), computed=astray)]
@@ -281,6 +324,8 @@ class Engine:
             return
         part = memory.parts[0]
         if self._is_paired(call["hidden_states"]):
+            if memory.whole:
+                return
             held = memory.cache_bytes
             part.merge_halves(plan)
             self.record.cache_bytes += held - memory.cache_bytes
@@ -316,17 +361,17 @@ class Engine:
         if job.part.rows is None:
             return None
         batch = running.memory.key.shape.batch
-        return (), narrowed(running.call, self.spec.batched, job.part.rows, batch)
+        return (), narrowed(running.call, self.spec, job.part.rows, batch)
 
     def _probe(self, transformer: nn.Module, job: Job, plan: Plan, tick: Tick, call: dict) -> torch.Tensor:
         """Run a job that only looks; returns the model's output, for what it is worth."""
         self.freezer.freeze(plan, job, tick.step, self.compiled)
         shape = job.part.key.shape
         self.record.add_pass(job.run, shape)
-        rows = job.part.rows
         batch = call["hidden_states"].shape[0]
-        output = transformer.forward(**narrowed(call, self.spec.batched, rows, batch))
+        output = transformer.forward(**narrowed(call, self.spec, job.part.rows, batch))
         self.freezer.note_input(job)
+        self.freezer.check_reached(plan, job)
         return sample_of(output)
 
     def _finish(self, transformer: nn.Module, job: Job, running: Running, sample: torch.Tensor) -> torch.Tensor:
@@ -336,14 +381,14 @@ class Engine:
         if job.output is not None:
             return job.output
         self.freezer.note_input(job)
-        batch = running.call["hidden_states"].shape[0]
-        latents = narrowed(running.call, ("hidden_states",), part.rows, batch)["hidden_states"]
+        self.freezer.check_reached(plan, job)
+        latents = rows_of_call(running.call["hidden_states"], part.rows)
         sample = self.freezer.finish(plan, job, tick.step, latents, sample)
         if job.run.clusters:
             leaving = job.notes[len(self.freezer.blocks)][-1]
             part.clusters = cluster_tokens(plan, part.key.shape, leaving)
         if job.seen is not None:
-            keeper = Gatekeeper(plan, running.memory, tick.step, running.call["hidden_states"])
+            keeper = Gatekeeper(plan, running.memory, tick.step, running.call["hidden_states"], self._warn)
             keeper.observe(job, sample, lambda look: self._probe(transformer, look, plan, tick, running.call))
         return sample
 

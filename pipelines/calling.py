@@ -48,7 +48,7 @@ def _filling(base: Any) -> type:
 
 
 def _empty(base: Any) -> Any:
-    cls = _filling(base)
+    cls: Any = _filling(base)
     return cls.__new__(cls)
 
 

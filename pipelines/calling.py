@@ -21,7 +21,8 @@ def fill_defaults(pipe: Any) -> Any:
     Returns:
         `pipe`
     """
-    pipe.__class__ = _filling(type(pipe))
+    stock: Any = type(pipe)
+    pipe.__class__ = _filling(stock)
     return pipe
 
 

@@ -10,7 +10,8 @@ from torch import nn
 
 from .engine import Engine
 from .install import check_measurable, engine_of, has_diffusers_cache, install, remove
-from .methods import Method, preset
+from .methods import Method
+from .methods.plain import named
 from .models import FAMILIES, family_of
 from .plan import Plan
 from .report import Summary, summarize
@@ -30,7 +31,8 @@ def enable_cache(
     Args:
         target (`DiffusionPipeline` or `nn.Module`): A stock diffusers pipeline, or its transformer. A pipeline with
             two transformers gets both.
-        method (`Method`, `Plan` or `str`): A method, the name of a preset (see `toca.presets`), or a plan.
+        method (`Method`, `Plan` or `str`): A method, the name of one or of a preset (see
+            `toca.methods` and `toca.presets`), or a plan.
         num_inference_steps (`int`, *optional*): Number of calls in a generation, for a bare transformer (required
             there unless `method` is a plan). A pipeline's scheduler knows it.
         batched_cfg (`bool`, *optional*): Whether the two halves of a batch are the classifier-free-guidance branches
@@ -50,7 +52,7 @@ def enable_cache(
         print(toca.summary(pipe))
         ```
     """
-    method = preset(method) if isinstance(method, str) else method
+    method = named(method) if isinstance(method, str) else method
     if not isinstance(method, (Method, Plan)):
         raise TypeError(f"`method` must be a method, a plan or the name of a preset, got {type(method).__name__}.")
     if num_inference_steps is not None and num_inference_steps < 1:

@@ -1,4 +1,4 @@
-"""Files that are either whole or not there, whatever ends the process that writes them, and whoever else writes too."""
+"""Files that are either whole or not there, whatever ends the process that writes them and whoever else writes."""
 
 from __future__ import annotations
 

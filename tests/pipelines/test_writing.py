@@ -52,7 +52,8 @@ def test_other_errors_name_the_file(tmp_path):
 def test_a_file_is_on_the_disk_before_it_has_its_name_and_its_name_before_it_counts(tmp_path, monkeypatch):
     done = []
     fsync, replace = os.fsync, os.replace
-    monkeypatch.setattr(os, "fsync", lambda number: (done.append(os.readlink(f"/proc/self/fd/{number}")), fsync(number)))
+    name_of = "/proc/self/fd/{}".format
+    monkeypatch.setattr(os, "fsync", lambda number: (done.append(os.readlink(name_of(number))), fsync(number)))
     monkeypatch.setattr(os, "replace", lambda *paths: (done.append("named"), replace(*paths)))
     with atomic_path(tmp_path / "picture.png") as temporary:
         temporary.write_bytes(b"whole")

@@ -9,10 +9,11 @@ from typing import Any, TypeVar
 from torch import nn
 
 from .engine import Engine
-from .install import check_measurable, engine_of, has_diffusers_cache, install, remove
+from .install import engine_of, install, remove
 from .methods import Method
 from .methods.plain import named
 from .models import FAMILIES, family_of
+from .other_caches import refuse_other_cache
 from .plan import Plan
 from .report import Summary, summarize
 
@@ -74,8 +75,7 @@ def enable_cache(
 def _enable_one(transformer, method, pipeline, num_inference_steps, batched_cfg, takes_turns) -> None:
     if engine_of(transformer) is not None:
         raise ValueError("A toca cache is already on; call toca.disable_cache(target) first.")
-    if has_diffusers_cache(transformer):
-        raise ValueError("A cache of diffusers is already on; call `transformer.disable_cache()` first.")
+    refuse_other_cache(transformer, "is already on")
     spec = family_of(transformer)
     counts_calls = getattr(pipeline, "scheduler", None) is None
     if counts_calls and num_inference_steps is None:
@@ -91,8 +91,7 @@ def _enable_one(transformer, method, pipeline, num_inference_steps, batched_cfg,
             f"{spec.name} model with {len(engine.layout.sites)} sites. Make a plan for this transformer."
         )
     engine.check_scheduler()
-    check_measurable(transformer, engine, plan)
-    install(transformer, engine, plan.wraps_blocks)
+    install(transformer, engine, plan)
 
 
 PROBE_STEPS = 50

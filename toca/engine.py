@@ -8,7 +8,7 @@ from __future__ import annotations
 import inspect
 import logging
 import weakref
-from collections.abc import Callable, Hashable
+from collections.abc import Hashable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,9 +18,12 @@ from torch import nn
 from .arguments import narrowed, own_copy, rows_of_call
 from .clock import Tick, make_clock
 from .clusters import cluster_tokens
+from .connection import Connection
 from .freezing import Freezer
 from .gating import Gatekeeper
+from .hooks.norm import modulates_by_token
 from .models import FamilySpec, describe, walk_blocks
+from .other_caches import refuse_other_cache
 from .passes import Job, replayed, sample_of, step_pass, with_sample
 from .plan import Plan
 from .report import CallRecord, GenerationRecord
@@ -76,11 +79,10 @@ class Engine:
         self.clock = make_clock(pipeline, num_inference_steps, takes_turns)
         self.freezer = Freezer(self.layout, spec)
         self.unplaced = Unplaced(transformer, spec)
+        self.connection = Connection(spec, self.freezer)
         self.argument_names = tuple(inspect.signature(type(transformer).forward).parameters)[1:]
         self.context: str | None = None
         self.first_block = next(walk_blocks(transformer, spec))[3]
-        self.check_connected: Callable[[], None] = lambda: None
-        self.connect_blocks: Callable[[], None] = lambda: None
         self.record = GenerationRecord()
         self._plans: dict[tuple, Plan] = {}
         self._warned: set[str] = set()
@@ -129,6 +131,21 @@ class Engine:
         reads = getattr(self.method, "reads_timesteps", False)
         return self.plan_for(tick.num_inference_steps, self.clock.timesteps_of_generation() if reads else ())
 
+    def _follow(self, transformer: nn.Module, plan: Plan) -> None:
+        """Before a generation: see to it that the decisions reach the modules that are there now.
+
+        Raises:
+            ValueError: If another cache has been switched on, or a module put in that cannot be reached.
+        """
+        try:
+            refuse_other_cache(transformer, "was switched on while toca's is on")
+            self.connection.follow(transformer, plan)
+        except ValueError:
+            # The next call starts a generation again, and is refused again.
+            self.reset()
+            raise
+        self.first_block = next(walk_blocks(transformer, self.spec))[3]
+
     def __reduce__(self) -> Any:
         # A copy of the hooks and of what undoes them would still point at this transformer.
         raise ValueError("A model cannot be copied or pickled while its cache is on: call toca.disable_cache first.")
@@ -163,11 +180,9 @@ class Engine:
         tick = self.clock.tick(self.context, call.get("timestep"))
         plan = self._plan_of(tick)
         if tick.new_generation:
-            self.check_connected()
+            self._follow(transformer, plan)
             self.end_generation()
             self.record = GenerationRecord(plan)
-            if plan.wraps_blocks:
-                self.connect_blocks()
         if tick.branch not in self.branches and len(self.branches) >= MAX_BRANCHES:
             self._bypass("branches", f"More than {MAX_BRANCHES} transformer calls in a step: the others run in full.")
             return None
@@ -175,6 +190,7 @@ class Engine:
         if why is not None:
             self._forgo(tick, key, why)
             return None
+        self.freezer.whole_norms = modulates_by_token(call.get("timestep"), key.shape.batch)
         memory = self._memory(plan, tick, key, call)
         recorded = len(self.record.calls), len(self.record.passes)
         self._running = Running(plan, memory, tick, call, recorded=recorded)
@@ -295,6 +311,9 @@ class Engine:
         added = any(call.get(name) is not None for name in self.spec.added)
         if added and not astray and plan.narrows(plan.table[step]):
             self._warn("added", "Tokens cannot be dropped where a ControlNet adds to all of them: the step is full.")
+            astray = True
+        if self.freezer.whole_norms and not astray and plan.narrows(plan.table[step]):
+            self._warn("modulated", "Tokens cannot be dropped where each has a timestep of its own: the step is full.")
             astray = True
         given = self._given(plan, memory, tick)
         if given is not None:

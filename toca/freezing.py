@@ -32,6 +32,7 @@ class Freezer:
         blocks (`list[BlockHandle]`): One for each layer.
         readers (`list[tuple[int, ...] | None]`): For each site, `None` if no norm feeds it alone, else the sites
             inside it that its norm feeds too.
+        whole_norms (`bool`): Whether norms make all tokens, for the running call modulates each in its own way.
     """
 
     def __init__(self, layout: Layout, spec: FamilySpec):
@@ -41,6 +42,7 @@ class Freezer:
         self.ends = SpanEnds(layout, spec)
         self.narrowing = Narrowing(layout, spec)
         self.readers = self._readers_of_norms(spec)
+        self.whole_norms = False
         self._frozen: tuple | None = None
         self._held: list[tuple[Terms, weakref.ref | None]] = []
 
@@ -78,7 +80,7 @@ class Freezer:
         self._held = self._to_be_renewed(plan, run, branch)
         for block in self.blocks:
             block.calls = 0
-        frozen = (plan, run, branch, compiled)
+        frozen = (plan, run, branch, compiled, self.whole_norms)
         if not branch.groups and plan.fill is None and not plan.wraps_blocks and frozen == self._frozen:
             return
         self._frozen = frozen
@@ -103,7 +105,7 @@ class Freezer:
             # A site sees no other tokens than those that are there.
             handle.action = "compute"
         handle.keep, handle.state, handle.dense = plan.kept[i] and run.keeps, branch.sites[i], compiled
-        inner = self.readers[i]
+        inner = None if self.whole_norms else self.readers[i]
         handle.narrow = inner is not None and all(run.row[j].kind != "compute" for j in inner)
         handle.index = handle.choose = handle.spread = handle.measure = handle.seen = None
         handle.refresh = run.refreshes and self.layout.sites[i].attends == "self"

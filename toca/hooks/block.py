@@ -10,8 +10,7 @@ import inspect
 from collections.abc import Callable
 from typing import Any
 
-BLOCK = "_toca_block"
-"""Attribute of a block that holds its `BlockHandle` while a cache is on that reaches blocks."""
+from .classes import BLOCK
 
 Streams = tuple[Any, ...]
 

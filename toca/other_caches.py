@@ -61,10 +61,14 @@ def other_cache(transformer: nn.Module) -> OtherCache | None:
 
 def _diffusers_hooks(transformer: nn.Module) -> list[str]:
     """The hooks of a cache of diffusers. Its `apply_*` functions set no flag, but only its caches hook modules with
-    something that remembers."""
+    something that remembers, by itself or for all blocks together."""
     registries = [vars(module).get("_diffusers_hook") for module in transformer.modules()]
     hooks = [item for registry in registries if registry is not None for item in registry.hooks.items()]
-    return sorted({name for name, hook in hooks if getattr(hook, "_is_stateful", False)})
+    return sorted({name for name, hook in hooks if _remembers(hook)})
+
+
+def _remembers(hook: object) -> bool:
+    return getattr(hook, "_is_stateful", False) or hasattr(hook, "state_manager")
 
 
 def _foreign_forward(transformer: nn.Module) -> str | None:

@@ -97,10 +97,12 @@ def restore(module: Any) -> None:
     if _is_bound(vars(module).get("forward"), module, forwards):
         # Whoever hooked the module after us has gone, and put back what it had found.
         del vars(module)["forward"]
-    for attributes in _keepers(module) if forwards else ():
-        for name, value in attributes.items():
-            if _is_bound(value, module, forwards):
-                attributes[name] = MethodType(type(module).forward, module)
+    for keeper in _keepers(module) if forwards else ():
+        kept = [name for name, value in vars(keeper).items() if _is_bound(value, module, forwards)]
+        stock = MethodType(type(module).forward, module)
+        vars(keeper).update(dict.fromkeys(kept, stock))
+        if "__wrapped__" in kept:
+            functools.update_wrapper(keeper, stock)
     _strip(vars(module))
 
 
@@ -117,9 +119,9 @@ def _is_bound(method: Any, module: Any, functions: list[Callable]) -> bool:
     return getattr(method, "__self__", None) is module and getattr(method, "__func__", None) in functions
 
 
-def _keepers(module: Any) -> list[dict[str, Any]]:
+def _keepers(module: Any) -> list[Any]:
     """Where those who hook a module keep the `forward` that they found: accelerate on the module, diffusers in its
     registry, both on what they put in its place."""
     references = getattr(vars(module).get("_diffusers_hook"), "_fn_refs", [])
     forward = vars(module).get("forward")
-    return [vars(holder) for holder in (module, forward, *references) if hasattr(holder, "__dict__")]
+    return [keeper for keeper in (module, forward, *references) if hasattr(keeper, "__dict__")]

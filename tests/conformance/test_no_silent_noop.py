@@ -161,7 +161,7 @@ def test_chunked_feed_forward(family: str) -> None:
         ("pixart", "transformer_blocks.2.ff"),
         ("pixart", "transformer_blocks.2.attn2"),
         ("flux", "single_transformer_blocks.2"),
-        ("flux", "single_transformer_blocks.0.attn"),
+        ("flux", "transformer_blocks.0.attn"),
         ("flux", "transformer_blocks.1.ff_context"),
         ("latte", "temporal_transformer_blocks.1.ff"),
     ],
@@ -170,6 +170,14 @@ def test_forward_replaced_on_the_instance(family: str, path: str) -> None:
     transformer = TINY[family]()
     replace_forward(transformer.get_submodule(path))
     refuses(transformer, toca.FORA(), "forward.*replaced", num_inference_steps=STEPS)
+
+
+def test_forward_replaced_where_nothing_is_kept() -> None:
+    """FORA keeps what a single block of FLUX makes, and never looks at the attention inside."""
+    transformer, inputs = TINY["flux"](), inputs_for("flux", STEPS)
+    wanted = cached_run(transformer, toca.FORA(), inputs)
+    replace_forward(transformer.single_transformer_blocks[0].attn)
+    assert not differ(cached_run(transformer, toca.FORA(), inputs), wanted)
 
 
 class Unknown:

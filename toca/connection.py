@@ -65,7 +65,6 @@ class Connection:
         """Take everything off, wherever it went."""
         for module in {*self.modules, *transformer.modules()}:
             restore(module)
-        self.modules.clear()
 
     def _connect(self, point: Point) -> None:
         if vars(point.module).get(point.attribute) is not None:

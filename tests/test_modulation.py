@@ -38,6 +38,8 @@ LTX = FamilySpec(
     call_shape=_call_shape,
     default_shape=lambda config, height, width, frames, text: CallShape(1, TOKENS, (ROWS, ROWS * FRAMES), text or 8),
     attention=AttentionDialect((), _never, _never, _never, _never),
+    batched=("hidden_states", "timestep", "encoder_hidden_states", "encoder_attention_mask"),
+    free=("num_frames", "height", "width"),
     input="proj_in",
 )
 
@@ -82,7 +84,9 @@ def run(model: Any, inputs: list[dict[str, Any]]) -> list[Tensor]:
 
 def cached(model: Any, method: Any, inputs: list[dict[str, Any]]) -> list[Tensor]:
     with toca.cached(model, method, num_inference_steps=STEPS):
-        return run(model, inputs)
+        outputs = run(model, inputs)
+        assert "t" in toca.summary(model).steps
+    return outputs
 
 
 @pytest.mark.parametrize("fresh_ratio", [1 / TOKENS, 0.3, (TOKENS - 1) / TOKENS])

@@ -145,6 +145,7 @@ class Engine:
             self.reset()
             raise
         self.first_block = next(walk_blocks(transformer, self.spec))[3]
+        self.unplaced = Unplaced(transformer, self.spec)
 
     def __reduce__(self) -> Any:
         # A copy of the hooks and of what undoes them would still point at this transformer.

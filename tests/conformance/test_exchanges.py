@@ -150,6 +150,7 @@ def test_exchange_while_on(family: str, exchange: str, name: str) -> None:
             with pytest.raises(ValueError, match="cannot measure"):
                 run_steps(transformer, inputs)
     else:
+        assert differ(afterwards, wanted)
         assert_equal(run_steps(transformer, inputs), afterwards)
     toca.disable_cache(transformer)
     assert not traces_of_toca(transformer)

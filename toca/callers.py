@@ -92,5 +92,6 @@ class Ownership:
 
 REFUSED = (
     "Another thread or task {what} on this model: a pipeline serves one generation at a time, so run them one after "
-    "the other (under a lock), or give each thread a pipeline of its own. toca.reset(target) ends one that was given up."
+    "the other (under a lock), or give each thread a pipeline of its own. toca.reset(target) ends one that was given "
+    "up."
 )

@@ -202,9 +202,9 @@ class SchedulerClock:
         if position is None:
             self.lost = True
             raise NotPlaced(
-                "A transformer call's timestep is not where its pipeline's scheduler is: it comes from somewhere else, "
-                "such as a pipeline made by `from_pipe` with a scheduler of its own, and runs in full. Put the cache "
-                "on the pipeline that you call, `with toca.cached(pipeline, method): ...`.",
+                "A transformer call's timestep is not where its pipeline's scheduler is: it comes from somewhere "
+                "else, such as a pipeline made by `from_pipe` with a scheduler of its own, and runs in full. Put the "
+                "cache on the pipeline that you call, `with toca.cached(pipeline, method): ...`.",
                 ends=True,
             )
         return position

@@ -9,24 +9,30 @@ import contextlib
 import inspect
 import logging
 import weakref
-from collections.abc import Callable, Hashable, Iterator
+from collections.abc import Hashable, Iterator, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any
 
 import torch
 from torch import nn
 
+from .arguments import narrowed, own_copy, rows_of_call
 from .callers import Caller, Ownership
 from .clock import NotPlaced, Tick, make_clock
 from .clusters import cluster_tokens
+from .connection import Connection
 from .freezing import Freezer
 from .gating import Gatekeeper
+from .hooks.norm import modulates_by_token
 from .models import FamilySpec, describe, walk_blocks
-from .passes import Job, narrowed, replayed, sample_of, step_pass, with_sample
+from .other_caches import refuse_other_cache
+from .passes import Job, replayed, sample_of, step_pass, with_sample
 from .plan import Plan
 from .report import CallRecord, GenerationRecord
 from .state import Branch, CallKey, Memory, SiteState
+from .unplaced import MISSED, NotReached, Unplaced
 
 logger = logging.getLogger(__name__)
 
@@ -40,19 +46,21 @@ MAX_PLANS = 8
 GUIDERS_NAMES = {"pred_cond": "cond", "pred_uncond": "uncond"}
 """What diffusers' guiders call the branches that pipelines call `cond` and `uncond`."""
 
-_contexts: ContextVar[dict[int, str]] = ContextVar("toca_contexts", default={})
+_contexts: ContextVar[Mapping[int, str]] = ContextVar("toca_contexts", default=MappingProxyType({}))
 """For each engine the name of the branch that its caller is in; another thread or task has its own."""
 
 
 @dataclass(eq=False)
 class Running:
-    """A transformer call that is under way: its memory, its place, its arguments, and its passes."""
+    """A transformer call that is under way: its memory, its place, its arguments, its passes, and how many calls and
+    passes had been recorded before it."""
 
     plan: Plan
     memory: Memory
     tick: Tick
     call: dict[str, Any]
     jobs: list[Job] = field(default_factory=list)
+    recorded: tuple[int, int] = (0, 0)
 
 
 class Engine:
@@ -85,10 +93,10 @@ class Engine:
         self.clock = make_clock(pipeline, num_inference_steps, takes_turns, spec.timestep_scale)
         self.ownership = Ownership()
         self.freezer = Freezer(self.layout, spec)
+        self.unplaced = Unplaced(transformer, spec)
+        self.connection = Connection(spec, self.freezer)
         self.argument_names = tuple(inspect.signature(type(transformer).forward).parameters)[1:]
         self.first_block = next(walk_blocks(transformer, spec))[3]
-        self.check_connected: Callable[[], None] = lambda: None
-        self.connect_blocks: Callable[[], None] = lambda: None
         self.record = GenerationRecord()
         self._plans: dict[tuple, Plan] = {}
         self._warned: set[str] = set()
@@ -153,6 +161,22 @@ class Engine:
         reads = getattr(self.method, "reads_timesteps", False)
         return self.plan_for(tick.num_inference_steps, self.clock.timesteps_of_generation() if reads else ())
 
+    def _follow(self, transformer: nn.Module, plan: Plan) -> None:
+        """Before a generation: see to it that the decisions reach the modules that are there now.
+
+        Raises:
+            ValueError: If another cache has been switched on, or a module put in that cannot be reached.
+        """
+        try:
+            refuse_other_cache(transformer, "was switched on while toca's is on")
+            self.connection.follow(transformer, plan)
+        except ValueError:
+            # The next call starts a generation again, and is refused again.
+            self.reset()
+            raise
+        self.first_block = next(walk_blocks(transformer, self.spec))[3]
+        self.unplaced = Unplaced(transformer, self.spec)
+
     def __reduce__(self) -> Any:
         # A copy of the hooks and of what undoes them would still point at this transformer.
         raise ValueError("A model cannot be copied or pickled while its cache is on: call toca.disable_cache first.")
@@ -178,7 +202,7 @@ class Engine:
         """Forward pre-hook of the transformer: decide for every site. Where only some rows go first, the call is
         narrowed to them."""
         caller = Caller.current()
-        call = dict(zip(self.argument_names, args, strict=False)) | kwargs
+        call = own_copy(dict(zip(self.argument_names, args, strict=False)) | kwargs)
         self._enter(caller, call.get("timestep"))
         if self._running is not None:
             # The call before never came to its end.
@@ -192,13 +216,23 @@ class Engine:
             return None
         plan = self._plan_of(tick)
         if tick.new_generation:
-            self._start_generation(plan, caller)
+            self._start_generation(transformer, plan, caller)
         if tick.branch not in self.branches and len(self.branches) >= MAX_BRANCHES:
             self._bypass("branches", f"More than {MAX_BRANCHES} transformer calls in a step: the others run in full.")
             return None
+        why = self.unplaced.why_in_full(call)
+        if why is not None:
+            self._forgo(tick, key, why)
+            return None
+        self.freezer.whole_norms = modulates_by_token(call.get("timestep"), key.shape.batch)
         memory = self._memory(plan, tick, key, call)
-        self._running = Running(plan, memory, tick, call)
-        self._running.jobs = self._jobs(transformer, plan, memory, tick, call)
+        recorded = len(self.record.calls), len(self.record.passes)
+        self._running = Running(plan, memory, tick, call, recorded=recorded)
+        try:
+            self._running.jobs = self._jobs(transformer, plan, memory, tick, call)
+        except NotReached:
+            self._forgo(tick, key, MISSED, recorded)
+            return None
         return self._begin(self._running.jobs[0], self._running)
 
     def _enter(self, caller: Caller, timestep: Any) -> None:
@@ -219,13 +253,11 @@ class Engine:
             self._bypass("place", str(reason))
             return None
 
-    def _start_generation(self, plan: Plan, caller: Caller) -> None:
-        self.check_connected()
+    def _start_generation(self, transformer: nn.Module, plan: Plan, caller: Caller) -> None:
+        self._follow(transformer, plan)
         self.end_generation()
         self.ownership.begin(caller)
         self.record = GenerationRecord(plan, schedule=self.clock.schedule)
-        if plan.wraps_blocks:
-            self.connect_blocks()
 
     def _break_off(self) -> None:
         """A call was not brought to its end: nothing of its generation is fit to go on from, and nothing is held."""
@@ -257,17 +289,40 @@ class Engine:
 
     def _complete(self, transformer: nn.Module, running: Running, output: Any) -> Any:
         """Run the call's other passes; what takes the place of the output, `None` where it stays."""
-        samples = [self._finish(transformer, running.jobs[0], running, sample_of(output))]
-        for job in running.jobs[1:]:
-            narrowed_call = self._begin(job, running)
-            kwargs = running.call if narrowed_call is None else narrowed_call[1]
-            samples.append(self._finish(transformer, job, running, sample_of(transformer.forward(**kwargs))))
+        try:
+            samples = self._samples(transformer, running, output)
+        except NotReached:
+            self._forgo(running.tick, running.memory.key, MISSED, running.recorded)
+            first = running.jobs[0]
+            full = first.run.is_full(running.plan) and first.part.rows is None
+            return None if full else transformer.forward(**running.call)
         # A call whose output was given has nothing to go on from.
         running.memory.last_step = None if running.jobs[0].output is not None else running.tick.step
         sample = self._joined(running, samples)
         self._note_conditional(running, sample)
         self._end_step(running)
         return None if sample is sample_of(output) else with_sample(output, sample)
+
+    def _samples(self, transformer: nn.Module, running: Running, output: Any) -> list[torch.Tensor]:
+        """What the passes of a call return, the first of which has run."""
+        samples = [self._finish(transformer, running.jobs[0], running, sample_of(output))]
+        for job in running.jobs[1:]:
+            _, kwargs = self._begin(job, running) or ((), own_copy(running.call))
+            samples.append(self._finish(transformer, job, running, sample_of(transformer.forward(**kwargs))))
+        return samples
+
+    def _forgo(self, tick: Tick, key: CallKey, why: str, recorded: tuple[int, int] | None = None) -> None:
+        """Let a call of a generation past the cache: its branch has nothing to go on from, and starts anew with the
+        next one. What was recorded of the call is taken back."""
+        if recorded is not None:
+            del self.record.calls[recorded[0] :], self.record.passes[recorded[1] :]
+        memory = self.branches.pop(tick.branch, None)
+        if memory is not None and memory.last_step is not None:
+            self.record.release(memory)
+        if tick.step < tick.num_inference_steps - 1:
+            self.branches[tick.branch] = Memory(key, [])
+        self._running = None
+        self._bypass(why, why)
 
     def _end_step(self, running: Running) -> None:
         tick = running.tick
@@ -282,14 +337,21 @@ class Engine:
     def _memory(self, plan: Plan, tick: Tick, key: CallKey, call: dict) -> Memory:
         """The memory of the call's branch, a new one where the call is not like the one before."""
         memory = self.branches.get(tick.branch)
+        why = None
+        if key.shape.batch > 1 and plan.parts_batches:
+            why = self.unplaced.why_whole(call, key.shape.batch)
         condition = call.get(self.spec.condition)
         stale = memory is None or memory.last_step is None or memory.key != key
         # Another prompt is another generation, wherever it comes from.
         stale = stale or not _is_same(memory.condition, condition)
+        stale = stale or memory.whole != (why is not None)
         if not stale and plan.is_guided(tick.step) and any(not part.guided for part in memory.parts):
             stale = True
         if stale:
-            self.branches[tick.branch] = memory = Memory(key, [Branch.start(plan, key)], condition=condition)
+            memory = Memory(key, [Branch.start(plan, key)], whole=why is not None, condition=condition)
+            self.branches[tick.branch] = memory
+            if why is not None:
+                self._warn(why, why)
             if plan.gate is not None:
                 memory.paired = memory.parts[0].paired = self._is_paired(call["hidden_states"])
         return memory
@@ -326,10 +388,13 @@ class Engine:
             # Two images that began with the same noise looked like the two branches of one.
             memory.paired = False
             for part in memory.parts:
-                part.unpair(plan.gate.per_sample)
+                part.unpair(plan.gate.per_sample and not memory.whole)
         added = any(call.get(name) is not None for name in self.spec.added)
         if added and not astray and plan.narrows(plan.table[step]):
             self._warn("added", "Tokens cannot be dropped where a ControlNet adds to all of them: the step is full.")
+            astray = True
+        if self.freezer.whole_norms and not astray and plan.narrows(plan.table[step]):
+            self._warn("modulated", "Tokens cannot be dropped where each has a timestep of its own: the step is full.")
             astray = True
         given = self._given(plan, memory, tick)
         if given is not None:
@@ -339,7 +404,7 @@ class Engine:
             self._drop_guidance(plan, memory, tick, call)
         everything = astray or (self.compiled and plan.table[step] == plan.full_row)
         if plan.gate is not None:
-            keeper = Gatekeeper(plan, memory, step, call["hidden_states"])
+            keeper = Gatekeeper(plan, memory, step, call["hidden_states"], self._warn)
             jobs = keeper.decide(astray, lambda job: self._probe(transformer, job, plan, tick, call))
         else:
             jobs = [Job(memory.parts[0], step_pass(plan, step, astray or None, everything), computed=astray)]
@@ -359,6 +424,8 @@ class Engine:
             return
         part = memory.parts[0]
         if self._is_paired(call["hidden_states"]):
+            if memory.whole:
+                return
             held = memory.cache_bytes
             part.merge_halves(plan)
             self.record.cache_bytes += held - memory.cache_bytes
@@ -394,17 +461,17 @@ class Engine:
         if job.part.rows is None:
             return None
         batch = running.memory.key.shape.batch
-        return (), narrowed(running.call, self.spec.batched, job.part.rows, batch)
+        return (), narrowed(running.call, self.spec, job.part.rows, batch)
 
     def _probe(self, transformer: nn.Module, job: Job, plan: Plan, tick: Tick, call: dict) -> torch.Tensor:
         """Run a job that only looks; returns the model's output, for what it is worth."""
         self.freezer.freeze(plan, job, tick.step, self.compiled)
         shape = job.part.key.shape
         self.record.add_pass(job.run, shape)
-        rows = job.part.rows
         batch = call["hidden_states"].shape[0]
-        output = transformer.forward(**narrowed(call, self.spec.batched, rows, batch))
+        output = transformer.forward(**narrowed(call, self.spec, job.part.rows, batch))
         self.freezer.note_input(job)
+        self.freezer.check_reached(plan, job)
         return sample_of(output)
 
     def _finish(self, transformer: nn.Module, job: Job, running: Running, sample: torch.Tensor) -> torch.Tensor:
@@ -414,14 +481,14 @@ class Engine:
         if job.output is not None:
             return job.output
         self.freezer.note_input(job)
-        batch = running.call["hidden_states"].shape[0]
-        latents = narrowed(running.call, ("hidden_states",), part.rows, batch)["hidden_states"]
+        self.freezer.check_reached(plan, job)
+        latents = rows_of_call(running.call["hidden_states"], part.rows)
         sample = self.freezer.finish(plan, job, tick.step, latents, sample)
         if job.run.clusters:
             leaving = job.notes[len(self.freezer.blocks)][-1]
             part.clusters = cluster_tokens(plan, part.key.shape, leaving)
         if job.seen is not None:
-            keeper = Gatekeeper(plan, running.memory, tick.step, running.call["hidden_states"])
+            keeper = Gatekeeper(plan, running.memory, tick.step, running.call["hidden_states"], self._warn)
             keeper.observe(job, sample, lambda look: self._probe(transformer, look, plan, tick, running.call))
         return sample
 

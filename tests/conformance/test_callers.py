@@ -251,9 +251,9 @@ def stop_at(step: int, family: str) -> dict[str, Any]:
 def test_a_pipeline_with_a_scheduler_of_its_own(
     family: str, before: str, steps: int, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """It shares the transformer and not the scheduler. Where both schedules are one, and its calls tell which step they
-    are at (DDIM has no step index), it is cached; else its calls run in full, with a warning. The first pipeline goes
-    on as before."""
+    """It shares the transformer and not the scheduler. Where both schedules are one, and its calls tell which step
+    they are at (DDIM has no step index), it is cached; else its calls run in full, with a warning. The first pipeline
+    goes on as before."""
     pipe = TINY_PIPELINES[family]()
     stock = picture(pipe, family, steps)
     method = toca.FORA(interval=3)

@@ -102,6 +102,8 @@ class Engine:
         self._warned: set[str] = set()
         self._running: Running | None = None
         self.branches: dict[Hashable, Memory] = {}
+        # What each branch is conditioned on: the caller's own tensors.
+        self._conditions: dict[Hashable, torch.Tensor | None] = {}
         self._conditional: tuple[int, torch.Tensor] | None = None
         if num_inference_steps is not None:
             self.plan_for(num_inference_steps)
@@ -193,6 +195,7 @@ class Engine:
         for memory in self.branches.values():
             self.record.release(memory)
         self.branches.clear()
+        self._conditions.clear()
         self._conditional = None
         self.freezer.bypass()
         self.ownership.end()
@@ -328,6 +331,7 @@ class Engine:
         tick = running.tick
         if tick.step == tick.num_inference_steps - 1:
             self.record.release(self.branches.pop(tick.branch))
+            self._conditions.pop(tick.branch, None)
             self.freezer.bypass()
 
     def _key(self, transformer: nn.Module, call: dict) -> CallKey:
@@ -343,13 +347,13 @@ class Engine:
         condition = call.get(self.spec.condition)
         stale = memory is None or memory.last_step is None or memory.key != key
         # Another prompt is another generation, wherever it comes from.
-        stale = stale or not _is_same(memory.condition, condition)
+        stale = stale or not _is_same(self._conditions.get(tick.branch), condition)
         stale = stale or memory.whole != (why is not None)
         if not stale and plan.is_guided(tick.step) and any(not part.guided for part in memory.parts):
             stale = True
         if stale:
-            memory = Memory(key, [Branch.start(plan, key)], whole=why is not None, condition=condition)
-            self.branches[tick.branch] = memory
+            self.branches[tick.branch] = memory = Memory(key, [Branch.start(plan, key)], whole=why is not None)
+            self._conditions[tick.branch] = condition
             if why is not None:
                 self._warn(why, why)
             if plan.gate is not None:

@@ -12,6 +12,7 @@ from diffusers import DiffusionPipeline
 from packaging.version import Version
 
 from toca.pipelines import checksums
+from toca.pipelines.calling import fill_defaults
 from toca.pipelines.registry import find_model, models
 
 DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
@@ -80,7 +81,10 @@ def resolve_source(model: str) -> str:
 def load(
     model: str | Path, dtype: torch.dtype | str | None = None, device: torch.device | str | None = None
 ) -> DiffusionPipeline:
-    """Load a stock diffusers pipeline.
+    """Load a stock diffusers pipeline, whose plain call makes what `toca generate` makes.
+
+    What suits the model (its size, steps, guidance, and further arguments that `call_defaults` tells) is filled in
+    where the caller says nothing; a class may be given by its name. Everything else is the stock pipeline's.
 
     Args:
         model (`str` or `Path`): a name that `toca models` lists, a folder saved with `save_pretrained`, or a hub id.
@@ -92,6 +96,12 @@ def load(
         ValueError: if the model, dtype or device is unknown, a file is damaged, or diffusers cannot build it.
         FileNotFoundError: if the folder, or a part of it, is missing.
         ConnectionError: if the hub cannot be reached and the model is not on this machine.
+
+    Example:
+        ```python
+        load("emoji")("a red apple").images[0]
+        load("fashion")(class_labels="sneaker").images[0]
+        ```
     """
     model = str(model)
     source = resolve_source(model)
@@ -104,7 +114,7 @@ def load(
         raise
     except Exception as error:  # libraries that read a broken file raise anything, plain Exception included
         raise _explain(source, error) from error
-    return pipe.to(place)
+    return fill_defaults(pipe.to(place))
 
 
 def _check_embedded(source: str) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import yaml
 
 import toca
-from toca.methods.plain import convert, field_types, from_data, to_data
+from toca.methods.plain import convert, field_types, from_data, suggestion, to_data
 from toca.pipelines.presets import presets
 
 PACKAGE = Path(__file__).parent.as_posix() + "/"
@@ -63,7 +63,7 @@ def find_method(text: str) -> Any:
     """A method from what `--method` says: a preset's name, a method's short name, or the path of a saved plan.
 
     Raises:
-        ValueError: for an unknown name (the message lists the names) or a corrupt plan.
+        ValueError: for an unknown name (the message suggests the nearest) or a corrupt plan.
     """
     if text in toca.methods():
         return toca.methods()[text]()
@@ -71,8 +71,8 @@ def find_method(text: str) -> Any:
         return presets()[text]
     if Path(text).suffix in (".yaml", ".yml", ".json") or Path(text).is_file():
         return load_plan(text)
-    known = ", ".join([*toca.methods(), *presets()])
-    raise ValueError(f"Unknown method {text!r}: name one of {known}, or the file of a saved plan.")
+    near = suggestion(text, [*toca.methods(), *presets()])
+    raise ValueError(f"Unknown method {text!r}{near}, or give the file of a saved plan.")
 
 
 def load_plan(path: str) -> Any:

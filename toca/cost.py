@@ -28,7 +28,7 @@ class Cost:
 
     Args:
         flops (`int`): FLOPs of all transformer calls of the plan, two a multiply-add; what
-            `torch.utils.flop_counter.FlopCounterMode` counts in eager mode.
+            `toca.eval.flops.FlopMeter` counts in eager mode.
         flops_full (`int`): The same with every site computed in every step.
         cache_bytes (`int`): Bytes of the tensors kept between steps.
         tokens_recomputed (`float`): Share of the sites' tokens that are computed, over all steps.
@@ -149,7 +149,9 @@ def cache_bytes(plan: Plan, shape: CallShape, itemsize: int, batched_cfg: bool) 
     clusters."""
     total = sum(span_bytes(plan, span, shape, itemsize) for span in plan.kept_spans)
     if plan.gate is not None:
-        total += plan.gate.bytes_kept(sizes_of(plan, shape, itemsize, batched_cfg))
+        sizes = sizes_of(plan, shape, itemsize, batched_cfg)
+        # And of each image whether what was last returned is finite.
+        total += plan.gate.bytes_kept(sizes) + STATISTIC_BYTES * sizes.images
     measured = frozenset(plan.score_sources.values())
     paired = batched_cfg and plan.selection is not None and plan.selection.shared_cfg
     for i, site in enumerate(plan.layout.sites):

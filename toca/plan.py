@@ -254,6 +254,11 @@ class Plan:
         """Whether whole blocks must be reached, and not only the modules in them."""
         return bool(self.kept_spans) or self.gate is not None or any(self.clustered) or not all(self.guided)
 
+    @property
+    def parts_batches(self) -> bool:
+        """Whether some rows of a call may do other things than others."""
+        return (self.gate is not None and self.gate.per_sample) or not all(self.guided)
+
     def narrows(self, row: tuple[Action, ...]) -> bool:
         """Whether a step drops tokens before the first block."""
         return self.narrows_stack and any(action.picks_tokens for action in row)

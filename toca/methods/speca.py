@@ -87,8 +87,9 @@ class SpeCa(Method, Gate):
 
     def opens(self, seen: Seen) -> torch.Tensor:
         threshold = max(self.floor, self.threshold * self.decay ** (seen.step / seen.num_inference_steps))
+        error = seen.memory["error"]
         # An error that is no number is too large.
-        return (seen.memory["drafts"] >= self.max_drafts) | ~(seen.memory["error"] <= threshold)
+        return (seen.memory["drafts"] >= self.max_drafts) | ~((error <= threshold) & error.isfinite())
 
     def verifies(self, seen: Seen) -> bool:
         return seen.step < seen.num_inference_steps - 1 and bool(self._due(seen.memory["drafts"]).any())
@@ -103,7 +104,7 @@ class SpeCa(Method, Gate):
         seen.memory["error"] = torch.zeros_like(before)
         if seen.verified is not None:
             # Another image of the batch may be why there is a verification at all.
-            seen.memory["error"] = self._error(seen) * self._due(before)
+            seen.memory["error"] = self._error(seen).masked_fill(~self._due(before), 0.0)
 
     def _error(self, seen: Seen) -> torch.Tensor:
         start = seen.before_last.float() if self.compared == "residual" else 0.0

@@ -12,7 +12,7 @@ from ..calibration.changes import Changes
 from ..calibration.charts import Chart
 from ..calibration.file import Calibration
 from ..checks import NonNegative, check
-from ..gates import Gate, GateSizes, Seen, relative_l1
+from ..gates import Gate, GateSizes, Seen, reaches, relative_l1
 from ..models import Site
 from ..plan import Plan
 from ..sampling import Sampling
@@ -105,10 +105,8 @@ class TeaCache(Calibrated, Gate):
 
     def opens(self, seen: Seen) -> torch.Tensor:
         change = self._polynomial(relative_l1(seen.probe, seen.memory["modulated"]))
-        accumulated = seen.memory["accumulated"] + change
-        opens = accumulated >= self.threshold
-        seen.memory["accumulated"] = accumulated.masked_fill(opens, 0.0)
-        return opens
+        seen.memory["accumulated"] = seen.memory["accumulated"] + change
+        return reaches(seen.memory["accumulated"], self.threshold)
 
     def _polynomial(self, x: Number) -> Number:
         value = 0 * x
@@ -118,7 +116,7 @@ class TeaCache(Calibrated, Gate):
 
     def observe(self, seen: Seen, computed: bool) -> None:
         seen.memory["modulated"] = seen.probe
-        if "accumulated" not in seen.memory:
+        if computed:
             seen.memory["accumulated"] = torch.zeros(len(seen.probe), device=seen.probe.device)
 
     def bytes_kept(self, sizes: GateSizes) -> int:

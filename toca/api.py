@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 
 from torch import nn
 
+from .checks import SomeSteps, checked
 from .engine import Engine
 from .install import engine_of, install, remove
 from .methods import Method
@@ -60,8 +61,8 @@ def enable_cache(
     method = named(method) if isinstance(method, str) else method
     if not isinstance(method, (Method, Plan)):
         raise TypeError(f"`method` must be a method, a plan or the name of a preset, got {type(method).__name__}.")
-    if num_inference_steps is not None and num_inference_steps < 1:
-        raise ValueError(f"`num_inference_steps` must be at least 1, got {num_inference_steps}.")
+    num_inference_steps = checked(num_inference_steps, SomeSteps | None, "num_inference_steps")
+    batched_cfg = checked(batched_cfg, bool | None, "batched_cfg")
     pipeline = None if isinstance(target, nn.Module) else target
     done: list[nn.Module] = []
     try:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from ..calibration.schedulers import SchedulerMark
-from ..checks import check
+from ..checks import Share, check
 from ..models import Site
 from ..models.fingerprint import Fingerprint, fingerprint
 from ..sampling import Sampling
@@ -146,14 +146,14 @@ class LearnedRouter(Method):
     """
 
     router: str | None = None
-    threshold: float = 0.1
+    threshold: Share = 0.1
 
     name: ClassVar[str] = "learned"
     title: ClassVar[str] = "Ma et al., NeurIPS 2024, arXiv 2406.01733; Huang et al., ICML 2025, arXiv 2410.01723"
     needs: ClassVar[str] = "a router trained for the model and the number of steps"
 
     def __post_init__(self) -> None:
-        check(0 <= self.threshold <= 1, "threshold", self.threshold, "must be between 0 and 1")
+        super().__post_init__()
         if self.router is not None:
             _ = self.trained  # a file that cannot be used is refused here, and not when a pipeline runs
 

@@ -11,7 +11,7 @@ from torch import nn
 from ..calibration.changes import Changes
 from ..calibration.charts import Chart
 from ..calibration.file import Calibration
-from ..checks import check
+from ..checks import NonNegative, check
 from ..gates import Gate, GateSizes, Seen, reaches, relative_l1
 from ..models import Site
 from ..plan import Plan
@@ -21,6 +21,7 @@ from .base import Method
 from .calibrated import Calibrated
 
 ORDER = 4
+MOST_COEFFICIENTS = 16
 Number = TypeVar("Number", float, torch.Tensor)
 
 
@@ -49,7 +50,7 @@ class TeaCache(Calibrated, Gate):
 
     coefficients: tuple[float, ...] | None = None
     calibration: str | None = None
-    threshold: float = 0.3
+    threshold: NonNegative = 0.3
     per_sample: bool = True
 
     name: ClassVar[str] = "teacache"
@@ -57,9 +58,10 @@ class TeaCache(Calibrated, Gate):
     probe: ClassVar[int | None] = 0
 
     def __post_init__(self) -> None:
-        check(self.threshold >= 0, "threshold", self.threshold, "must be non-negative")
+        super().__post_init__()
         if self.coefficients is not None:
-            check(len(self.coefficients) >= 1, "coefficients", self.coefficients, "must have at least one number")
+            few = 1 <= len(self.coefficients) <= MOST_COEFFICIENTS
+            check(few, "coefficients", self.coefficients, f"must be 1 to {MOST_COEFFICIENTS} numbers")
             check(self.calibration is None, "calibration", self.calibration, "comes in place of `coefficients`")
         if self.calibration is not None:
             _ = self.measured

@@ -3,8 +3,10 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 DEMO   := outputs/demo
+# Said before pip starts, which is at it for minutes.
+TAKES  := 3 GB to download on Linux, where torch brings CUDA, and 300 MB elsewhere; two minutes or more
 
-.PHONY: demo test test-matrix lint clean
+.PHONY: demo test test-matrix test-oldest test-newest lint clean
 
 # Prompts in, pictures out: the full model on the left, ToCa on the right.
 demo: $(VENV)/.installed
@@ -22,22 +24,48 @@ test: lint
 test-matrix: $(VENV)/.installed-dev
 	$(BIN)/pytest -m matrix
 
+# The lowest and the newest releases that pyproject.toml allows, in environments of their own; see pipelines/tested.
+test-oldest test-newest: test-%: .venv-%/.installed
+	.venv-$*/bin/pytest
+
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 
 # The development install holds the base install, so it serves the demo as well.
 $(VENV)/.installed: pyproject.toml | $(BIN)/python
-	$(BIN)/python -m pip install --quiet --editable .
+	@echo "Installing toca and what it needs ($(TAKES)):"
+	$(BIN)/python -m pip install --editable .
 	@touch $@
 
 $(VENV)/.installed-dev: pyproject.toml | $(BIN)/python
-	$(BIN)/python -m pip install --quiet --editable ".[dev,eval]"
+	@echo "Installing toca, what it needs, and what its tests need ($(TAKES)):"
+	$(BIN)/python -m pip install --editable ".[dev,eval]"
 	@touch $@ $(VENV)/.installed
 
 $(BIN)/python:
-	$(PYTHON) -m venv $(VENV)
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' 2>/dev/null || { \
+	    echo "toca needs Python 3.10 or newer, but $(PYTHON) is $$($(PYTHON) --version 2>&1 || true):" \
+	        "name one that is, as in  make $(MAKECMDGOALS) PYTHON=python3.12" >&2; exit 1; }
+	@$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); exit 1; }
+
+# uv takes no cap from pip, finds or fetches a Python, and links what two environments share.
+EXTRAS-oldest := dev,eval
+EXTRAS-newest := dev,eval,peers
+.PRECIOUS: .venv-%/.installed
+.venv-%/.installed: pipelines/tested/%.txt pyproject.toml | $(BIN)/uv
+	@echo "Installing the $* releases (about 3 GB to download, 6 GB on the disk):"
+	version=$$(sed -n 's/^# python==//p' $<); \
+	for python in python$$version "$$HOME"/.pyenv/versions/$$version.*/bin/python $$version; do \
+	    "$$python" -c "" 2>/dev/null && break; \
+	done; \
+	$(BIN)/uv venv --clear --seed --python "$$python" .venv-$*
+	$(BIN)/uv pip install --python .venv-$*/bin/python --constraints $< --editable ".[$(EXTRAS-$*)]"
+	@touch $@
+
+$(BIN)/uv: | $(BIN)/python
+	$(BIN)/python -m pip install --quiet uv
 
 clean:
 	rm -rf build dist outputs .mypy_cache .pytest_cache .ruff_cache .hypothesis *.egg-info
-	find . -name __pycache__ -type d -not -path "./$(VENV)/*" -prune -exec rm -rf {} +
+	find . -name __pycache__ -type d -not -path "./.venv*/*" -prune -exec rm -rf {} +

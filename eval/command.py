@@ -85,7 +85,8 @@ def _imported() -> Callable[..., None]:
     try:
         from toca.eval.run import run
     except ModuleNotFoundError as error:
-        raise ImportError(f'`toca eval` needs the module {error.name}: pip install "toca[eval]"') from error
+        how = 'pip install ".[eval]" in the checkout'
+        raise ImportError(f"`toca eval` needs the module {error.name}: {how}") from error
     return run
 
 

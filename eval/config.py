@@ -11,13 +11,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from toca.checks import cleaned
 from toca.eval.peers import PREFIX
 from toca.eval.scoring.settings import ScoreSettings
 from toca.eval.variants import Lineup, every_method, every_peer, expand, parse_variant
 from toca.pipelines.request import Request
+from toca.reading import named, parse_yaml, read_text
 
 PRESETS = Path(__file__).parent / "configs"
 LONGEST_PATH = 255
@@ -182,9 +183,9 @@ def find_config(text: str) -> Path:
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        data = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path} is no YAML: {' '.join(str(error).split())}.") from error
+        data = parse_yaml(read_text(path))
+    except ValueError as error:
+        raise ValueError(f"{named(path)} is no YAML: {cleaned(str(error), 400)}") from error
     if not isinstance(data, dict):
         raise ValueError(f"{path} holds no settings: it is a list of `key: value`, as {PRESETS / 'smoke.yaml'} is.")
     return _beside(path.parent, data)

@@ -2,7 +2,7 @@
 
 What is timed is a `Job`: a generation, and the cache that is put on for it, outside the clock. Per job there are,
 apart from one another, the first run, which compiles what is to be compiled; rounds that warm up; rounds that count;
-one run for the peak of memory; and one run in eager mode that `FlopCounterMode` watches. No figure of one is taken
+one run for the peak of memory; and one run in eager mode that `FlopMeter` watches. No figure of one is taken
 while another is, and nothing that is made here is kept.
 """
 
@@ -20,8 +20,8 @@ from typing import Any
 import numpy as np
 import torch
 from torch import nn
-from torch.utils.flop_counter import FlopCounterMode
 
+from toca.eval.flops import FlopMeter
 from toca.eval.latency import Timing, paired_ratio, synchronize, take_turns
 from toca.eval.loop_clock import CallWatch, LoopClock
 
@@ -240,30 +240,28 @@ def _seconds(job: Job, parts: Parts) -> dict[str, float]:
 def _flops(job: Job, parts: Parts) -> tuple[dict[str, int], int]:
     """FLOPs of one run in eager mode, part by part, and the denoiser's calls."""
     with job.on(), ExitStack() as stack:
-        # Torch 2.15 does so by itself under a counter; said here, it does not depend on the version.
-        stack.enter_context(torch.compiler.set_stance("force_eager"))
-        counter = stack.enter_context(FlopCounterMode(display=False))
-        meters = {part: stack.enter_context(_Meter(modules, counter)) for part, modules in parts.items()}
+        meter = stack.enter_context(FlopMeter())
+        watches = {part: stack.enter_context(_FlopWatch(modules, meter)) for part, modules in parts.items()}
         job.run()
-    flops = {part: meter.flops for part, meter in meters.items()} | {TOTAL: counter.get_total_flops()}
-    return flops, meters[DENOISER].calls
+    flops = {part: watch.flops for part, watch in watches.items()} | {TOTAL: meter.total}
+    return flops, watches[DENOISER].calls
 
 
-class _Meter(CallWatch):
-    """While it is entered, adds up the FLOPs that a counter sees during the modules' calls."""
+class _FlopWatch(CallWatch):
+    """While it is entered, adds up the FLOPs that a meter counts during the modules' calls."""
 
-    def __init__(self, modules: list[nn.Module], counter: FlopCounterMode) -> None:
+    def __init__(self, modules: list[nn.Module], meter: FlopMeter) -> None:
         super().__init__(modules)
-        self._counter = counter
+        self._meter = meter
         self._start = 0
         self.flops = 0
 
     def _before(self, module: nn.Module, inputs: tuple) -> None:
         super()._before(module, inputs)
-        self._start = self._counter.get_total_flops()
+        self._start = self._meter.total
 
     def _after(self, module: nn.Module, inputs: tuple, output: Any) -> None:
-        self.flops += self._counter.get_total_flops() - self._start
+        self.flops += self._meter.total - self._start
 
 
 def _memory(job: Job, device: torch.device) -> tuple[Memory, int]:

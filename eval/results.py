@@ -39,7 +39,7 @@ class Part:
     Args:
         median, first_quartile, third_quartile, p90 (`float`): Seconds.
         speedup (`Quartiles`): Against the same part of the full run in the same turns.
-        flops (`int`): FLOPs, two a multiply-add, as `FlopCounterMode` counts them in eager mode.
+        flops (`int`): FLOPs, two a multiply-add, as `FlopMeter` counts them in eager mode.
     """
 
     median: float
@@ -67,7 +67,7 @@ class Row:
         first_run_seconds (`float`): End to end, of the first run of the stage.
         enough_rounds (`bool`): Whether there were as many rounds as times to rely on need.
         peak (`Memory`): Of a run of its own.
-        flops_speedup (`float`): The denoiser's FLOPs in the full run over those in this one, as `FlopCounterMode`
+        flops_speedup (`float`): The denoiser's FLOPs in the full run over those in this one, as `FlopMeter`
             counts both, for the timed batch.
         cache_bytes (`int`): Of the timed batch.
         bypassed (`int`): Transformer calls past the cache, over all pictures.

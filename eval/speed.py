@@ -49,7 +49,7 @@ class Speed:
         return self.part(TOTAL)
 
     def flops_speedup(self) -> float:
-        """The denoiser's FLOPs in the full run over those in the variant's, as `FlopCounterMode` counts both."""
+        """The denoiser's FLOPs in the full run over those in the variant's, as `FlopMeter` counts both."""
         return self.full.flops[DENOISER] / self.costs.flops[DENOISER]
 
 

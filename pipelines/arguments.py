@@ -14,12 +14,11 @@ from toca.pipelines.registry import find_model
 
 
 def call_arguments(pipe: Any, config: GenerationConfig, batch: range) -> dict[str, Any]:
-    """The keyword arguments of the pipeline's call, found from its signature, and further ones of a named model.
+    """The keyword arguments of the pipeline's call, found from its signature, and those that suit its model.
 
     Raises:
         ValueError: if `config` sets something that the pipeline does not take.
     """
-    accepted = _parameters(type(pipe))
     arguments: dict[str, Any] = {
         "num_inference_steps": config.num_inference_steps,
         "generator": [torch.Generator("cpu").manual_seed(config.seed + index) for index in batch],
@@ -29,20 +28,23 @@ def call_arguments(pipe: Any, config: GenerationConfig, batch: range) -> dict[st
     if config.guidance_scale is not None:
         require_argument(type(pipe), "guidance_scale")
         arguments["guidance_scale"] = config.guidance_scale
-    # The size asked for is the size made: binning would change it, or refuse a size it has no bin for, and is the
-    # identity on the sizes it does have.
-    if "use_resolution_binning" in accepted:
-        arguments["use_resolution_binning"] = False
-    # Cleaning depends on which optional packages are installed; the same prompt must give the same image.
-    if "clean_caption" in accepted:
-        arguments["clean_caption"] = False
-    return {**_further(pipe), **arguments}
+    return {**call_defaults(pipe), **arguments}
 
 
-def _further(pipe: Any) -> Mapping[str, Any]:
-    """What a named model needs beyond that; a pipeline knows what it was loaded from."""
+def call_defaults(pipe: Any) -> dict[str, Any]:
+    """What suits a pipeline's model, as arguments of its call: its size, steps and guidance if it has a name, and what
+    makes a prompt mean the same everywhere. A pipeline knows what it was loaded from."""
+    accepted = _parameters(type(pipe))
     entry = find_model(pipe.name_or_path) if pipe.name_or_path else None
-    return entry.call if entry else {}
+    # The size asked for is the size made: binning would change it, or refuse a size it has no bin for, and is the
+    # identity on the sizes it does have. Cleaning depends on which optional packages are installed; the same prompt
+    # must give the same image.
+    suits: dict[str, Any] = {"use_resolution_binning": False, "clean_caption": False}
+    if entry is not None:
+        suits |= {"num_inference_steps": entry.steps, "guidance_scale": entry.guidance_scale}
+        suits |= {"height": entry.height, "width": entry.width, _frames_argument(accepted): entry.num_frames}
+        suits |= entry.call
+    return {name: value for name, value in suits.items() if name in accepted and value is not None}
 
 
 def _condition(pipe: Any, config: GenerationConfig, count: int) -> dict[str, Any]:
@@ -90,9 +92,14 @@ def _sizes(pipe: Any, config: GenerationConfig) -> dict[str, int]:
             _check_frames(pipe, size)
         else:
             _check_multiple(pipe, name, size)
-    if "video_length" in _parameters(type(pipe)) and "num_frames" in sizes:
-        sizes["video_length"] = sizes.pop("num_frames")
+    if "num_frames" in sizes:
+        sizes[_frames_argument(_parameters(type(pipe)))] = sizes.pop("num_frames")
     return sizes
+
+
+def _frames_argument(accepted: Mapping[str, Any]) -> str:
+    """Latte's pipeline calls its number of frames video_length, all later ones num_frames."""
+    return "video_length" if "video_length" in accepted else "num_frames"
 
 
 def require_argument(pipeline_class: type, name: str) -> None:
@@ -103,7 +110,6 @@ def require_argument(pipeline_class: type, name: str) -> None:
 
 def takes_argument(pipeline_class: type, name: str) -> bool:
     """Whether a pipeline's call takes an argument, by our name for it."""
-    # Latte's pipeline calls its number of frames video_length, all later ones num_frames.
     return makes_video(pipeline_class) if name == "num_frames" else name in _parameters(pipeline_class)
 
 

@@ -15,6 +15,7 @@ from toca.pipelines.config import GenerationConfig
 from toca.pipelines.generate import generate, progress_bar
 from toca.pipelines.loading import resolve_source
 from toca.pipelines.prompts import known_prompts
+from toca.reading import named, read_text
 
 PROMPTS = 16
 """How many of a model's own prompts are taken where none are given."""
@@ -59,9 +60,9 @@ def read_prompts(path: Path) -> list[str]:
     if not path.is_file():
         raise FileNotFoundError(f"There is no file {path}.")
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{path} is no text file.") from error
+        lines = read_text(path).splitlines()
+    except ValueError as error:
+        raise ValueError(f"{named(path)} is no text file: {error}") from error
     prompts = [line.strip() for line in lines if line.strip()]
     if not prompts:
         raise ValueError(f"{path} holds no prompt: write one a line.")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from numbers import Integral, Real
@@ -102,7 +101,7 @@ def _check_guidance(value: Any) -> None:
     if not isinstance(value, Real) or isinstance(value, bool):
         raise TypeError(f"guidance_scale must be a number, got {shown(value)}.")
     most = LARGEST_GUIDANCE
-    if not (math.isfinite(value) and abs(value) <= most):
+    if not -most <= float(value) <= most:
         raise ValueError(f"guidance_scale must be between -{most} and {most}, got {shown(value)}.")
 
 

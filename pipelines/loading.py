@@ -14,6 +14,7 @@ from packaging.version import Version
 
 from toca.checks import cleaned, shown
 from toca.pipelines import checksums
+from toca.pipelines.calling import fill_defaults
 from toca.pipelines.model_code import INDEX, check_config, check_index, pipeline_class
 from toca.pipelines.registry import find_model, models
 from toca.reading import named
@@ -88,8 +89,11 @@ def load(
     device: torch.device | str | None = None,
     pickled_weights: bool = False,
 ) -> DiffusionPipeline:
-    """Load a stock diffusers pipeline, of classes of diffusers and transformers alone: a folder that brings code, or
-    names any, is refused.
+    """Load a stock diffusers pipeline, whose plain call makes what `toca generate` makes.
+
+    What suits the model (its size, steps, guidance, and further arguments that `call_defaults` tells) is filled in
+    where the caller says nothing; a class may be given by its name. Everything else is the stock pipeline's, of
+    classes of diffusers and transformers alone: a folder that brings code, or names any, is refused.
 
     Args:
         model (`str` or `Path`): a name that `toca models` lists, a folder saved with `save_pretrained`, or a hub id.
@@ -104,6 +108,12 @@ def load(
             build it.
         FileNotFoundError: if the folder, or a part of it, is missing.
         ConnectionError: if the hub cannot be reached and the model is not on this machine.
+
+    Example:
+        ```python
+        load("emoji")("a red apple").images[0]
+        load("fashion")(class_labels="sneaker").images[0]
+        ```
     """
     model = str(model)
     source = resolve_source(model)
@@ -122,7 +132,7 @@ def load(
         raise
     except Exception as error:  # libraries that read a broken file raise anything, plain Exception included
         raise _explain(source, error) from error
-    return pipe.to(place)
+    return fill_defaults(pipe.to(place))
 
 
 def _check_embedded(source: str) -> None:

@@ -7,7 +7,6 @@ import json
 import os
 import platform
 import re
-import typing
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
@@ -18,7 +17,6 @@ from PIL import PngImagePlugin
 
 import toca
 from toca.checks import cleaned, shown
-from toca.methods.plain import field_types
 from toca.pipelines import method_options, png_text
 from toca.pipelines.config import LONGEST_LABEL, MOST_STEPS, GenerationConfig
 from toca.pipelines.generate import Sample
@@ -146,7 +144,8 @@ class Record:
         """The recipe, for which files of the method's are read; without its method none are. Raises `ValueError`."""
         data = self.data
         try:
-            method = method_options.from_record(data["method"]) if with_method and data["method"] else None
+            recorded = data["method"] if with_method else None
+            method = None if recorded is None else method_options.from_record(recorded)
         except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
             raise _unreadable(self.path, _sentence(error)) from error
         return Recipe(data["model"], self.config, data["index"], method, data["dtype"], data["device"])
@@ -204,7 +203,7 @@ def _check_entry(name: str, value: Any) -> None:
     if not isinstance(value, _ENTRIES[name]) or isinstance(value, bool):
         kinds = " or ".join("null" if kind is type(None) else kind.__name__ for kind in _ENTRIES[name])
         raise TypeError(f"{name} must be {kinds}, got {shown(value)}.")
-    if name in _TEXTS and not (len(value) <= _TEXTS[name] and value.isprintable()):
+    if name in _TEXTS and not (len(str(value)) <= _TEXTS[name] and str(value).isprintable()):
         raise ValueError(f"{name} must be at most {_TEXTS[name]} printable characters, got {shown(value)}.")
 
 
@@ -235,14 +234,11 @@ def _files(path: str, method: dict[str, Any]) -> Iterator[str]:
     cls, fields = toca.methods().get(str(method.get("method"))), method.get("fields")
     if cls is None or not isinstance(fields, dict):
         return
-    hints = field_types(cls)
     for name, value in fields.items():
         if isinstance(value, dict):
             yield from _files(path, value)
-        # Of all texts in a method only the names of files are free; the others are choices, or names of methods.
-        elif isinstance(value, str) and str in (hints.get(name), *typing.get_args(hints.get(name))):
-            if not _comes_with_toca(value):
-                yield value
+        elif name in cls.files and isinstance(value, str) and not _comes_with_toca(value):
+            yield value
 
 
 def _comes_with_toca(text: str) -> bool:

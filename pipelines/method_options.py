@@ -7,11 +7,11 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 import toca
-from toca.methods.plain import convert, field_types, from_data, to_data
+from toca.checks import shown
+from toca.methods.plain import convert, field_types, from_data, suggestion, to_data
 from toca.pipelines.presets import presets
+from toca.reading import parse_yaml
 
 PACKAGE = Path(__file__).parent.as_posix() + "/"
 IN_PACKAGE = "toca.pipelines:"
@@ -53,17 +53,17 @@ def _parse(cls: type, text: str) -> tuple[str, Any]:
     if key not in hints:
         raise ValueError(f"{cls.__name__} has no field {key!r}; its fields are {', '.join(hints)}.")
     try:
-        return key, convert(yaml.safe_load(value), hints[key])
-    except (TypeError, ValueError, yaml.YAMLError) as error:
+        return key, convert(parse_yaml(value), hints[key])
+    except (TypeError, ValueError) as error:
         wanted = getattr(hints[key], "__name__", str(hints[key])) if isinstance(hints[key], type) else hints[key]
-        raise ValueError(f"{value!r} does not fit {cls.__name__}.{key}, which is {wanted}.") from error
+        raise ValueError(f"{shown(value)} does not fit {cls.__name__}.{key}, which is {wanted}.") from error
 
 
 def find_method(text: str) -> Any:
     """A method from what `--method` says: a preset's name, a method's short name, or the path of a saved plan.
 
     Raises:
-        ValueError: for an unknown name (the message lists the names) or a corrupt plan.
+        ValueError: for an unknown name (the message suggests the nearest) or a corrupt plan.
     """
     if text in toca.methods():
         return toca.methods()[text]()
@@ -71,8 +71,8 @@ def find_method(text: str) -> Any:
         return presets()[text]
     if Path(text).suffix in (".yaml", ".yml", ".json") or Path(text).is_file():
         return load_plan(text)
-    known = ", ".join([*toca.methods(), *presets()])
-    raise ValueError(f"Unknown method {text!r}: name one of {known}, or the file of a saved plan.")
+    near = suggestion(text, [*toca.methods(), *presets()])
+    raise ValueError(f"Unknown method {text!r}{near}, or give the file of a saved plan.")
 
 
 def load_plan(path: str) -> Any:
@@ -99,7 +99,11 @@ def recorded(method: Any) -> dict[str, Any]:
 
 def from_record(data: dict[str, Any]) -> Any:
     """The method or plan that `recorded` described. Raises `ValueError` if this version does not know it."""
-    return _plan_from_text(data["plan"]) if "plan" in data else from_data(_replaced(data, IN_PACKAGE, PACKAGE))
+    if "plan" not in data:
+        return from_data(_replaced(data, IN_PACKAGE, PACKAGE))
+    if not isinstance(data["plan"], str):
+        raise ValueError(f"its plan must be text, got {shown(data['plan'])}.")
+    return _plan_from_text(data["plan"])
 
 
 def _replaced(data: Any, start: str, by: str) -> Any:

@@ -18,7 +18,7 @@ def _imageio() -> Any:
         import imageio.v2
         import imageio_ffmpeg  # noqa: F401  (the MP4 writer of imageio)
     except ImportError as error:
-        raise ImportError("Writing videos needs two more packages: pip install 'toca[video]'.") from error
+        raise ImportError("Writing videos needs two more packages: pip install imageio imageio-ffmpeg.") from error
     return imageio.v2
 
 

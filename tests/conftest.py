@@ -6,9 +6,13 @@ import os
 from collections.abc import Iterator
 
 import pytest
-import torch
 
 os.environ.setdefault("MPLBACKEND", "Agg")
+# Said before torch is imported, and so to the programs that tests start as well.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+import torch  # noqa: E402
+
 torch.set_num_threads(1)
 
 

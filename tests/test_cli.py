@@ -359,7 +359,7 @@ def test_help_and_no_command(run):
         (["generate", "owl", "--model", "./gone"], ["no folder ./gone"]),
         (["generate", "owl", "--model", "."], ["model_index.json"]),
         (["plan", "--model", "./gone"], ["no folder ./gone"]),
-        (["generate", "owl", "--method", "tocca"], ["tocca", "toca/pixart", "fora"]),
+        (["generate", "owl", "--method", "tocca"], ["'tocca': did you mean toca", "`toca methods`"]),
         (["generate", "owl", "--method", "toca/pixar"], ["toca/pixar", "toca/pixart"]),
         (["generate", "owl", "--plan", "gone.yaml"], ["no plan file gone.yaml"]),
         (["generate", "owl", "--plan", "gone.yaml", "--method", "fora"], ["not both"]),

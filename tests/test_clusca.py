@@ -10,9 +10,9 @@ from diffusers import FluxTransformer2DModel
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
-from torch.utils.flop_counter import FlopCounterMode
 
 import toca
+from toca.eval.flops import FlopMeter
 from toca.install import engine_of
 from toca.kernels.kmeans import k_means, k_means_flops
 from toca.methods.clusca import ClusCa
@@ -139,9 +139,9 @@ def test_k_means_of_a_row_is_its_own() -> None:
 
 @pytest.mark.parametrize(("rows", "tokens", "width", "clusters"), [(1, 16, 8, 4), (3, 40, 24, 16)])
 def test_k_means_costs_what_is_said(rows: int, tokens: int, width: int, clusters: int) -> None:
-    with FlopCounterMode(display=False) as counter:
+    with FlopMeter() as meter:
         k_means(torch.randn(rows, tokens, width), clusters)
-    assert counter.get_total_flops() == k_means_flops(rows, tokens, width, clusters)
+    assert meter.total == k_means_flops(rows, tokens, width, clusters)
 
 
 def test_frames_are_clustered_apart_and_time_is_forecast() -> None:
@@ -218,10 +218,10 @@ def test_passes_of_a_gate_compute_no_more_tokens(family: str, when: Any) -> None
     method = CacheMethod(when=when, which=METHOD, fill=TaylorSeer(order=1))
     with (
         toca.cached(transformer, method, num_inference_steps=STEPS),
-        FlopCounterMode(display=False) as counter,
+        FlopMeter() as meter,
     ):
         run_steps(transformer, inputs)
-        assert toca.summary(transformer).flops == counter.get_total_flops()
+        assert toca.summary(transformer).flops == meter.total
 
 
 @every_family
@@ -246,12 +246,12 @@ def test_predicted_is_measured(family: str, dtype: torch.dtype, size: tuple[int,
     inputs = inputs_for(family, STEPS, batch_size=2, height=size[0], width=size[1], dtype=dtype)
     predicted = METHOD.plan(transformer, STEPS).cost(**options_for(family, 2, size))
     with toca.cached(transformer, METHOD, num_inference_steps=STEPS):
-        with FlopCounterMode(display=False) as counter:
+        with FlopMeter() as meter:
             run_steps(transformer, inputs[:-1])
             held = list(engine_of(transformer).branches[None].parts[0].tensors())
             run_steps(transformer, inputs[-1:])
         summary = toca.summary(transformer)
-    assert predicted.flops == summary.flops == counter.get_total_flops()
+    assert predicted.flops == summary.flops == meter.total
     assert predicted.cache_bytes == summary.cache_bytes == sum(tensor.untyped_storage().nbytes() for tensor in held)
     assert [tensor for tensor in held if not tensor.is_floating_point()][0].dtype == torch.int32
     assert summary.tokens_recomputed == pytest.approx(predicted.tokens_recomputed)

@@ -81,7 +81,7 @@ def test_names_stand_for_methods_and_presets() -> None:
     by_name = toca.CacheMethod(when="easycache", which="toca/pixart", fill="taylorseer")
     assert by_name == toca.CacheMethod(toca.EasyCache(), toca.preset("toca/pixart"), toca.TaylorSeer())
     assert by_name.label == "easycache x toca x taylorseer"
-    with pytest.raises(ValueError, match="'nope'.*fora"):
+    with pytest.raises(ValueError, match="'nope': did you mean none"):
         toca.CacheMethod(when="nope")
     with pytest.raises(ValueError, match="forecasts.*got fora"):
         toca.CacheMethod(when="fora", fill="fora")

@@ -169,7 +169,7 @@ BROKEN: list[tuple[str, Any, str]] = [
     ("scores", [[0.5] * 6] * STEPS, "Step 0 must have no scores in harmonica"),
     ("scores", [None] + [[0.5] * 5] * (STEPS - 1), "Step 1 has 5 scores, expected one for each of the 6 sites"),
     ("scores", [None] + [[1.5] * 6] * (STEPS - 1), "Step 1 has the score 1.5; scores run from 0 to 1"),
-    ("scores", [None] + [[float("nan")] * 6] * (STEPS - 1), "Step 1 has the score nan"),
+    ("scores", [None] + [[float("nan")] * 6] * (STEPS - 1), r"scores\[\d\]\[\d\]: nan"),
     ("scores", [None] + [["high"] * 6] * (STEPS - 1), "Step 1 has the score 'high'"),
     ("model", {"sites": [[0, "ff"]]}, "not enough values"),
     ("model", {}, "missing key 'sites'"),

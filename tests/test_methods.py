@@ -13,12 +13,13 @@ import pytest
 import torch
 
 import toca
+from toca.install import engine_of
 from toca.methods import Method
 from toca.models import Site
 from toca.sampling import Sampling
 from toca.selection import SCORES, Selection
 
-from .helpers import TINY, inputs_for, run_steps
+from .helpers import TINY, inputs_for, run_steps, tiny_pixart
 
 STEPS = 8
 WRONG: list[tuple[type, dict[str, Any], str]] = [
@@ -99,6 +100,15 @@ def test_names() -> None:
     assert all(toca.preset(name) == method for name, method in toca.presets().items())
     with pytest.raises(ValueError, match="toca/none.*toca/pixart"):
         toca.preset("toca/none")
+
+
+def test_a_cache_is_switched_on_by_the_names_of_the_command_line() -> None:
+    for name, method in {"fora": toca.FORA(), "toca/pixart": toca.preset("toca/pixart")}.items():
+        with toca.cached(tiny_pixart(), name, num_inference_steps=4) as transformer:
+            assert engine_of(transformer).method == method
+    with pytest.raises(ValueError, match="'forra': did you mean fora") as error:
+        toca.enable_cache(tiny_pixart(), "forra", num_inference_steps=4)
+    assert len(str(error.value)) < 200
 
 
 def test_listings_are_copies() -> None:

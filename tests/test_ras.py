@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor, nn
-from torch.utils.flop_counter import FlopCounterMode
 
 import toca
 from toca.actions import COMPUTE, FORECAST, REUSE, partial
+from toca.eval.flops import FlopMeter
 from toca.install import engine_of
 from toca.methods.composed import CacheMethod
 from toca.methods.ras import RAS
@@ -217,12 +217,12 @@ def test_predicted_is_measured(family: str, dtype: torch.dtype, cfg: bool, metho
     rows = 4 if cfg else 2
     predicted = method.plan(transformer, STEPS).cost(**options_for(family, rows, size), batched_cfg=cfg)
     with toca.cached(transformer, method, num_inference_steps=STEPS, batched_cfg=cfg):
-        with FlopCounterMode(display=False) as counter:
+        with FlopMeter() as meter:
             run_steps(transformer, inputs[:-1])
             held = held_bytes(transformer)
             run_steps(transformer, inputs[-1:])
         summary = toca.summary(transformer)
-    assert predicted.flops == summary.flops == counter.get_total_flops()
+    assert predicted.flops == summary.flops == meter.total
     assert predicted.cache_bytes == summary.cache_bytes == held
     assert summary.tokens_recomputed == pytest.approx(predicted.tokens_recomputed)
     tokens, out_width = (36, 32) if family == "dit" else (40, 32) if family == "pixart" else (40, 16)

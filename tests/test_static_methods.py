@@ -14,10 +14,10 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
-from torch.utils.flop_counter import FlopCounterMode
 
 import toca
 from toca.engine import Engine
+from toca.eval.flops import FlopMeter
 from toca.install import engine_of
 from toca.methods import Method
 from toca.methods.delta_dit import DeltaDiT
@@ -302,9 +302,9 @@ def _count_flops(pipe: Any) -> list[int]:
     forward = pipe.transformer.forward
 
     def count(*args: Any, **kwargs: Any) -> Any:
-        with FlopCounterMode(display=False) as counter:
+        with FlopMeter() as meter:
             output = forward(*args, **kwargs)
-        counted.append(counter.get_total_flops())
+        counted.append(meter.total)
         return output
 
     count.__signature__ = inspect.signature(forward)  # type: ignore[attr-defined]
@@ -361,9 +361,9 @@ def test_tgate_halves_the_work_after_the_gate() -> None:
     with toca.cached(transformer, tgate(), num_inference_steps=STEPS, batched_cfg=True):
         counted = []
         for call in inputs:
-            with FlopCounterMode(display=False) as counter:
+            with FlopMeter() as meter:
                 run_steps(transformer, [call])
-            counted.append(counter.get_total_flops())
+            counted.append(meter.total)
             if len(counted) == 6:
                 before = held_bytes(transformer)
             if len(counted) == 7:

@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from .checks import check
 from .spans import Span
+
+KINDS = ("compute", "partial", "reuse", "forecast", "skip")
 
 
 @dataclass(frozen=True)
@@ -17,11 +20,20 @@ class Action:
             run at all, for a span of blocks is filled in its place).
         fresh_ratio (`float`): Share of tokens recomputed: 1 for compute, 0 for all but partial.
         forecasts (`bool`): Whether the tokens that are not computed are forecast rather than reused.
+
+    Raises:
+        ValueError: If a value is none of these.
     """
 
     kind: str
     fresh_ratio: float
     forecasts: bool = False
+
+    def __post_init__(self) -> None:
+        check(self.kind in KINDS, "kind", self.kind, f"must be one of {', '.join(KINDS)}")
+        share = type(self.fresh_ratio) in (int, float) and 0 <= self.fresh_ratio <= 1
+        check(share, "fresh_ratio", self.fresh_ratio, "must be between 0 and 1")
+        check(isinstance(self.forecasts, bool), "forecasts", self.forecasts, "must be True or False")
 
     @property
     def picks_tokens(self) -> bool:
@@ -36,7 +48,12 @@ SKIP = Action("skip", 0.0)
 
 
 def partial(fresh_ratio: float, forecasts: bool = False) -> Action:
-    """Recompute a share of the tokens, clamped to [0, 1]. All of them is compute; none stays token-wise in name."""
+    """Recompute a share of the tokens, clamped to [0, 1]. All of them is compute; none stays token-wise in name.
+
+    Raises:
+        ValueError: If the share is no number.
+    """
+    check(fresh_ratio == fresh_ratio, "fresh_ratio", fresh_ratio, "must be a number")
     return COMPUTE if fresh_ratio >= 1 else Action("partial", max(0.0, float(fresh_ratio)), forecasts)
 
 

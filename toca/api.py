@@ -8,10 +8,13 @@ from typing import Any, TypeVar
 
 from torch import nn
 
+from .checks import SomeSteps, checked
 from .engine import Engine
-from .install import check_measurable, engine_of, has_diffusers_cache, install, remove
-from .methods import Method, preset
+from .install import engine_of, install, remove
+from .methods import Method
+from .methods.plain import named
 from .models import FAMILIES, family_of
+from .other_caches import refuse_other_cache
 from .plan import Plan
 from .report import Summary, summarize
 
@@ -27,10 +30,15 @@ def enable_cache(
 ) -> Target:
     """Accelerate a pipeline or a transformer.
 
+    A cache is a transformer's: pipelines that share one (`from_pipe`) share its cache, and a transformer that is taken
+    out of its pipeline keeps it. A copy (`copy.deepcopy`, `pickle`, `save_pretrained`) is the model without a cache.
+    Processors and modules may be exchanged while it is on: the next generation takes them up.
+
     Args:
         target (`DiffusionPipeline` or `nn.Module`): A stock diffusers pipeline, or its transformer. A pipeline with
             two transformers gets both.
-        method (`Method`, `Plan` or `str`): A method, the name of a preset (see `toca.presets`), or a plan.
+        method (`Method`, `Plan` or `str`): A method, the name of one or of a preset (see
+            `toca.methods` and `toca.presets`), or a plan.
         num_inference_steps (`int`, *optional*): Number of calls in a generation, for a bare transformer (required
             there unless `method` is a plan). A pipeline's scheduler knows it.
         batched_cfg (`bool`, *optional*): Whether the two halves of a batch are the classifier-free-guidance branches
@@ -40,8 +48,8 @@ def enable_cache(
         `target`, with the cache on. Outputs are cached and reused only where gradients are disabled.
 
     Raises:
-        ValueError: If the model is not of a supported family, a cache is already on, a bare transformer comes without
-            a step count, or the plan does not fit the model. Nothing is changed then.
+        ValueError: If the model is not of a supported family, a cache is already on (this library's or another's), a
+            bare transformer comes without a step count, or the plan does not fit the model. Nothing is changed then.
 
     Example:
         ```python
@@ -50,11 +58,11 @@ def enable_cache(
         print(toca.summary(pipe))
         ```
     """
-    method = preset(method) if isinstance(method, str) else method
+    method = named(method) if isinstance(method, str) else method
     if not isinstance(method, (Method, Plan)):
         raise TypeError(f"`method` must be a method, a plan or the name of a preset, got {type(method).__name__}.")
-    if num_inference_steps is not None and num_inference_steps < 1:
-        raise ValueError(f"`num_inference_steps` must be at least 1, got {num_inference_steps}.")
+    num_inference_steps = checked(num_inference_steps, SomeSteps | None, "num_inference_steps")
+    batched_cfg = checked(batched_cfg, bool | None, "batched_cfg")
     pipeline = None if isinstance(target, nn.Module) else target
     done: list[nn.Module] = []
     try:
@@ -71,9 +79,11 @@ def enable_cache(
 
 def _enable_one(transformer, method, pipeline, num_inference_steps, batched_cfg, takes_turns) -> None:
     if engine_of(transformer) is not None:
-        raise ValueError("A toca cache is already on; call toca.disable_cache(target) first.")
-    if has_diffusers_cache(transformer):
-        raise ValueError("A cache of diffusers is already on; call `transformer.disable_cache()` first.")
+        raise ValueError(
+            "A toca cache is already on (a transformer has one, whichever pipeline it was put on through); call "
+            "toca.disable_cache(target) first."
+        )
+    refuse_other_cache(transformer, "is already on")
     spec = family_of(transformer)
     counts_calls = getattr(pipeline, "scheduler", None) is None
     if counts_calls and num_inference_steps is None:
@@ -89,8 +99,7 @@ def _enable_one(transformer, method, pipeline, num_inference_steps, batched_cfg,
             f"{spec.name} model with {len(engine.layout.sites)} sites. Make a plan for this transformer."
         )
     engine.check_scheduler()
-    check_measurable(transformer, engine, plan)
-    install(transformer, engine, plan.wraps_blocks)
+    install(transformer, engine, plan)
 
 
 PROBE_STEPS = 50
@@ -98,7 +107,8 @@ PROBE_STEPS = 50
 
 
 def disable_cache(target: Target) -> Target:
-    """Take the cache off; the target is bitwise what it was. Does nothing where no cache is on.
+    """Take the cache off, through whichever pipeline it was put on; the target is bitwise what it was. Does nothing
+    where no cache is on.
 
     Returns:
         `target`
@@ -117,7 +127,8 @@ def cached(
     num_inference_steps: int | None = None,
     batched_cfg: bool | None = None,
 ) -> Iterator[Target]:
-    """`enable_cache` for the length of a `with` block; the cache comes off however the block ends."""
+    """`enable_cache` for the length of a `with` block. However the block ends no cache is on then, also where another
+    one was put on inside. Within another `cached` of the same target it is refused, and the outer one goes on."""
     enable_cache(target, method, num_inference_steps=num_inference_steps, batched_cfg=batched_cfg)
     try:
         yield target
@@ -165,7 +176,7 @@ def _transformers(target: Any) -> list[nn.Module]:
     else:
         components = getattr(target, "components", {})
         candidates = [getattr(c, "_orig_mod", c) for c in components.values() if isinstance(c, nn.Module)]
-    found = [module for module in candidates if family_of(module) is not None]
+    found = list(dict.fromkeys(module for module in candidates if family_of(module) is not None))
     if not found:
         names = ", ".join(spec.transformer for spec in FAMILIES.values())
         raise ValueError(f"{type(target).__name__} has no transformer that toca can cache; supported are {names}.")

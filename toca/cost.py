@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 import torch
 
 from .actions import Action
+from .checks import Within, checked
 from .clusters import clustering_flops
 from .gates import GateSizes
 from .models import CallShape
@@ -17,6 +18,11 @@ from .spans import Span
 
 if TYPE_CHECKING:
     from .plan import Plan
+
+MOST_SIZE = 1_000_000
+"""Samples, latent pixels of a side, frames, or text tokens of a call."""
+
+Size = Annotated[int, Within(1, MOST_SIZE)]
 
 STATISTIC_BYTES = 4
 """Scores and counts are float32, and the numbers of clusters int32, whatever the model's dtype."""
@@ -28,7 +34,7 @@ class Cost:
 
     Args:
         flops (`int`): FLOPs of all transformer calls of the plan, two a multiply-add; what
-            `torch.utils.flop_counter.FlopCounterMode` counts in eager mode.
+            `toca.eval.flops.FlopMeter` counts in eager mode.
         flops_full (`int`): The same with every site computed in every step.
         cache_bytes (`int`): Bytes of the tensors kept between steps.
         tokens_recomputed (`float`): Share of the sites' tokens that are computed, over all steps.
@@ -97,12 +103,10 @@ def _tokens_share(plan: Plan, shape: CallShape) -> float:
 
 def _shape_of(plan: Plan, batch_size, height, width, num_frames, text_tokens) -> CallShape:
     default, patch = plan.layout.default_shape, plan.layout.patch
-    sizes = {"batch_size": batch_size, "height": height, "width": width, "num_frames": num_frames}
-    for name, value in sizes.items():
-        if value is not None and value < 1:
-            raise ValueError(f"`{name}` must be positive, got {value}.")
-    if text_tokens is not None and text_tokens < 0:
-        raise ValueError(f"`text_tokens` must be non-negative, got {text_tokens}.")
+    batch_size = checked(batch_size, Size, "batch_size")
+    height, width = checked(height, Size | None, "height"), checked(width, Size | None, "width")
+    num_frames = checked(num_frames, Size | None, "num_frames")
+    text_tokens = checked(text_tokens, Annotated[int, Within(0, MOST_SIZE)] | None, "text_tokens")
     grid = default.grid or (default.tokens, 1)
     grid = (height // patch[0] if height else grid[0], width // patch[1] if width else grid[1])
     for name, value, side in (("height", height, patch[0]), ("width", width, patch[1])):
@@ -149,7 +153,9 @@ def cache_bytes(plan: Plan, shape: CallShape, itemsize: int, batched_cfg: bool) 
     clusters."""
     total = sum(span_bytes(plan, span, shape, itemsize) for span in plan.kept_spans)
     if plan.gate is not None:
-        total += plan.gate.bytes_kept(sizes_of(plan, shape, itemsize, batched_cfg))
+        sizes = sizes_of(plan, shape, itemsize, batched_cfg)
+        # And of each image whether what was last returned is finite.
+        total += plan.gate.bytes_kept(sizes) + STATISTIC_BYTES * sizes.images
     measured = frozenset(plan.score_sources.values())
     paired = batched_cfg and plan.selection is not None and plan.selection.shared_cfg
     for i, site in enumerate(plan.layout.sites):

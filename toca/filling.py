@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import Any, ClassVar
@@ -141,9 +142,21 @@ class Terms:
         carry, previous = value, self.value
         for i, scale in enumerate(scales):
             difference = _map(torch.zeros_like, carry) if previous is None else _map(torch.sub, carry, previous)
-            carry, previous = _map(lambda part, by=scale: part.mul_(by), difference), self.higher[i]
+            # A number that is not finite, now or then, tells of no course: what goes on from it stands still.
+            carry = _map(lambda part, by=scale: part.mul_(by).nan_to_num_(0.0, 0.0, 0.0), difference)
+            previous = self.higher[i]
             self.higher[i] = carry
         self.value = value
+
+    def mark(self) -> weakref.ref | None:
+        """What tells later whether the value has been renewed; it keeps nothing alive."""
+        first = self.value[0] if isinstance(self.value, tuple) else self.value
+        return None if first is None else weakref.ref(first)
+
+    def holds(self, mark: weakref.ref | None) -> bool:
+        """Whether the value is the one that was marked."""
+        first = self.value[0] if isinstance(self.value, tuple) else self.value
+        return mark is not None and mark() is first
 
     def total(self, weights: Sequence[Any]) -> Any:
         """f_0 + sum of weight_i f_i."""

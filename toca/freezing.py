@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from typing import Any
 
 import torch
@@ -16,6 +17,7 @@ from .plan import Plan
 from .span_ends import SpanEnds
 from .state import Branch
 from .tokens import Group, TokenGroup
+from .unplaced import NotReached
 
 
 class Freezer:
@@ -30,16 +32,19 @@ class Freezer:
         blocks (`list[BlockHandle]`): One for each layer.
         readers (`list[tuple[int, ...] | None]`): For each site, `None` if no norm feeds it alone, else the sites
             inside it that its norm feeds too.
+        whole_norms (`bool`): Whether norms make all tokens, for the running call modulates each in its own way.
     """
 
     def __init__(self, layout: Layout, spec: FamilySpec):
-        self.layout = layout
+        self.layout, self.channel_dim = layout, spec.channel_dim
         self.handles = [Handle(joint=site.stream == "joint" and site.inside is None) for site in layout.sites]
         self.blocks = [BlockHandle() for _ in range(layout.sites[-1].layer + 1)]
         self.ends = SpanEnds(layout, spec)
         self.narrowing = Narrowing(layout, spec)
         self.readers = self._readers_of_norms(spec)
+        self.whole_norms = False
         self._frozen: tuple | None = None
+        self._held: list[tuple[Terms, weakref.ref | None]] = []
 
     def _readers_of_norms(self, spec: FamilySpec) -> list[tuple[int, ...] | None]:
         index = {site.key: i for i, site in enumerate(self.layout.sites)}
@@ -55,7 +60,7 @@ class Freezer:
 
     def bypass(self) -> None:
         """Every site computes and remembers nothing."""
-        self._frozen = None
+        self._frozen, self._held = None, []
         for handle in self.handles:
             handle.bypass()
             handle.state = None
@@ -72,7 +77,10 @@ class Freezer:
             compiled (`bool`): Whether the blocks are compiled.
         """
         run, branch = job.run, job.part
-        frozen = (plan, run, branch, compiled)
+        self._held = self._to_be_renewed(plan, run, branch)
+        for block in self.blocks:
+            block.calls = 0
+        frozen = (plan, run, branch, compiled, self.whole_norms)
         if not branch.groups and plan.fill is None and not plan.wraps_blocks and frozen == self._frozen:
             return
         self._frozen = frozen
@@ -97,7 +105,7 @@ class Freezer:
             # A site sees no other tokens than those that are there.
             handle.action = "compute"
         handle.keep, handle.state, handle.dense = plan.kept[i] and run.keeps, branch.sites[i], compiled
-        inner = self.readers[i]
+        inner = None if self.whole_norms else self.readers[i]
         handle.narrow = inner is not None and all(run.row[j].kind != "compute" for j in inner)
         handle.index = handle.choose = handle.spread = handle.measure = handle.seen = None
         handle.refresh = run.refreshes and self.layout.sites[i].attends == "self"
@@ -137,9 +145,32 @@ class Freezer:
                 weights = _numbers(span_weights(plan, job, span, terms, step), compiled)
                 self.ends.fill(self.blocks, span, terms, weights, branch.key.shape)
 
+    def _to_be_renewed(self, plan: Plan, run: Pass, branch: Branch) -> list[tuple[Terms, weakref.ref | None]]:
+        """What the pass is to renew, with what it holds now."""
+        if not run.keeps:
+            return []
+        return [
+            (branch.sites[i].terms, branch.sites[i].terms.mark())
+            for i, action in enumerate(run.row)
+            if action == COMPUTE and plan.kept[i] and not plan.is_hidden(run.row, i)
+        ]
+
+    def check_reached(self, plan: Plan, job: Job) -> None:
+        """See to it that a pass that has run came by every block once, and by every site that it was to renew.
+
+        Raises:
+            NotReached: If it did not: the model ran other layers than the plan knows.
+        """
+        called = not plan.wraps_blocks or all(block.calls == 1 for block in self.blocks)
+        held, self._held = self._held, []
+        renewed = all(terms.value is not None and not terms.holds(mark) for terms, mark in held)
+        noted = not job.run.probes_input or MODULATED in job.notes
+        if not (called and renewed and noted):
+            raise NotReached
+
     def note_input(self, job: Job) -> None:
         """Note what the first attention was given, where the pass asks for it."""
-        if job.run.probes_input:
+        if job.run.probes_input and self.handles[0].seen is not None:
             job.notes[MODULATED] = (self.handles[0].seen,)
             self.handles[0].seen = None
 
@@ -159,13 +190,13 @@ class Freezer:
             if span.around == "model":
                 scales = renewal(plan, spans[span], step) if plan.kept_spans[span] else []
                 # A copy: the pipeline may go on writing in what it is given.
-                value = _shifted(sample, latents, -1) if span.keeps == "residual" else sample.clone()
+                value = _shifted(sample, latents, -1, self.channel_dim) if span.keeps == "residual" else sample.clone()
                 spans[span].renew(value, scales)
         for span in job.run.spans:
             if span.around == "model":
                 terms = spans[span.stored]
                 filled = terms.total(span_weights(plan, job, span, terms, step))
-                sample = _shifted(filled, latents, 1) if span.keeps == "residual" else filled.clone()
+                sample = _shifted(filled, latents, 1, self.channel_dim) if span.keeps == "residual" else filled.clone()
         return sample
 
     def _watch(self, boundary: int, notes: dict[int, tuple]) -> None:
@@ -229,13 +260,15 @@ def _numbers(numbers: list, compiled: bool) -> list:
     return [torch.as_tensor(number) for number in numbers] if compiled else numbers
 
 
-def _shifted(sample: torch.Tensor, latents: torch.Tensor, sign: int) -> torch.Tensor:
-    """`sample + sign * latents`; where the model returns more channels than it is given (a learned variance) the
-    others stay as they are."""
+def _shifted(sample: torch.Tensor, latents: torch.Tensor, sign: int, dim: int) -> torch.Tensor:
+    """`sample + sign * latents` over the channels, in dimension `dim`, that both have. Where the model returns more
+    than it is given (a learned variance) the others stay as they are; where it is given more than it returns (the
+    picture to fill, a control) they do not count."""
     if sample.shape == latents.shape:
         return sample + sign * latents
-    channels = latents.shape[1]
-    return torch.cat([sample[:, :channels] + sign * latents, sample[:, channels:]], dim=1)
+    common = min(sample.shape[dim], latents.shape[dim])
+    shifted = sample.narrow(dim, 0, common) + sign * latents.narrow(dim, 0, common)
+    return torch.cat([shifted, sample.narrow(dim, common, sample.shape[dim] - common)], dim=dim)
 
 
 def _dynamic(index: torch.Tensor) -> torch.Tensor:

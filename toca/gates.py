@@ -119,6 +119,11 @@ def relative_l1(now: torch.Tensor, before: torch.Tensor) -> torch.Tensor:
 
 
 def reaches(value: torch.Tensor, threshold: float) -> torch.Tensor:
-    """`value >= threshold`; what is no number (a change of 0 over 0) counts as reached, so that what cannot be judged
-    is computed."""
-    return ~(value < threshold)
+    """`value >= threshold`; what is no number (a change of 0 over 0) or not finite counts as reached, so that what
+    cannot be judged is computed."""
+    return ~((value < threshold) & value.isfinite())
+
+
+def finite_images(tensor: torch.Tensor) -> torch.Tensor:
+    """1 for an image whose numbers are all finite, else 0: (images, ...) -> (images,), float32."""
+    return tensor.isfinite().flatten(1).all(dim=1).float()

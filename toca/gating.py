@@ -6,11 +6,14 @@ from collections.abc import Callable
 
 import torch
 
-from .gates import Seen
+from .gates import Seen, finite_images
 from .passes import MODULATED, Job, probe_pass, resumed, step_pass, verifying_pass, watched
 from .plan import Plan
 from .span_ends import laid_out
 from .state import Branch, Memory
+
+FINITE = "finite"
+"""Name in a part's memory of what is not the gate's own: 1 for each image whose last output was finite, else 0."""
 
 
 class Gatekeeper:
@@ -23,9 +26,14 @@ class Gatekeeper:
         memory (`Memory`): Of the call's branch.
         step (`int`): Index of the step.
         latents (`torch.Tensor`): (B, ...), the call's `hidden_states`.
+        warn (`Callable`): `(key, message)`: tells the user something, once for each key.
     """
 
-    def __init__(self, plan: Plan, memory: Memory, step: int, latents: torch.Tensor):
+    def __init__(
+        self, plan: Plan, memory: Memory, step: int, latents: torch.Tensor, warn: Callable[[str, str], None]
+    ):
+        self.warn = warn
+        self.per_sample = plan.gate.per_sample and not memory.whole
         self.plan, self.gate, self.memory, self.step, self.latents = plan, plan.gate, memory, step, latents
         self.layers = plan.layout.sites[-1].layer + 1
 
@@ -72,8 +80,8 @@ class Gatekeeper:
 
     def _split(self, part: Branch, seen: Seen, streams: tuple | None) -> list[tuple]:
         """(part, what it sees, whether it computes, its probed streams) for those who compute and those who do not."""
-        images = part.images(self.gate.per_sample)
-        opens = self.gate.opens(seen).tolist()
+        images = part.images(self.per_sample)
+        opens = self._opens(seen)
         if len(set(opens)) == 1:
             return [(part, seen, opens[0], streams)]
         split = []
@@ -85,6 +93,19 @@ class Gatekeeper:
             mine = None if streams is None else tuple(_rows_of(part, index, images, stream) for stream in streams)
             split.append((taken, seen.take(index, taken.memory), computed, mine))
         return split
+
+    def _opens(self, seen: Seen) -> list[bool]:
+        """Which images compute: those that the gate says, and those whose last output was not finite, for whatever was
+        kept of it is not fit to be used."""
+        asked = torch.stack([self.gate.opens(seen), seen.memory[FINITE] > 0])
+        opens, finite = asked.tolist()
+        if not all(finite):
+            self.warn(
+                FINITE,
+                f"The model returned numbers that are not finite in step {self.step - 1}: what was kept of it is not "
+                "used, and the next step is computed in full.",
+            )
+        return [open_ or not fine for open_, fine in zip(opens, finite, strict=True)]
 
     def _job(self, part: Branch, seen: Seen, computed: bool, streams: tuple | None) -> Job:
         run = step_pass(self.plan, self.step, computed or None)
@@ -104,7 +125,7 @@ class Gatekeeper:
             look (`Callable`): Runs a job that only looks.
         """
         part, seen = job.part, job.seen
-        images = part.images(self.gate.per_sample)
+        images = part.images(self.per_sample)
         seen.output = part.by_image(output, images)
         if seen.probe is None and self.gate.probe is not None:
             self._note_probe(part, seen, job)
@@ -116,16 +137,17 @@ class Gatekeeper:
             seen.draft = part.by_image(job.notes[self.layers][-1], images)
             seen.verified = part.by_image(check.notes[self.layers][-1], images)
         self.gate.observe(seen, job.computed)
+        seen.memory[FINITE] = finite_images(seen.output)
         part.memory = seen.memory
 
     def _seen(self, part: Branch) -> Seen:
         latents = self.latents if part.rows is None else self.latents.index_select(0, part.rows)
         seen = Seen(self.step, self.plan.num_inference_steps, part.memory)
-        seen.input = part.by_image(latents, part.images(self.gate.per_sample))
+        seen.input = part.by_image(latents, part.images(self.per_sample))
         return seen
 
     def _note_probe(self, part: Branch, seen: Seen, job: Job) -> None:
-        images = part.images(self.gate.per_sample)
+        images = part.images(self.per_sample)
         if self.gate.probe:
             seen.entering = part.by_image(job.notes[0][-1], images)
             probed = self._laid_out(part, job.notes[self.gate.probe][-1], self.gate.probe - 1, 0)

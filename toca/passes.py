@@ -52,6 +52,10 @@ class Pass:
     narrows: bool = False
     refreshes: bool = False
 
+    def is_full(self, plan: Plan) -> bool:
+        """Whether every site computes, so that the model returns what it returns without a cache."""
+        return self.row == plan.full_row
+
 
 def step_pass(plan: Plan, step: int, computed: bool | None = None, measure_all: bool = False) -> Pass:
     """The run of one step.
@@ -180,31 +184,6 @@ class Job:
     output: torch.Tensor | None = None
     notes: dict[int, tuple] = field(default_factory=dict)
     active: torch.Tensor | None = None
-
-
-def narrowed(call: dict[str, Any], names: Iterable[str], rows: torch.Tensor | None, batch: int) -> dict[str, Any]:
-    """A call's arguments for some rows of its batch.
-
-    Args:
-        call (`dict`): The arguments by name.
-        names (`Iterable[str]`): Those that have one row a sample.
-        rows (`torch.Tensor` or `None`): (n,), int64; `None` for all.
-        batch (`int`): Rows of the call.
-    """
-    if rows is None:
-        return call
-    return call | {name: _take(call[name], rows, batch) for name in names if name in call}
-
-
-def _take(value: Any, rows: torch.Tensor, batch: int) -> Any:
-    if isinstance(value, torch.Tensor):
-        whole = value.ndim == 0 or value.shape[0] != batch
-        return value if whole else value.index_select(0, rows.to(value.device))
-    if isinstance(value, dict):
-        return {key: _take(item, rows, batch) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return type(value)(_take(item, rows, batch) for item in value)
-    return value
 
 
 def sample_of(output: Any) -> torch.Tensor:

@@ -8,13 +8,28 @@ from os import PathLike
 from typing import Any
 
 from .actions import COMPUTE, SKIP, Action, step_letter, tokens_of
+from .checks import SomeSteps, check, checked
 from .clusters import clusters_of
 from .cost import Cost, plan_cost
+from .filling import Fill
+from .gates import Gate
 from .models import CallShape, Layout
 from .plan_drawing import draw_plan
 from .plan_file import read_plan, write_plan
 from .selection import Selection
 from .spans import Span, skipped
+
+MOST_CELLS = 1_000_000
+"""Steps x sites of a plan: a thousand steps of a thousand sites."""
+
+LONGEST_NAME = 200
+"""Characters of a method's name."""
+
+
+def check_size(num_inference_steps: int, sites: int) -> None:
+    """Refuse a table that nobody needs and that no machine likes to make. Raises `ValueError`."""
+    most = f"must be at most {MOST_CELLS // max(sites, 1):,} for a model of {sites:,} sites"
+    check(num_inference_steps * sites <= MOST_CELLS, "num_inference_steps", num_inference_steps, most)
 
 
 @dataclass(frozen=True)
@@ -47,13 +62,12 @@ class Plan:
     table: tuple[tuple[Action, ...], ...]
     selection: Selection | None = None
     spans: tuple[tuple[Span, ...], ...] = ()
-    fill: Any = None
-    gate: Any = None
+    fill: Fill | None = None
+    gate: Gate | None = None
     guided: tuple[bool, ...] = ()
 
     def __post_init__(self):
-        if self.num_inference_steps < 1:
-            raise ValueError(f"`num_inference_steps` must be at least 1, got {self.num_inference_steps}.")
+        self._check_fields()
         if len(self.table) != self.num_inference_steps:
             raise ValueError(f"The table has {len(self.table)} steps, expected {self.num_inference_steps}.")
         # Equal rows share one tuple, so that comparing them is quick.
@@ -66,16 +80,32 @@ class Plan:
                 raise ValueError(f"`{name}` has {len(values)} steps, expected {self.num_inference_steps}.")
         if not self.guided[0]:
             raise ValueError("The first step must run the unconditional branch.")
+        checked_steps: set = set()
         for step, (row, spans) in enumerate(zip(self.table, self.spans, strict=True)):
+            # What one step may do, another may; only the first has nothing to look back on.
+            if (row, spans) in checked_steps:
+                continue
             self._check_spans(step, spans)
             self._check_row(step, row)
             if self.narrows_stack and row != self.full_row:
                 self._check_narrowed(step, row)
+            if step:
+                checked_steps.add((row, spans))
+
+    def _check_fields(self) -> None:
+        for name, hint in FIELDS.items():
+            object.__setattr__(self, name, checked(getattr(self, name), hint, name))
+        check(len(self.method) <= LONGEST_NAME, "method", self.method, f"must be at most {LONGEST_NAME} characters")
+        check_size(self.num_inference_steps, len(self.layout.sites))
+        for name, kind in (("table", tuple), ("spans", tuple), ("guided", bool)):
+            right = isinstance(getattr(self, name), tuple) and all(isinstance(v, kind) for v in getattr(self, name))
+            check(right, name, getattr(self, name), f"must be a tuple of a {kind.__name__} for each step")
 
     def _check_spans(self, step: int, spans: tuple[Span, ...]) -> None:
         layers = self.layout.sites[-1].layer + 1
         end = 0
         for span in spans:
+            check(isinstance(span, Span), f"spans[{step}]", span, "must hold spans")
             if span.first < end or span.stop > layers:
                 raise ValueError(
                     f"Step {step}: the span of layers {span.first} to {span.stop - 1} overlaps another one or goes "
@@ -91,8 +121,10 @@ class Plan:
         if len(row) != len(self.layout.sites):
             sites = len(self.layout.sites)
             raise ValueError(f"Step {step} has {len(row)} actions, expected one for each of the {sites} sites.")
+        left_out = {layer for span in self.spans[step] for layer in range(span.first, span.stop)}
         for site, action in zip(self.layout.sites, row, strict=True):
             where = f"step {step}, layer {site.layer}, {site.module}"
+            check(isinstance(action, Action), f"table[{step}]", action, "must hold actions")
             if step == 0 and action.kind != "compute":
                 raise ValueError(f"The first step has nothing to reuse: {where} must be compute, got {action.kind}.")
             if action.kind == "partial" and site.module == "self_attn" and not self.narrows_stack:
@@ -104,7 +136,7 @@ class Plan:
                 raise ValueError(f"{where} is partial, but the plan has no selection that says which tokens.")
             if action.forecasts and self.fill is None:
                 raise ValueError(f"{where} is forecast, but the plan does not say how.")
-            if (action == SKIP) != skipped(site.layer, self.spans[step]):
+            if (action == SKIP) != (site.layer in left_out):
                 raise ValueError(f"{where} must be skip if a span of the step leaves it out, and only then.")
 
     def _check_narrowed(self, step: int, row: tuple[Action, ...]) -> None:
@@ -222,6 +254,11 @@ class Plan:
         """Whether whole blocks must be reached, and not only the modules in them."""
         return bool(self.kept_spans) or self.gate is not None or any(self.clustered) or not all(self.guided)
 
+    @property
+    def parts_batches(self) -> bool:
+        """Whether some rows of a call may do other things than others."""
+        return (self.gate is not None and self.gate.per_sample) or not all(self.guided)
+
     def narrows(self, row: tuple[Action, ...]) -> bool:
         """Whether a step drops tokens before the first block."""
         return self.narrows_stack and any(action.picks_tokens for action in row)
@@ -330,3 +367,14 @@ class Plan:
 
     def __str__(self) -> str:
         return f"{self.method} on {self.layout.family}, {self.num_inference_steps} steps: {self.steps}"
+
+
+FIELDS: dict[str, Any] = {
+    "method": str,
+    "num_inference_steps": SomeSteps,
+    "layout": Layout,
+    "selection": Selection | None,
+    "fill": Fill | None,
+    "gate": Gate | None,
+}
+"""What the fields hold, all but the tables."""

@@ -17,7 +17,9 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from .actions import COMPUTE, FORECAST, REUSE, SKIP, Action, partial
+from .checks import cleaned, shown
 from .models import Layout
+from .reading import named, parse_json, parse_yaml, read_text
 from .selection import Selection
 from .spans import Span
 from .writing import atomic_path
@@ -42,6 +44,8 @@ def _encode(data: dict, path: Path) -> str:
     if path.suffix == ".json":
         return json.dumps(data, indent=1)
     if path.suffix in (".yaml", ".yml"):
+        # Parts that stand twice are written twice: aliases are read of nobody.
+        data = json.loads(json.dumps(data))
         return yaml.safe_dump(data, sort_keys=False, default_flow_style=None, width=116)
     raise ValueError(f"A plan is saved as .yaml, .yml or .json, got {path.name!r}.")
 
@@ -50,12 +54,11 @@ def read_plan(path: str | PathLike) -> Plan:
     """Read and validate; every fault is a `ValueError` that names the file."""
     path = Path(path)
     try:
-        text = path.read_text(encoding="utf-8")
-        data = json.loads(text) if path.suffix == ".json" else yaml.safe_load(text)
-        return _from_dict(data)
-    except (ValueError, TypeError, KeyError, AttributeError, yaml.YAMLError) as error:
+        text = read_text(path)
+        return _from_dict(parse_json(text) if path.suffix == ".json" else parse_yaml(text))
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError, MemoryError) as error:
         reason = f"missing key {error}" if isinstance(error, KeyError) else str(error)
-        raise ValueError(f"{path} is not a valid plan: {reason}") from error
+        raise ValueError(f"{named(path)} is not a valid plan: {cleaned(reason, 400)}") from error
 
 
 def _to_dict(plan: Plan) -> dict[str, Any]:
@@ -121,14 +124,15 @@ def _row_from_dict(layout: Layout, row: dict[str, Any], step: int) -> tuple[Acti
 
 
 def _cell(value: Any, where: str) -> Action:
-    named = {"compute": COMPUTE, "reuse": REUSE, "forecast": FORECAST, "skip": SKIP}
-    if isinstance(value, str) and value in named:
-        return named[value]
+    words = {"compute": COMPUTE, "reuse": REUSE, "forecast": FORECAST, "skip": SKIP}
+    if isinstance(value, str) and value in words:
+        return words[value]
     forecasts = isinstance(value, str) and value.startswith("forecast ")
-    value = yaml.safe_load(value.split()[1]) if forecasts else value
+    value = parse_yaml(value.split()[1]) if forecasts else value
     if isinstance(value, (int, float)) and not isinstance(value, bool) and 0 <= value <= 1:
         return partial(value, forecasts)
-    raise ValueError(f"{where}: expected compute, reuse, forecast, skip or a fresh ratio from 0 to 1, got {value!r}.")
+    wanted = "compute, reuse, forecast, skip or a fresh ratio from 0 to 1"
+    raise ValueError(f"{where}: expected {wanted}, got {shown(value)}.")
 
 
 def _cell_of(action: Action) -> str | float:

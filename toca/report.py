@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Hashable
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 from .actions import Action, step_letter
 from .cost import full_flops, pass_flops, tokens_computed
@@ -40,16 +42,21 @@ class CallRecord:
         return step_letter(self.row, self.spans)
 
 
+_numbers = itertools.count()
+
+
 @dataclass
 class GenerationRecord:
     """All calls of one generation of one transformer, the runs that they took, the cache bytes of its branches, and
-    calls past the cache."""
+    calls past the cache; the scheduler's timesteps, and a number that grows from record to record."""
 
     plan: Plan | None = None
     calls: list[CallRecord] = field(default_factory=list)
     passes: list[tuple[Pass, CallShape]] = field(default_factory=list)
     cache_bytes: int = 0
     bypassed: int = 0
+    schedule: Any = None
+    number: int = field(default_factory=_numbers.__next__)
 
     def add(self, call: CallRecord) -> None:
         self.calls.append(call)
@@ -147,8 +154,8 @@ class Summary:
             f"  tokens  {self.tokens_recomputed:.1%} computed",
             f"  cache   {self.cache_bytes / 2**20:.2f} MiB",
         ]
-        if self.full_steps == len(self.steps):
-            lines.append("  Nothing was skipped: every step was full.")
+        if self.flops >= self.flops_full:
+            lines.append("  Nothing was skipped.")
         if past:
             lines.append(f"  {past}")
         return "\n".join(lines)
@@ -161,6 +168,9 @@ def summarize(method: str, records: list[tuple[GenerationRecord, list]]) -> Summ
         method (`str`): Name of the method.
         records (`list`): For each transformer its record and the memories it still holds.
     """
+    # A transformer that sat out the last generation (Wan 2.2 at few steps) still has the one before.
+    newest = max((record for record, _ in records), key=lambda record: record.number)
+    records = [(record, memories) for record, memories in records if record.schedule is newest.schedule]
     flops = flops_full = cache_bytes = 0
     computed, all_tokens, trace = 0, 0, []
     letters: dict[int, set[str]] = {}

@@ -5,6 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cache
 
+from .checks import Share, SomeSteps, Steps, check, check_fields
+
+LEAST_FACTOR = 1e-6
+"""By which an interval is divided; less would make it longer than any generation."""
+
 
 @dataclass(frozen=True)
 class FullStepSchedule:
@@ -21,14 +26,22 @@ class FullStepSchedule:
         warmup_steps (`int`, defaults to 1): The first steps of sampling that are always full.
         phase (`int`, defaults to 0): Step index at which the counting starts.
         counts_down (`bool`, defaults to `False`): Whether s runs from S - 1 to 0 in the order of sampling, as in DiT.
+
+    Raises:
+        ValueError: If a value is out of range; it names the value.
     """
 
-    interval: int
+    interval: SomeSteps
     factor: tuple[float, float] = (1.0, 0.0)
-    window: tuple[float, float, int] | None = None
-    warmup_steps: int = 1
-    phase: int = 0
+    window: tuple[Share, Share, SomeSteps] | None = None
+    warmup_steps: SomeSteps = 1
+    phase: Steps = 0
     counts_down: bool = False
+
+    def __post_init__(self) -> None:
+        check_fields(self)
+        a, b = self.factor
+        check(min(a, a + b) >= LEAST_FACTOR, "factor", self.factor, "must be positive from s/S = 0 to 1")
 
     def full_steps(self, num_inference_steps: int) -> tuple[bool, ...]:
         """Whether each step is full, in the order of sampling; with an interval of 1 every step is."""

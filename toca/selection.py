@@ -5,12 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Annotated
 from zlib import crc32
 
 import torch
 import torch.nn.functional as F
 
-from .checks import check
+from .checks import MOST_CLUSTERS, NonNegative, PatchSide, Seed, Share, SomeSteps, Within, check, check_fields
 from .kernels.scores import attention_entropy, column_mass, value_scarcity
 
 
@@ -108,26 +109,21 @@ class Selection:
     """
 
     score: str = "cross_attention"
-    interval: int = 1
-    staleness_weight: float = 0.0
-    bonus_patch: int = 0
-    bonus_weight: float = 0.0
+    interval: SomeSteps = 1
+    staleness_weight: NonNegative = 0.0
+    bonus_patch: PatchSide = 0
+    bonus_weight: NonNegative = 0.0
     shared_cfg: bool = False
-    seed: int = 0
-    clusters: int = 0
-    smoothing: float = 0.0
-    starvation: float = 0.0
+    seed: Seed = 0
+    clusters: Annotated[int, Within(0, MOST_CLUSTERS)] = 0
+    smoothing: Share = 0.0
+    starvation: NonNegative = 0.0
 
     def __post_init__(self) -> None:
+        check_fields(self)
         check(self.score in SCORES, "score", self.score, f"must be one of {', '.join(SCORES)}")
-        check(self.interval >= 1, "interval", self.interval, "must be at least 1")
-        check(self.staleness_weight >= 0, "staleness_weight", self.staleness_weight, "must be non-negative")
-        check(self.bonus_patch >= 0, "bonus_patch", self.bonus_patch, "must be non-negative")
-        check(self.bonus_weight >= 0, "bonus_weight", self.bonus_weight, "must be non-negative")
         least = 1 if self.reads_stack else 0
         check(self.clusters >= least, "clusters", self.clusters, f"must be at least {least} for {self.score!r}")
-        check(0 <= self.smoothing <= 1, "smoothing", self.smoothing, "must lie between 0 and 1")
-        check(self.starvation >= 0, "starvation", self.starvation, "must be non-negative")
 
     @property
     def reads_map(self) -> bool:

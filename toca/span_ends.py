@@ -40,6 +40,9 @@ class SpanEnds:
             return streams
 
         def leave(streams: Streams) -> Streams:
+            if span.keeps == "residual" and not entered:
+                # The first block was not called; the engine sees it when the pass has ended.
+                return streams
             kept = self._kept(span, streams)
             if span.keeps == "residual":
                 before = self._laid_out(span, self._kept(span, entered["streams"]), shape)
@@ -60,7 +63,9 @@ class SpanEnds:
             entered["streams"] = streams
             return streams
 
-        def leave(_: Streams) -> Streams:
+        def leave(left: Streams) -> Streams:
+            if not entered:
+                return left
             streams = self._laid_out(span, entered["streams"], shape)
             filled = terms.total(weights)
             if span.keeps == "residual":

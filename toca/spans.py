@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from .checks import MOST_LAYERS, check, shown
+
 QUANTITIES = ("residual", "output")
 SCOPES = ("blocks", "model")
 
@@ -32,11 +34,14 @@ class Span:
     forecasts: bool = False
 
     def __post_init__(self) -> None:
-        if not 0 <= self.first < self.stop:
-            raise ValueError(f"A span needs 0 <= first < stop, got first={self.first} and stop={self.stop}.")
+        whole = type(self.first) is int and type(self.stop) is int
+        if not whole or not 0 <= self.first < self.stop <= MOST_LAYERS:
+            got = f"got first={shown(self.first)} and stop={shown(self.stop)}"
+            raise ValueError(f"A span needs whole numbers 0 <= `first` < `stop` <= {MOST_LAYERS}, {got}.")
+        check(isinstance(self.forecasts, bool), "forecasts", self.forecasts, "must be True or False")
         for name, value, allowed in (("keeps", self.keeps, QUANTITIES), ("around", self.around, SCOPES)):
             if value not in allowed:
-                raise ValueError(f"`{name}` of a span must be one of {', '.join(allowed)}, got {value!r}.")
+                raise ValueError(f"`{name}` of a span must be one of {', '.join(allowed)}, got {shown(value)}.")
 
     @property
     def stored(self) -> Span:

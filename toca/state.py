@@ -259,12 +259,14 @@ class Memory:
         key (`CallKey`): Of the whole call.
         parts (`list[Branch]`): Together they hold every row once.
         paired (`bool`): Whether the halves of the batch are guidance branches of the same images.
+        whole (`bool`): Whether the rows of the call must stay together.
         last_step (`int` or `None`): The last step that ran to its end; `None` before the first and while one runs.
     """
 
     key: CallKey
     parts: list[Branch]
     paired: bool = False
+    whole: bool = False
     last_step: int | None = None
 
     @property

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from toca.eval.metrics.errors import brief
 from toca.eval.metrics.extractors import ModuleExtractor
-from toca.eval.metrics.optional import needed
+from toca.eval.metrics.optional import FROM_CHECKOUT, needed
 from toca.eval.metrics.pictures import as_pil, check_pictures
 from toca.eval.metrics.tags import ExtractorTag, file_digest, weights_digest
 
@@ -66,7 +66,7 @@ class AnytorchClip:
     @torch.no_grad()
     def prompts(self, texts: list[str]) -> tuple[Tensor, int]:
         """N texts to (N, dimension), float32 on the CPU, of length 1; and how many were too long and were cut."""
-        tokenize, length = needed("clip", "CLIP", '"toca[eval]"').tokenize, self._model.context_length
+        tokenize, length = needed("clip", "CLIP", FROM_CHECKOUT).tokenize, self._model.context_length
         ids = tokenize(texts, context_length=length, truncate=True)
         parts = [self._model.encode_text(part.to(self._device)) for part in ids.split(BATCH)]
         cut = sum(_is_too_long(tokenize, text, length) for text in texts)
@@ -103,7 +103,7 @@ class _PictureTower(nn.Module):
 
 def _load(source: str | Path, device: torch.device | str) -> _Loaded:
     """In float32 everywhere: on a GPU `clip.load` gives half precision, and scores would depend on the device."""
-    clip, path = needed("clip", "CLIP", '"toca[eval]"'), Path(source)
+    clip, path = needed("clip", "CLIP", FROM_CHECKOUT), Path(source)
     if path.is_file():
         model, prepare = _read(clip, path, device)
         return _Loaded(model.float(), prepare, path.stem, file_digest(path))

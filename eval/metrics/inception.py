@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from toca.eval.metrics.errors import brief
-from toca.eval.metrics.optional import needed
+from toca.eval.metrics.optional import FROM_CHECKOUT, needed
 from toca.eval.metrics.pictures import check_pictures
 from toca.eval.metrics.tags import ExtractorTag, file_digest
 
@@ -34,7 +34,7 @@ class Inception:
     """
 
     def __init__(self, weights: Path | None = None, device: torch.device | str = "cpu") -> None:
-        module = needed(MODULE, "Inception", '"toca[eval]"')
+        module = needed(MODULE, "Inception", FROM_CHECKOUT)
         path = weights or _downloaded(module.URL_INCEPTION_V3)
         self._network = _network(module, path).to(device)
         self._device = device

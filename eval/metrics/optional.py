@@ -6,6 +6,9 @@ import importlib
 import warnings
 from typing import Any
 
+FROM_CHECKOUT = '".[eval]" in the checkout'
+"""What `pip install` gets those of the extra `eval`: by its path, for the name may be another's in a package index."""
+
 
 def needed(module: str, purpose: str, install: str) -> Any:
     """Import a module that need not be installed.

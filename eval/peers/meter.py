@@ -10,7 +10,8 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils.flop_counter import FlopCounterMode
+
+from toca.eval.flops import FlopMeter
 
 _ROOT = ""  # the transformer itself: what it computes outside all parts
 _RAN = 0.1  # share of its FLOPs from which a block ran; under it only an embedding that others use was computed
@@ -34,7 +35,7 @@ class Meter:
 
     It wraps their `forward` and must be entered before a cache is put on, so that a part that the cache answers for is
     not counted; `unchanged` around it takes the wrappers off. `weigh` finds what the parts cost by running the first
-    call once more, uncached, under `FlopCounterMode`: run under a cache, its dispatch would slow down what is timed.
+    call once more, uncached, under a `FlopMeter`: run under a cache, its dispatch would slow down what is timed.
 
     Args:
         transformer (`nn.Module`): The denoiser.
@@ -46,7 +47,7 @@ class Meter:
         self._first: tuple[tuple, dict[str, Any]] | None = None
         self._whole = Call(rows=1)
         self._own: Counter[str] = Counter()  # FLOPs of each part, without those of the parts in it
-        self._counter: FlopCounterMode | None = None
+        self._flops: FlopMeter | None = None
         self._inner = 0
         self._handle: Any = None
 
@@ -62,25 +63,25 @@ class Meter:
         self._handle.remove()
 
     def _begin(self, module: nn.Module, args: tuple, kwargs: dict[str, Any]) -> None:
-        if self._counter is None:
+        if self._flops is None:
             self._first = self._first or (args, kwargs)
             self.calls.append(Call(_rows(args, kwargs)))
 
     def _counted(self, name: str, forward: Callable[..., Any]) -> Callable[..., Any]:
         @functools.wraps(forward)
         def counted(*args: Any, **kwargs: Any) -> Any:
-            if self._counter is not None:
-                return self._weighed(name, self._counter, functools.partial(forward, *args, **kwargs))
+            if self._flops is not None:
+                return self._weighed(name, self._flops, functools.partial(forward, *args, **kwargs))
             if self.calls:
                 self.calls[-1].ran[name] += 1
             return forward(*args, **kwargs)
 
         return counted
 
-    def _weighed(self, name: str, counter: FlopCounterMode, forward: Callable[[], Any]) -> Any:
-        before, outer, self._inner = counter.get_total_flops(), self._inner, 0
+    def _weighed(self, name: str, meter: FlopMeter, forward: Callable[[], Any]) -> Any:
+        before, outer, self._inner = meter.total, self._inner, 0
         output = forward()
-        flops = counter.get_total_flops() - before
+        flops = meter.total - before
         self._own[name] += flops - self._inner
         self._whole.ran[name] += 1
         self._inner = outer + flops
@@ -94,10 +95,10 @@ class Meter:
         args, kwargs = self._first
         self._own.clear()
         self._whole, self._inner = Call(_rows(args, kwargs)), 0
-        with FlopCounterMode(display=False) as self._counter:
+        with FlopMeter() as self._flops:
             self._transformer(*args, **kwargs)
-            self._own[_ROOT] = self._counter.get_total_flops() - self._inner
-        self._counter = None
+            self._own[_ROOT] = self._flops.total - self._inner
+        self._flops = None
 
     def flops(self, call: Call) -> int:
         """FLOPs of a call, two a multiply-add; of the parts that ran, as often as they ran."""

@@ -12,8 +12,9 @@ from toca.eval.peers.denoisers import transformers_of
 from toca.eval.peers.meter import Meter
 from toca.eval.peers.session import Session
 from toca.eval.peers.unchanged import unchanged
-from toca.install import engine_of, has_diffusers_cache
+from toca.install import engine_of
 from toca.methods.plain import to_data
+from toca.other_caches import other_cache
 
 
 class PeerRefusal(ValueError):
@@ -90,5 +91,5 @@ def _check_free(pipe: Any) -> None:
     transformers = transformers_of(pipe)
     if not transformers:
         raise PeerRefusal(f"{type(pipe).__name__} has no transformer, so there is nothing to cache.")
-    if any(engine_of(part) is not None or has_diffusers_cache(part) for part in transformers):
+    if any(engine_of(part) is not None or other_cache(part) is not None for part in transformers):
         raise PeerRefusal(f"Another cache is already on this {type(pipe).__name__}: take it off first.")

@@ -8,13 +8,28 @@ from importlib.metadata import PackageNotFoundError, version
 import torch
 from rich.table import Table
 
-from toca.pipelines.commands.console import output
+from toca.pipelines.commands.console import errors, output
+from toca.pipelines.tested_versions import untested
 
-_PACKAGES = ("toca", "torch", "triton", "diffusers", "transformers", "accelerate", "imageio", "imageio-ffmpeg")
+_PACKAGES = (
+    "toca",
+    "torch",
+    "triton",
+    "diffusers",
+    "transformers",
+    "accelerate",
+    "huggingface-hub",
+    "safetensors",
+    "numpy",
+    "torchmetrics",
+    "torchvision",
+    "imageio",
+    "imageio-ffmpeg",
+)
 
 
 def env() -> None:
-    """Show versions and devices."""
+    """Show versions and devices, and which of the versions are not tested."""
     table = Table("what", "which", show_header=False)
     table.add_row("python", f"{platform.python_version()} on {platform.platform()}")
     for package in _PACKAGES:
@@ -22,6 +37,8 @@ def env() -> None:
     for name, about in devices().items():
         table.add_row(name, about)
     output.print(table)
+    for sentence in untested(("python", *_PACKAGES)):
+        errors.print(sentence)
 
 
 def _version(package: str) -> str:

@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor, nn
-from torch.utils.flop_counter import FlopCounterMode
 
 import toca
+from toca.eval.flops import FlopMeter
 from toca.install import engine_of
 
 from ..helpers import FRAMES, TEXT_TOKENS, TINY, TINY_PIPELINES, Inputs, inputs_for, pipeline_arguments, run_steps
@@ -17,9 +17,9 @@ from .common import STEPS, cached_run, every_family, every_method, method_of
 
 
 def counted_flops(transformer: nn.Module, inputs: Inputs) -> int:
-    with FlopCounterMode(display=False) as counter:
+    with FlopMeter() as meter:
         run_steps(transformer, inputs)
-    return counter.get_total_flops()
+    return meter.total
 
 
 def held_tensors(transformer: nn.Module) -> list[Tensor]:
@@ -136,9 +136,9 @@ def test_stock_pipeline_costs_what_was_predicted(family: str, name: str) -> None
     forward = pipe.transformer.forward
 
     def count(*args: Any, **kwargs: Any) -> Any:
-        with FlopCounterMode(display=False) as counter:
+        with FlopMeter() as meter:
             output = forward(*args, **kwargs)
-        counted.append(counter.get_total_flops())
+        counted.append(meter.total)
         return output
 
     with toca.cached(pipe, method):

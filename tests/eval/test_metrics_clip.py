@@ -146,7 +146,7 @@ def test_openais_weights_go_by_their_name(monkeypatch, tiny_clip):
 
 def test_without_the_package_it_says_what_to_install(monkeypatch, tiny_clip):
     monkeypatch.setitem(sys.modules, "clip", None)
-    with pytest.raises(ImportError, match=r'CLIP needs the module clip .*pip install "toca\[eval\]"'):
+    with pytest.raises(ImportError, match=r'CLIP needs the module clip .*pip install "\.\[eval\]" in the checkout'):
         AnytorchClip(tiny_clip)
 
 

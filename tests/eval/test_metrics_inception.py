@@ -135,7 +135,8 @@ def test_a_file_that_is_no_inception_is_refused_and_runs_no_code(tmp_path):
 
 def test_without_the_package_it_says_what_to_install(monkeypatch, weights):
     monkeypatch.setitem(sys.modules, MODULE, None)
-    with pytest.raises(ImportError, match=r'Inception needs the module torch_fidelity.*pip install "toca\[eval\]"'):
+    hint = r'Inception needs the module torch_fidelity.*pip install "\.\[eval\]" in the checkout'
+    with pytest.raises(ImportError, match=hint):
         Inception(weights)
 
 

@@ -10,12 +10,12 @@ from functools import partial
 import pytest
 import torch
 from torch import nn
-from torch.utils.flop_counter import FlopCounterMode
 
 import toca
 from tests.eval.test_turns import FakeTime
 from tests.helpers import tiny_dit_pipeline, tiny_pixart_pipeline
 from toca.eval import loop_clock, parts
+from toca.eval.flops import FlopMeter
 from toca.eval.latency import Timing
 from toca.eval.parts import (
     DENOISER,
@@ -67,9 +67,9 @@ def flops_of_one_call(pipe) -> int:
     job(pipe).run()
     handle.remove()
     inputs, arguments = calls[0]
-    with torch.no_grad(), FlopCounterMode(display=False) as counter:
+    with torch.no_grad(), FlopMeter() as meter:
         pipe.transformer(*inputs, **arguments)
-    return counter.get_total_flops()
+    return meter.total
 
 
 def fake_costs(**changes) -> PartCosts:
@@ -127,12 +127,12 @@ def test_parts_take_no_longer_than_the_whole(costs):
 
 
 def test_flops_are_those_that_the_counter_counts(pipe, costs):
-    with FlopCounterMode(display=False) as counter:
+    with FlopMeter() as meter:
         job(pipe).run()
     for cost in costs.values():
         assert sum(cost.flops.values()) - cost.flops[TOTAL] <= cost.flops[TOTAL]
         assert all(flops > 0 for flops in cost.flops.values())
-    assert costs["full"].flops[TOTAL] == counter.get_total_flops()
+    assert costs["full"].flops[TOTAL] == meter.total
     assert [cost.calls for cost in costs.values()] == [STEPS, STEPS]
     assert costs["full"].flops[DENOISER] == STEPS * flops_of_one_call(pipe)
 

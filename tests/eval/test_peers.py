@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor, nn
-from torch.utils.flop_counter import FlopCounterMode
 
 import toca
 from tests.helpers import FAMILIES, TINY_PIPELINES, pipeline_arguments, tiny_pixart_pipeline
+from toca.eval.flops import FlopMeter
 from toca.eval.peers import Peer, PeerRefusal, find_peer, peers
 from toca.eval.peers.from_cache_dit import DBCache, DBCacheTaylorSeer
 from toca.eval.peers.from_diffusers import (
@@ -92,9 +92,9 @@ def generate(pipe: Any, family: str, **arguments: Any) -> Tensor:
 def counted(pipe: Any, family: str) -> tuple[Tensor, int]:
     """A generation, and the FLOPs that its transformer spends, as torch counts them."""
     spent = []
-    with FlopCounterMode(display=False) as counter:
-        begin = pipe.transformer.register_forward_pre_hook(lambda *_: spent.append(-counter.get_total_flops()))
-        end = pipe.transformer.register_forward_hook(lambda *_: spent.append(counter.get_total_flops()))
+    with FlopMeter() as meter:
+        begin = pipe.transformer.register_forward_pre_hook(lambda *_: spent.append(-meter.total))
+        end = pipe.transformer.register_forward_hook(lambda *_: spent.append(meter.total))
         output = generate(pipe, family)
     begin.remove()
     end.remove()

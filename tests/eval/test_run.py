@@ -164,5 +164,5 @@ def test_without_the_extra_it_is_said_what_to_install():
     script += "from toca.pipelines.cli import main; main()"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
     assert done.returncode == 1
-    assert 'needs the module jinja2: pip install "toca[eval]"' in done.stderr
+    assert 'needs the module jinja2: pip install ".[eval]" in the checkout' in done.stderr
     assert "Traceback" not in done.stderr

@@ -217,5 +217,9 @@ def test_a_skeleton_knows_the_old_name_of_dit_and_pixart(folders, tmp_path, fami
 def test_a_skeleton_needs_a_transformer(folders, tmp_path):
     shutil.copytree(folders["pixart"], tmp_path / "unet")
     shutil.rmtree(tmp_path / "unet" / "transformer")
+    with pytest.raises(FileNotFoundError, match="transformer, which model_index.json names, is missing"):
+        load_skeleton(str(tmp_path / "unet"))
+    index = tmp_path / "unet" / "model_index.json"
+    index.write_text(json.dumps({k: v for k, v in json.loads(index.read_text()).items() if k != "transformer"}))
     with pytest.raises(ValueError, match="has no transformer"):
         load_skeleton(str(tmp_path / "unet"))

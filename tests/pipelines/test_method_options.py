@@ -79,10 +79,13 @@ def test_a_plan_has_no_settings():
         override(plan, ["interval=2"])
 
 
-def test_an_unknown_method_lists_the_names():
-    with pytest.raises(ValueError) as error:
-        find_method("tocca")
-    assert all(name in str(error.value) for name in EVERY_METHOD)
+@pytest.mark.parametrize(
+    ("typo", "meant"), [("tocca", "toca"), ("forra", "fora"), ("teacache/emojy", "teacache/emoji")]
+)
+def test_a_typo_suggests_the_few_names_that_come_near(typo, meant):
+    with pytest.raises(ValueError, match=f"{typo}': did you mean {meant}") as error:
+        find_method(typo)
+    assert sum(name in str(error.value) for name in EVERY_METHOD) < 8
 
 
 def test_a_missing_plan_file_is_named():

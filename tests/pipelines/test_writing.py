@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 import errno
+import multiprocessing
 import os
+import resource
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -10,10 +12,11 @@ from pathlib import Path
 
 import pytest
 
-from toca import writing
 from toca.pipelines.outputs import RESERVED, check_output, choose_paths
 from toca.pipelines.writing import check_folder, prepare_folder
-from toca.writing import atomic_path, place
+from toca.writing import STALE_SECONDS, append_line, atomic_path, place, set_aside, sweep
+
+FORK = multiprocessing.get_context("fork")
 
 
 def test_a_file_appears_whole_and_its_folder_with_it(tmp_path):
@@ -37,7 +40,7 @@ def test_an_error_leaves_the_old_file_and_nothing_else(tmp_path, error):
     assert list(tmp_path.iterdir()) == [target]
 
 
-def test_two_writers_of_one_file_never_tear_it(tmp_path):
+def test_of_two_writers_in_one_process_the_last_wins(tmp_path):
     target = tmp_path / "picture.png"
     with atomic_path(target) as one, atomic_path(target) as other:
         assert one != other
@@ -52,19 +55,6 @@ def test_a_name_as_long_as_names_can_be(tmp_path):
     with atomic_path(target) as temporary:
         temporary.write_bytes(b"whole")
     assert list(tmp_path.iterdir()) == [target]
-
-
-def test_what_killed_processes_left_is_swept_once_it_is_old(tmp_path):
-    names = (".toca-0123456789abcdef.part.png", ".toca-0123456789abcdee.part", ".toca-new.part", "picture.part.png")
-    for name in names:
-        (tmp_path / name).touch()
-        os.utime(tmp_path / name, (1, time.time() - 2 * writing.STALE_SECONDS))
-    (tmp_path / ".toca-ffffffffffffffff.part.png").touch()  # another process may be writing it
-    with atomic_path(tmp_path / "new.png") as temporary:
-        temporary.touch()
-    assert {path.name for path in tmp_path.iterdir()} == {
-        "new.png", ".toca-ffffffffffffffff.part.png", ".toca-new.part", "picture.part.png"
-    }  # fmt: skip
 
 
 def test_a_file_is_on_the_disk_before_it_has_its_name(tmp_path, monkeypatch):
@@ -116,6 +106,138 @@ def test_other_errors_name_the_file(tmp_path):
     target = tmp_path / "picture.png"
     with pytest.raises(OSError, match="picture.png could not be written: Input/output error"), atomic_path(target):
         raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+
+def test_a_file_is_on_the_disk_before_it_has_its_name_and_its_name_before_it_counts(tmp_path, monkeypatch):
+    done = []
+    fsync, replace = os.fsync, os.replace
+    name_of = "/proc/self/fd/{}".format
+    monkeypatch.setattr(os, "fsync", lambda number: (done.append(os.readlink(name_of(number))), fsync(number)))
+    monkeypatch.setattr(os, "replace", lambda *paths: (done.append("named"), replace(*paths)))
+    with atomic_path(tmp_path / "picture.png") as temporary:
+        temporary.write_bytes(b"whole")
+    assert done == [str(temporary), "named", str(tmp_path)]
+
+
+def writes(target, letter, count):
+    """A process that writes a file again and again, each time full of one letter."""
+    for _ in range(count):
+        with atomic_path(target) as temporary:
+            temporary.write_bytes(letter * 200_000)
+
+
+def test_two_writers_of_one_file_never_tear_it(tmp_path):
+    target = tmp_path / "file.json"
+    writers = [FORK.Process(target=writes, args=(target, letter, 40)) for letter in (b"a", b"b")]
+    for writer in writers:
+        writer.start()
+    while any(writer.is_alive() for writer in writers):
+        if target.is_file():
+            found = target.read_bytes()
+            assert found in (b"a" * 200_000, b"b" * 200_000)
+    assert [writer.exitcode for writer in writers] == [0, 0]
+    assert list(tmp_path.iterdir()) == [target]
+
+
+def test_one_process_may_write_a_file_within_itself(tmp_path):
+    target = tmp_path / "file.json"
+    with atomic_path(target) as outer, atomic_path(target) as inner:
+        assert outer != inner
+        outer.write_bytes(b"outer")
+        inner.write_bytes(b"inner")
+    assert target.read_bytes() == b"outer"
+
+
+def half(target, pipe):
+    """A process that stays in the middle of writing a file; it tells the temporary path."""
+    with atomic_path(target) as temporary:
+        temporary.write_bytes(b"half")
+        pipe.send(temporary)
+        time.sleep(60)
+
+
+def test_what_a_killed_writer_left_is_swept_and_what_a_living_one_writes_is_not(tmp_path):
+    mine, theirs = FORK.Pipe()
+    killed, living = (FORK.Process(target=half, args=(tmp_path / "picture.png", theirs)) for _ in range(2))
+    killed.start()
+    left = mine.recv()
+    living.start()
+    kept = mine.recv()
+    try:
+        killed.kill()
+        killed.join()
+        sweep(tmp_path)
+        assert not left.exists() and kept.exists()
+        long_ago = time.time() - STALE_SECONDS - 60
+        os.utime(kept, (long_ago, long_ago))
+        (tmp_path / ".notes.part.png").touch()  # another program's
+        sweep(tmp_path)
+        assert [path.name for path in tmp_path.iterdir()] == [".notes.part.png"]
+    finally:
+        living.kill()
+        living.join()
+
+
+def test_a_name_that_is_nearly_too_long_is_no_fault(tmp_path):
+    target = tmp_path / f"{'n' * 250}.png"
+    with atomic_path(target) as temporary:
+        temporary.write_bytes(b"whole")
+    assert target.read_bytes() == b"whole"
+    with pytest.raises(OSError, match="n could not be written: File name too long"):
+        with atomic_path(tmp_path / ("n" * 300)) as temporary:
+            temporary.write_bytes(b"whole")
+    assert list(tmp_path.iterdir()) == [target]
+
+
+def test_lines_are_appended_whole_and_after_a_line_cut_short(tmp_path):
+    path = tmp_path / "lines"
+    append_line(path, b"one")
+    append_line(path, b"two")
+    path.write_bytes(path.read_bytes()[:-2])
+    append_line(path, b"three")
+    assert path.read_bytes() == b"one\ntw\nthree\n"
+    with pytest.raises(OSError, match="nowhere.lines could not be written: No such file"):
+        append_line(tmp_path / "nowhere" / "lines", b"one")
+
+
+def test_what_is_damaged_is_set_aside_under_names_of_its_own(tmp_path):
+    path = tmp_path / "file.json"
+    asides = []
+    for content in (b"{", b""):
+        path.write_bytes(content)
+        asides.append(set_aside(path))
+    assert [aside.read_bytes() for aside in asides] == [b"{", b""] and not path.exists()
+    assert all(aside.name.startswith("file.json.damaged-") for aside in asides)
+    set_aside(path)  # another process was quicker
+
+
+def fills(folder, pipe):
+    """A process that may write 1000 bytes to a file, and tells its errors."""
+    append_line(folder / "lines", b"x" * 900)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
+    for write in (lambda: append_line(folder / "lines", b"y" * 900), lambda: once(folder / "file", b"z" * 2000)):
+        try:
+            write()
+        except OSError as error:
+            pipe.send(str(error))
+
+
+def once(target, content):
+    with atomic_path(target) as temporary:
+        temporary.write_bytes(content)
+
+
+def test_where_no_more_can_be_written_nothing_is_torn(tmp_path):
+    (tmp_path / "file").write_bytes(b"old")
+    mine, theirs = FORK.Pipe()
+    process = FORK.Process(target=fills, args=(tmp_path, theirs))
+    process.start()
+    process.join()
+    assert mine.recv() == f"There is no space left on the disk to write {tmp_path / 'lines'}."
+    assert mine.recv() == f"{tmp_path / 'file'} could not be written: File too large."
+    assert (tmp_path / "file").read_bytes() == b"old"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "lines"]
+    assert (tmp_path / "lines").read_bytes().startswith(b"x" * 900 + b"\n")
 
 
 def test_a_folder_under_a_file_cannot_be_made(tmp_path):

@@ -10,11 +10,12 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from os import PathLike
-from pathlib import Path
 from typing import Any
 
+from ..checks import cleaned
 from ..models import Layout
 from ..models.fingerprint import Fingerprint, fingerprint
+from ..reading import read_json
 from ..writing import atomic_path
 from .schedulers import SchedulerMark
 
@@ -146,13 +147,13 @@ class Calibration:
             ValueError: If there is no such file, or it is not a calibration of a version this library reads.
         """
         try:
-            return cls._from_dict(json.loads(Path(path).read_text(encoding="utf-8")), str(path))
+            return cls._from_dict(read_json(path), str(path))
         except OSError as error:
             advice = "`toca calibrate` makes one"
             raise ValueError(f"The calibration {str(path)!r} cannot be read ({error.strerror}): {advice}.") from error
         except (ValueError, TypeError, KeyError, AttributeError) as error:
             reason = f"missing key {error}" if isinstance(error, KeyError) else str(error)
-            raise ValueError(f"{str(path)!r} is not a valid calibration: {reason}") from error
+            raise ValueError(f"{str(path)!r} is not a valid calibration: {cleaned(reason, 400)}") from error
 
     def _to_dict(self) -> dict[str, Any]:
         scheduler = None if self.scheduler is None else asdict(self.scheduler)

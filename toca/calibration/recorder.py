@@ -10,9 +10,10 @@ from torch import nn
 from torch.utils.hooks import RemovableHandle
 
 from ..clock import Tick, make_clock
-from ..install import engine_of, has_diffusers_cache
+from ..install import engine_of
 from ..models import FAMILIES, describe, family_of
 from ..models.fingerprint import fingerprint
+from ..other_caches import other_cache
 from .file import Calibration
 from .gauges import Call
 from .schedulers import SchedulerMark
@@ -49,13 +50,13 @@ class Recorder:
         if self.spec is None:
             names = ", ".join(spec.transformer for spec in FAMILIES.values())
             raise ValueError(f"{type(self.transformer).__name__} is of no supported family; supported are {names}.")
-        if engine_of(self.transformer) is not None or has_diffusers_cache(self.transformer):
+        if engine_of(self.transformer) is not None or other_cache(self.transformer) is not None:
             raise ValueError("A cache is on, and only the uncached model can be calibrated: take it off first.")
         if bare and num_inference_steps is None:
             raise ValueError("A bare transformer does not know its number of steps: pass `num_inference_steps`.")
         self.method, self.gauge = method, method.gauge()
         self.pipeline = None if bare else target
-        self.clock = make_clock(self.pipeline, num_inference_steps, takes_turns=False)
+        self.clock = make_clock(self.pipeline, num_inference_steps, False, self.spec.timestep_scale)
         self._argument_names = tuple(inspect.signature(type(self.transformer).forward).parameters)[1:]
         self._schedule: tuple[int, tuple[float, ...]] | None = None
         self._last: Tick | None = None
@@ -83,7 +84,7 @@ class Recorder:
 
     def _before_call(self, transformer: nn.Module, args: tuple, kwargs: dict) -> None:
         call = dict(zip(self._argument_names, args, strict=False)) | kwargs
-        tick = self.clock.tick(None, call.get("timestep"))
+        tick = self.clock.tick(None, call.get("timestep"), call["hidden_states"])
         shape = self.spec.call_shape(transformer, call)
         if tick.new_generation:
             self._start_generation(tick)

@@ -1,1 +1,1 @@
-"""How a decision reaches a module: attention processors, feed-forwards, parallel blocks; install and remove."""
+"""How a decision reaches a module: attention, feed-forwards, the norms before them, parallel and whole blocks."""

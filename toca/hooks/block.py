@@ -10,8 +10,7 @@ import inspect
 from collections.abc import Callable
 from typing import Any
 
-BLOCK = "_toca_block"
-"""Attribute of a block that holds its `BlockHandle` while a cache is on that reaches blocks."""
+from .classes import BLOCK
 
 Streams = tuple[Any, ...]
 
@@ -23,6 +22,7 @@ class BlockHandle:
         run (`bool`): Whether the block runs; else its streams go through unchanged.
         entering (`list[Callable]`): `streams -> streams`, called before the block in order.
         leaving (`list[Callable]`): The same after it.
+        calls (`int`): How often the block has been called in the pass.
     """
 
     def __init__(self):
@@ -30,7 +30,7 @@ class BlockHandle:
 
     def bypass(self) -> None:
         """Run, and watch nothing."""
-        self.run = True
+        self.run, self.calls = True, 0
         self.entering: list[Callable[[Streams], Streams]] = []
         self.leaving: list[Callable[[Streams], Streams]] = []
 
@@ -45,6 +45,8 @@ def make_call_with(streams: tuple[str, ...]) -> Callable[[type], Callable]:
 
         def call_block(self, *args, **kwargs):
             handle = getattr(self, BLOCK, None)
+            if handle is not None:
+                handle.calls += 1
             if handle is None or (handle.run and not handle.entering and not handle.leaving):
                 return stock(self, *args, **kwargs)
             call = {**dict(zip(names[: len(args)], args, strict=True)), **kwargs}

@@ -2,12 +2,16 @@
 
 Where the site reuses its output nobody reads the norm's, so one token carries the shape through the modulation; where
 the site computes some tokens, those are gathered here. Layer norm and modulation are token-local, so the numbers are
-the same; at a few hundred tokens they would cost as much as the feed-forward of the chosen ones.
+the same; at a few hundred tokens they would cost as much as the feed-forward of the chosen ones. Modulation must be
+the same for all tokens, for the block applies it to what is made here.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
+
+import torch
 
 from ..kernels.rows import take_rows
 from .classes import HANDLE
@@ -25,3 +29,9 @@ def make_forward(base: type) -> Callable:
         return base.forward(self, take_rows(hidden_states, handle.chosen()), *args, **kwargs)
 
     return forward
+
+
+def modulates_by_token(timestep: Any, batch: int) -> bool:
+    """Whether a call of so many samples has a timestep for each token (image-to-video of LTX and Wan, where the tokens
+    of the given frame are without noise), so that modulation is not the same for all of them."""
+    return isinstance(timestep, torch.Tensor) and timestep.numel() > batch

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import dataclasses
 from abc import ABC, abstractmethod
 from typing import Any, ClassVar
 
 from torch import nn
 
 from ..actions import COMPUTE, FORECAST, REUSE, SKIP, Action, partial
+from ..checks import SomeSteps, check_fields, checked
 from ..models import FAMILIES, Layout, Site, describe, family_of
-from ..plan import Plan
+from ..plan import Plan, check_size
 from ..sampling import Sampling
 from ..selection import Selection
 from ..spans import Span, skipped
@@ -35,8 +37,20 @@ class Method(ABC):
     """Families of models it runs on."""
     needs: ClassVar[str] = ""
     """What it needs beside a model, such as a calibration file."""
+    files: ClassVar[tuple[str, ...]] = ()
+    """Its fields that name a file to read."""
+
     reads_timesteps: ClassVar[bool] = False
     """Whether its plan depends on the scheduler's timesteps, and not on the number of steps alone."""
+
+    def __post_init__(self) -> None:
+        """Check the fields by their annotations; a method with further rules adds them.
+
+        Raises:
+            ValueError: If a value is of another type or out of range; it names the field and the value.
+        """
+        if dataclasses.is_dataclass(self):
+            check_fields(self)
 
     @property
     def label(self) -> str:
@@ -135,6 +149,8 @@ class Method(ABC):
 
     def plan_layout(self, layout: Layout, num_inference_steps: int, timesteps: tuple[float, ...] = ()) -> Plan:
         """The same from a layout."""
+        num_inference_steps = checked(num_inference_steps, SomeSteps, "num_inference_steps")
+        check_size(num_inference_steps, len(layout.sites))
         sampling = Sampling(layout, num_inference_steps, timesteps)
         self.check_fits(sampling)
         table, spans, guided = [], [], []

@@ -24,6 +24,7 @@ class Calibrated(Method):
     """
 
     calibration: str | None
+    files: ClassVar[tuple[str, ...]] = ("calibration",)
     needs: ClassVar[str] = "a calibration of the model, the steps and the scheduler (`toca calibrate`)"
 
     @abstractmethod

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import ClassVar
 
-from ..checks import check
+from ..checks import Clusters, Order, Seed, Share, SomeSteps
 from ..filling import Fill
 from ..models import Site
 from ..sampling import Sampling
@@ -43,23 +44,18 @@ class ClusCa(Method):
         ValueError: If a value is out of range; it names the value.
     """
 
-    interval: int = 5
-    clusters: int = 16
-    smoothing: float = 0.0
-    order: int = 2
-    warmup_steps: int = 3
-    seed: int = 0
+    interval: SomeSteps = 5
+    clusters: Clusters = 16
+    smoothing: Share = 0.0
+    order: Order = 2
+    warmup_steps: SomeSteps = 3
+    seed: Seed = 0
 
     name: ClassVar[str] = "clusca"
     title: ClassVar[str] = "Zheng et al., 2025, arXiv 2509.10312"
 
-    def __post_init__(self) -> None:
-        check(self.clusters >= 1, "clusters", self.clusters, "must be at least 1")
-        self.filling()
-        self.selection()
-
     def computes(self, site: Site, step: int, sampling: Sampling) -> bool:
-        return self.filling().computes(site, step, sampling)
+        return self._forecast.computes(site, step, sampling)
 
     def share(self, site: Site, step: int, sampling: Sampling) -> float | None:
         """K of the tokens of an image of the model's own size; it is K at any size."""
@@ -70,4 +66,8 @@ class ClusCa(Method):
         return Selection(score="cluster", clusters=self.clusters, smoothing=self.smoothing, seed=self.seed)
 
     def filling(self) -> Fill:
+        return self._forecast
+
+    @cached_property
+    def _forecast(self) -> TaylorSeer:
         return TaylorSeer(interval=self.interval, order=self.order, warmup_steps=self.warmup_steps)

@@ -40,6 +40,7 @@ class CacheMethod(Method):
     def __post_init__(self) -> None:
         from .plain import named
 
+        super().__post_init__()
         for axis in ("when", "which", "fill"):
             value = getattr(self, axis)
             if isinstance(value, str):

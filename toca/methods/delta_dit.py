@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from ..checks import check
+from ..checks import SomeLayers, SomeSteps, Steps, check
 from ..models import Site
 from ..sampling import Sampling
 from ..spans import Span, skipped
@@ -31,17 +31,12 @@ class DeltaDiT(Method):
         ValueError: If a value is out of range; it names the value.
     """
 
-    interval: int = 2
-    blocks: int = 21
-    switch: int = 12
+    interval: SomeSteps = 2
+    blocks: SomeLayers = 21
+    switch: Steps = 12
 
     name: ClassVar[str] = "delta-dit"
     title: ClassVar[str] = "Chen et al., 2024, arXiv 2406.01125"
-
-    def __post_init__(self) -> None:
-        check(self.interval >= 1, "interval", self.interval, "must be at least 1")
-        check(self.blocks >= 1, "blocks", self.blocks, "must be at least 1")
-        check(self.switch >= 0, "switch", self.switch, "must be non-negative")
 
     def check_fits(self, sampling: Sampling) -> None:
         super().check_fits(sampling)

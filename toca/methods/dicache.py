@@ -8,7 +8,7 @@ from typing import ClassVar
 
 import torch
 
-from ..checks import check
+from ..checks import NonNegative, SomeLayers, SomeSteps, check
 from ..filling import Fill
 from ..gates import Gate, GateSizes, Seen, mean_per_image, reaches, relative_l1
 from ..models import Site
@@ -42,19 +42,14 @@ class DiCache(Method, Gate, Fill):
         ValueError: If a value is out of range; it names the value.
     """
 
-    threshold: float = 0.08
-    probe_blocks: int = 1
-    warmup_steps: int = 1
+    threshold: NonNegative = 0.08
+    probe_blocks: SomeLayers = 1
+    warmup_steps: SomeSteps = 1
     per_sample: bool = True
 
     name: ClassVar[str] = "dicache"
     title: ClassVar[str] = "Bu et al., ICLR 2026, arXiv 2508.17356"
     reads_history: ClassVar[bool] = False
-
-    def __post_init__(self) -> None:
-        check(self.threshold >= 0, "threshold", self.threshold, "must be non-negative")
-        check(self.probe_blocks >= 1, "probe_blocks", self.probe_blocks, "must be at least 1")
-        check(self.warmup_steps >= 1, "warmup_steps", self.warmup_steps, "must be at least 1")
 
     def check_fits(self, sampling: Sampling) -> None:
         super().check_fits(sampling)

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import torch
 
-from ..checks import check
+from ..checks import MOST_STEPS, NonNegative, Within
 from ..gates import Gate, GateSizes, Seen, mean_per_image, reaches
 from ..models import Site
 from ..sampling import Sampling
@@ -34,16 +34,12 @@ class EasyCache(Method, Gate):
         ValueError: If a value is out of range; it names the value.
     """
 
-    threshold: float = 0.05
-    warmup_steps: int = 10
+    threshold: NonNegative = 0.05
+    warmup_steps: Annotated[int, Within(2, MOST_STEPS)] = 10
     per_sample: bool = True
 
     name: ClassVar[str] = "easycache"
     title: ClassVar[str] = "Zhou et al., 2025, arXiv 2507.02860"
-
-    def __post_init__(self) -> None:
-        check(self.threshold >= 0, "threshold", self.threshold, "must be non-negative")
-        check(self.warmup_steps >= 2, "warmup_steps", self.warmup_steps, "must be at least 2")
 
     def computes(self, site: Site, step: int, sampling: Sampling) -> bool:
         return step < self.warmup_steps or step == sampling.num_inference_steps - 1

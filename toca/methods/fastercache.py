@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
-from ..checks import check
+from ..checks import MOST_STEPS, Within
 from ..filling import Fill
 from ..models import Site
 from ..sampling import Sampling
@@ -29,13 +29,10 @@ class FasterCache(Method, Fill):
         ValueError: If `first_call` is below 3: two must have been computed.
     """
 
-    first_call: int = 7
+    first_call: Annotated[int, Within(3, MOST_STEPS)] = 7
 
     name: ClassVar[str] = "fastercache"
     title: ClassVar[str] = "Lv et al., ICLR 2025, arXiv 2410.19355"
-
-    def __post_init__(self) -> None:
-        check(self.first_call >= 3, "first_call", self.first_call, "must be at least 3")
 
     def computes(self, site: Site, step: int, sampling: Sampling) -> bool:
         later = step + 1 - self.first_call

@@ -7,7 +7,7 @@ from typing import ClassVar
 
 import torch
 
-from ..checks import check
+from ..checks import Layers, NonNegative, SomeLayers, SomeSteps, Steps
 from ..gates import Gate, GateSizes, Seen, reaches, relative_l1
 from ..models import Site
 from ..sampling import Sampling
@@ -36,22 +36,15 @@ class DBCache(Method, Gate):
         ValueError: If a value is out of range; it names the value.
     """
 
-    threshold: float = 0.08
-    first_blocks: int = 8
-    last_blocks: int = 0
-    warmup_steps: int = 8
-    max_cached_steps: int = 0
+    threshold: NonNegative = 0.08
+    first_blocks: SomeLayers = 8
+    last_blocks: Layers = 0
+    warmup_steps: SomeSteps = 8
+    max_cached_steps: Steps = 0
     per_sample: bool = True
 
     name: ClassVar[str] = "dbcache"
     title: ClassVar[str] = "cache-dit, 2025 (software; no paper)"
-
-    def __post_init__(self) -> None:
-        check(self.threshold >= 0, "threshold", self.threshold, "must be non-negative")
-        check(self.first_blocks >= 1, "first_blocks", self.first_blocks, "must be at least 1")
-        check(self.last_blocks >= 0, "last_blocks", self.last_blocks, "must be non-negative")
-        check(self.warmup_steps >= 1, "warmup_steps", self.warmup_steps, "must be at least 1")
-        check(self.max_cached_steps >= 0, "max_cached_steps", self.max_cached_steps, "must be non-negative")
 
     def computes(self, site: Site, step: int, sampling: Sampling) -> bool:
         return step < self.warmup_steps or site.layer < self.first_blocks or self._is_last(site.layer, sampling)
@@ -112,9 +105,9 @@ class FBCache(DBCache):
         per_sample (`bool`, defaults to `True`): Whether each image of a batch decides for itself.
     """
 
-    threshold: float = 0.05
-    first_blocks: int = 1
-    warmup_steps: int = 1
+    threshold: NonNegative = 0.05
+    first_blocks: SomeLayers = 1
+    warmup_steps: SomeSteps = 1
 
     name: ClassVar[str] = "fbcache"
     title: ClassVar[str] = "ParaAttention, 2025 (software; no paper)"

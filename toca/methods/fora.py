@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import ClassVar
 
-from ..checks import check
+from ..checks import SomeSteps
 from ..models import Site
 from ..sampling import Sampling
 from ..schedule import FullStepSchedule
@@ -27,15 +28,15 @@ class FORA(Method):
         ValueError: If `interval` is below 1.
     """
 
-    interval: int = 3
+    interval: SomeSteps = 3
     counts_down: bool = True
 
     name: ClassVar[str] = "fora"
     title: ClassVar[str] = "Selvaraju et al., 2024, arXiv 2407.01425"
 
-    def __post_init__(self) -> None:
-        check(self.interval >= 1, "interval", self.interval, "must be at least 1")
-
     def computes(self, site: Site, step: int, sampling: Sampling) -> bool:
-        schedule = FullStepSchedule(self.interval, counts_down=self.counts_down)
-        return schedule.full_steps(sampling.num_inference_steps)[step]
+        return self._schedule.full_steps(sampling.num_inference_steps)[step]
+
+    @cached_property
+    def _schedule(self) -> FullStepSchedule:
+        return FullStepSchedule(self.interval, counts_down=self.counts_down)

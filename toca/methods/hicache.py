@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
-from ..checks import check
+from ..checks import SomeShare
 from .taylorseer import TaylorSeer
 
 
@@ -32,14 +32,10 @@ class HiCache(TaylorSeer):
         ValueError: If a value is out of range; it names the value.
     """
 
-    sigma: float = 0.5
+    sigma: SomeShare = 0.5
 
     name: ClassVar[str] = "hicache"
     title: ClassVar[str] = "Feng et al., 2025, arXiv 2508.16984"
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        check(0 < self.sigma <= 1, "sigma", self.sigma, "must be above 0 and at most 1")
 
     def basis(self, i: int, step: int, nodes: Sequence[int]) -> float:
         """sigma^i H_i(sigma x) / i!."""

@@ -14,9 +14,10 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from ..calibration.schedulers import SchedulerMark
-from ..checks import check
+from ..checks import Share, check, cleaned
 from ..models import Site
 from ..models.fingerprint import Fingerprint, fingerprint
+from ..reading import read_json
 from ..sampling import Sampling
 from ..writing import atomic_path
 from .base import Method
@@ -98,13 +99,13 @@ class Router:
             ValueError: If there is no such file, or it is not a valid router of a version this library reads.
         """
         try:
-            return cls._from_dict(json.loads(Path(path).read_text(encoding="utf-8")))
+            return cls._from_dict(read_json(path))
         except OSError as error:
             advice = "give the path of a file that examples/routers/train.py wrote"
             raise ValueError(f"The router file {str(path)!r} cannot be read ({error.strerror}): {advice}.") from error
         except (ValueError, TypeError, KeyError, AttributeError) as error:
             reason = f"missing key {error}" if isinstance(error, KeyError) else str(error)
-            raise ValueError(f"{str(path)!r} is not a valid router: {reason}") from error
+            raise ValueError(f"{str(path)!r} is not a valid router: {cleaned(reason, 400)}") from error
 
     @classmethod
     def _from_dict(cls, data: Any) -> Router:
@@ -146,14 +147,15 @@ class LearnedRouter(Method):
     """
 
     router: str | None = None
-    threshold: float = 0.1
+    threshold: Share = 0.1
 
     name: ClassVar[str] = "learned"
+    files: ClassVar[tuple[str, ...]] = ("router",)
     title: ClassVar[str] = "Ma et al., NeurIPS 2024, arXiv 2406.01733; Huang et al., ICML 2025, arXiv 2410.01723"
     needs: ClassVar[str] = "a router trained for the model and the number of steps"
 
     def __post_init__(self) -> None:
-        check(0 <= self.threshold <= 1, "threshold", self.threshold, "must be between 0 and 1")
+        super().__post_init__()
         if self.router is not None:
             _ = self.trained  # a file that cannot be used is refused here, and not when a pipeline runs
 

@@ -9,7 +9,7 @@ from typing import ClassVar, NamedTuple
 from ..calibration.charts import Chart
 from ..calibration.file import Calibration
 from ..calibration.magnitude_ratios import MagnitudeRatios
-from ..checks import check
+from ..checks import NonNegative, Share, Steps
 from ..models import Site
 from ..sampling import Sampling
 from ..spans import Span
@@ -44,17 +44,15 @@ class MagCache(Calibrated):
     """
 
     calibration: str | None = None
-    threshold: float = 0.24
-    max_skip: int = 5
-    retention: float = 0.1
+    threshold: NonNegative = 0.24
+    max_skip: Steps = 5
+    retention: Share = 0.1
 
     name: ClassVar[str] = "magcache"
     title: ClassVar[str] = "Ma et al., NeurIPS 2025, arXiv 2506.09045"
 
     def __post_init__(self) -> None:
-        check(self.threshold >= 0, "threshold", self.threshold, "must be non-negative")
-        check(self.max_skip >= 0, "max_skip", self.max_skip, "must be non-negative")
-        check(0 <= self.retention <= 1, "retention", self.retention, "must be between 0 and 1")
+        super().__post_init__()
         if self.calibration is not None:
             _ = self.measured
 

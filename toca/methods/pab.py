@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from ..checks import check
+from ..checks import SomeSteps, check
 from ..models import Site
 from ..sampling import Sampling
 from .base import Method
@@ -31,9 +31,9 @@ class PAB(Method):
         ValueError: If a value is out of range; it names the value.
     """
 
-    spatial_range: int | None = 2
-    temporal_range: int | None = 3
-    cross_range: int | None = 6
+    spatial_range: SomeSteps | None = 2
+    temporal_range: SomeSteps | None = 3
+    cross_range: SomeSteps | None = 6
     window: tuple[float, float] = (100, 800)
 
     name: ClassVar[str] = "pab"
@@ -41,9 +41,7 @@ class PAB(Method):
     reads_timesteps: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
-        for name in ("spatial_range", "temporal_range", "cross_range"):
-            value = getattr(self, name)
-            check(value is None or value >= 1, name, value, "must be at least 1, or None")
+        super().__post_init__()
         low, high = self.window
         check(low <= high, "window", self.window, "must be (lo, hi) with lo <= hi")
 

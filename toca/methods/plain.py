@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import difflib
 import types
 import typing
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from .base import Method
@@ -53,7 +54,7 @@ def named(text: str) -> Method:
     """A method by the name of a preset, or by its own short name with the values it has by default.
 
     Raises:
-        ValueError: If there is none of this name; it lists those there are.
+        ValueError: If there is none of this name; it suggests the nearest ones.
     """
     from . import methods, preset, presets
 
@@ -61,7 +62,14 @@ def named(text: str) -> Method:
         return preset(text)
     if text in methods():
         return methods()[text]()
-    raise ValueError(f"There is no method or preset {text!r}; there are {', '.join([*methods(), *presets()])}.")
+    raise ValueError(f"There is no method or preset {text!r}{suggestion(text, [*methods(), *presets()])}.")
+
+
+def suggestion(text: str, names: Iterable[str]) -> str:
+    """What a message about an unknown name goes on with: the few names that come near, and where all are listed."""
+    near = difflib.get_close_matches(text, list(names), n=4, cutoff=0.5)
+    asked = f": did you mean {' or '.join(near)}?" if near else ";"
+    return f"{asked} `toca methods` lists all names"
 
 
 def convert(value: Any, hint: Any) -> Any:

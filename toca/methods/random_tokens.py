@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import ClassVar
 
-from ..checks import check
+from ..checks import Seed, Share, SomeSteps
 from ..models import Site
 from ..sampling import Sampling
 from ..schedule import FullStepSchedule
@@ -29,18 +30,18 @@ class RandomTokens(Method):
         ValueError: If `interval` is below 1 or `fresh_ratio` outside [0, 1].
     """
 
-    interval: int = 3
-    fresh_ratio: float = 0.3
-    seed: int = 0
+    interval: SomeSteps = 3
+    fresh_ratio: Share = 0.3
+    seed: Seed = 0
 
     name: ClassVar[str] = "random"
 
-    def __post_init__(self) -> None:
-        check(self.interval >= 1, "interval", self.interval, "must be at least 1")
-        check(0 <= self.fresh_ratio <= 1, "fresh_ratio", self.fresh_ratio, "must lie between 0 and 1")
-
     def computes(self, site: Site, step: int, sampling: Sampling) -> bool:
-        return FullStepSchedule(self.interval).full_steps(sampling.num_inference_steps)[step]
+        return self._schedule.full_steps(sampling.num_inference_steps)[step]
+
+    @cached_property
+    def _schedule(self) -> FullStepSchedule:
+        return FullStepSchedule(self.interval)
 
     def share(self, site: Site, step: int, sampling: Sampling) -> float | None:
         return self.fresh_ratio if site.attends != "self" or self.fresh_ratio == 1 else None

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from ..checks import check
+from ..checks import NonNegative, SomeShare, SomeSteps, Steps
 from ..models import Site
 from ..sampling import Sampling
 from ..selection import Selection
@@ -37,21 +37,14 @@ class RAS(Method):
         ValueError: If a value is out of range; it names the value.
     """
 
-    sample_ratio: float = 0.5
-    starvation: float = 0.1
-    warmup_steps: int = 4
-    dense_steps: tuple[int, ...] = (12, 22)
+    sample_ratio: SomeShare = 0.5
+    starvation: NonNegative = 0.1
+    warmup_steps: SomeSteps = 4
+    dense_steps: tuple[Steps, ...] = (12, 22)
 
     name: ClassVar[str] = "ras"
     title: ClassVar[str] = "Liu et al., CVPR 2026, arXiv 2502.10389"
     families: ClassVar[tuple[str, ...]] = ("dit", "pixart", "flux")
-
-    def __post_init__(self) -> None:
-        check(0 < self.sample_ratio <= 1, "sample_ratio", self.sample_ratio, "must be above 0 and at most 1")
-        check(self.warmup_steps >= 1, "warmup_steps", self.warmup_steps, "must be at least 1")
-        object.__setattr__(self, "dense_steps", tuple(self.dense_steps))
-        check(min(self.dense_steps, default=0) >= 0, "dense_steps", self.dense_steps, "must be non-negative")
-        self.selection()
 
     def computes(self, site: Site, step: int, sampling: Sampling) -> bool:
         return step < self.warmup_steps or step in self.dense_steps

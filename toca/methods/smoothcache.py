@@ -10,7 +10,7 @@ from typing import ClassVar, NamedTuple
 from ..calibration.charts import Chart
 from ..calibration.file import Calibration
 from ..calibration.lag_errors import LagErrors, curve_name
-from ..checks import check
+from ..checks import NonNegative, SomeSteps, check
 from ..models import Site
 from ..sampling import Sampling
 from .calibrated import Calibrated
@@ -42,15 +42,14 @@ class SmoothCache(Calibrated):
     """
 
     calibration: str | None = None
-    alpha: float = 0.1
-    max_lag: int = 3
+    alpha: NonNegative = 0.1
+    max_lag: SomeSteps = 3
 
     name: ClassVar[str] = "smoothcache"
     title: ClassVar[str] = "Liu et al., 2024, arXiv 2411.10510"
 
     def __post_init__(self) -> None:
-        check(self.alpha >= 0, "alpha", self.alpha, "must be non-negative")
-        check(self.max_lag >= 1, "max_lag", self.max_lag, "must be at least 1")
+        super().__post_init__()
         if self.calibration is not None:
             _ = self.measured
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import ClassVar
 
 import torch
 
-from ..checks import check
+from ..checks import NonNegative, Order, SomeShare, SomeSteps, Steps, check
 from ..filling import Fill
 from ..gates import Gate, GateSizes, Seen, mean_per_image, relative_l1
 from ..models import Site
@@ -52,32 +53,33 @@ class SpeCa(Method, Gate):
         ValueError: If a value is out of range; it names the value.
     """
 
-    threshold: float = 0.1
-    decay: float = 0.01
-    floor: float = 0.01
-    min_drafts: int = 2
-    max_drafts: int = 5
-    order: int = 4
+    threshold: NonNegative = 0.1
+    decay: SomeShare = 0.01
+    floor: NonNegative = 0.01
+    min_drafts: Steps = 2
+    max_drafts: Steps = 5
+    order: Order = 4
     compared: str = "output"
     error: str = "whole"
-    warmup_steps: int = 3
+    warmup_steps: SomeSteps = 3
     per_sample: bool = True
 
     name: ClassVar[str] = "speca"
     title: ClassVar[str] = "Liu et al., ACM MM 2025, arXiv 2509.11628"
 
     def __post_init__(self) -> None:
-        for name in ("threshold", "floor", "min_drafts", "max_drafts", "order"):
-            check(getattr(self, name) >= 0, name, getattr(self, name), "must be non-negative")
-        check(0 < self.decay <= 1, "decay", self.decay, "must be above 0 and at most 1")
+        super().__post_init__()
         check(self.compared in COMPARED, "compared", self.compared, f"must be one of {', '.join(COMPARED)}")
         check(self.error in ERRORS, "error", self.error, f"must be one of {', '.join(ERRORS)}")
-        check(self.warmup_steps >= 1, "warmup_steps", self.warmup_steps, "must be at least 1")
 
     def computes(self, site: Site, step: int, sampling: Sampling) -> bool:
         return step < self.warmup_steps
 
     def filling(self) -> Fill:
+        return self._forecast
+
+    @cached_property
+    def _forecast(self) -> TaylorSeer:
         return TaylorSeer(order=self.order)
 
     def gate(self) -> Gate:
@@ -85,8 +87,9 @@ class SpeCa(Method, Gate):
 
     def opens(self, seen: Seen) -> torch.Tensor:
         threshold = max(self.floor, self.threshold * self.decay ** (seen.step / seen.num_inference_steps))
+        error = seen.memory["error"]
         # An error that is no number is too large.
-        return (seen.memory["drafts"] >= self.max_drafts) | ~(seen.memory["error"] <= threshold)
+        return (seen.memory["drafts"] >= self.max_drafts) | ~((error <= threshold) & error.isfinite())
 
     def verifies(self, seen: Seen) -> bool:
         return seen.step < seen.num_inference_steps - 1 and bool(self._due(seen.memory["drafts"]).any())
@@ -101,7 +104,7 @@ class SpeCa(Method, Gate):
         seen.memory["error"] = torch.zeros_like(before)
         if seen.verified is not None:
             # Another image of the batch may be why there is a verification at all.
-            seen.memory["error"] = self._error(seen) * self._due(before)
+            seen.memory["error"] = self._error(seen).masked_fill(~self._due(before), 0.0)
 
     def _error(self, seen: Seen) -> torch.Tensor:
         start = seen.before_last.float() if self.compared == "residual" else 0.0

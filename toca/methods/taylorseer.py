@@ -5,9 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import ClassVar
 
-from ..checks import check
+from ..checks import Order, SomeSteps, check
 from ..filling import Fill
 from ..models import Site
 from ..sampling import Sampling
@@ -41,9 +42,9 @@ class TaylorSeer(Method, Fill):
         ValueError: If a value is out of range; it names the value.
     """
 
-    interval: int = 4
-    order: int = 2
-    warmup_steps: int = 2
+    interval: SomeSteps = 4
+    order: Order = 2
+    warmup_steps: SomeSteps = 2
     scope: str = "module"
     spacing: str = "official"
 
@@ -51,15 +52,16 @@ class TaylorSeer(Method, Fill):
     title: ClassVar[str] = "Liu et al., ICCV 2025, arXiv 2503.06923"
 
     def __post_init__(self) -> None:
-        check(self.interval >= 1, "interval", self.interval, "must be at least 1")
-        check(self.order >= 0, "order", self.order, "must be non-negative")
-        check(self.warmup_steps >= 1, "warmup_steps", self.warmup_steps, "must be at least 1")
+        super().__post_init__()
         check(self.scope in SCOPES, "scope", self.scope, f"must be one of {', '.join(SCOPES)}")
         check(self.spacing in SPACINGS, "spacing", self.spacing, f"must be one of {', '.join(SPACINGS)}")
 
     def computes(self, site: Site, step: int, sampling: Sampling) -> bool:
-        schedule = FullStepSchedule(self.interval, warmup_steps=self.warmup_steps, phase=self.warmup_steps - 1)
-        return schedule.full_steps(sampling.num_inference_steps)[step]
+        return self._schedule.full_steps(sampling.num_inference_steps)[step]
+
+    @cached_property
+    def _schedule(self) -> FullStepSchedule:
+        return FullStepSchedule(self.interval, warmup_steps=self.warmup_steps, phase=self.warmup_steps - 1)
 
     @property
     def leaves_out_blocks(self) -> bool:

@@ -11,8 +11,8 @@ from torch import nn
 from ..calibration.changes import Changes
 from ..calibration.charts import Chart
 from ..calibration.file import Calibration
-from ..checks import check
-from ..gates import Gate, GateSizes, Seen, relative_l1
+from ..checks import NonNegative, check
+from ..gates import Gate, GateSizes, Seen, reaches, relative_l1
 from ..models import Site
 from ..plan import Plan
 from ..sampling import Sampling
@@ -21,6 +21,7 @@ from .base import Method
 from .calibrated import Calibrated
 
 ORDER = 4
+MOST_COEFFICIENTS = 16
 Number = TypeVar("Number", float, torch.Tensor)
 
 
@@ -49,7 +50,7 @@ class TeaCache(Calibrated, Gate):
 
     coefficients: tuple[float, ...] | None = None
     calibration: str | None = None
-    threshold: float = 0.3
+    threshold: NonNegative = 0.3
     per_sample: bool = True
 
     name: ClassVar[str] = "teacache"
@@ -57,9 +58,10 @@ class TeaCache(Calibrated, Gate):
     probe: ClassVar[int | None] = 0
 
     def __post_init__(self) -> None:
-        check(self.threshold >= 0, "threshold", self.threshold, "must be non-negative")
+        super().__post_init__()
         if self.coefficients is not None:
-            check(len(self.coefficients) >= 1, "coefficients", self.coefficients, "must have at least one number")
+            few = 1 <= len(self.coefficients) <= MOST_COEFFICIENTS
+            check(few, "coefficients", self.coefficients, f"must be 1 to {MOST_COEFFICIENTS} numbers")
             check(self.calibration is None, "calibration", self.calibration, "comes in place of `coefficients`")
         if self.calibration is not None:
             _ = self.measured
@@ -103,10 +105,8 @@ class TeaCache(Calibrated, Gate):
 
     def opens(self, seen: Seen) -> torch.Tensor:
         change = self._polynomial(relative_l1(seen.probe, seen.memory["modulated"]))
-        accumulated = seen.memory["accumulated"] + change
-        opens = accumulated >= self.threshold
-        seen.memory["accumulated"] = accumulated.masked_fill(opens, 0.0)
-        return opens
+        seen.memory["accumulated"] = seen.memory["accumulated"] + change
+        return reaches(seen.memory["accumulated"], self.threshold)
 
     def _polynomial(self, x: Number) -> Number:
         value = 0 * x
@@ -116,7 +116,7 @@ class TeaCache(Calibrated, Gate):
 
     def observe(self, seen: Seen, computed: bool) -> None:
         seen.memory["modulated"] = seen.probe
-        if "accumulated" not in seen.memory:
+        if computed:
             seen.memory["accumulated"] = torch.zeros(len(seen.probe), device=seen.probe.device)
 
     def bytes_kept(self, sizes: GateSizes) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from ..checks import check
+from ..checks import SomeSteps, Steps
 from ..models import Site
 from ..sampling import Sampling
 from .base import Method
@@ -36,19 +36,14 @@ class TGate(Method):
         ValueError: If a value is out of range; it names the value.
     """
 
-    gate_step: int = 15
-    sp_interval: int = 3
-    fi_interval: int = 1
-    warm_up: int = 2
+    gate_step: SomeSteps = 15
+    sp_interval: SomeSteps = 3
+    fi_interval: SomeSteps = 1
+    warm_up: Steps = 2
     drop_guidance: bool = True
 
     name: ClassVar[str] = "tgate"
     title: ClassVar[str] = "Liu et al., 2024, arXiv 2404.02747"
-
-    def __post_init__(self) -> None:
-        for name in ("gate_step", "sp_interval", "fi_interval"):
-            check(getattr(self, name) >= 1, name, getattr(self, name), "must be at least 1")
-        check(self.warm_up >= 0, "warm_up", self.warm_up, "must be non-negative")
 
     def computes(self, site: Site, step: int, sampling: Sampling) -> bool:
         if site.attends == "cross":

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import ClassVar
+from functools import cached_property
+from typing import Annotated, ClassVar
 
-from ..checks import check
+from ..checks import NonNegative, PatchSide, Share, SomeSteps, Steps, Within, check
 from ..models import MODULES, Site
 from ..sampling import Sampling
-from ..schedule import FullStepSchedule, step_index
+from ..schedule import LEAST_FACTOR, FullStepSchedule, step_index
 from ..selection import Selection
 from .base import Method
 
@@ -56,22 +57,22 @@ class ToCa(Method):
         ValueError: If a value is out of range; it names the value.
     """
 
-    interval: int = 3
-    fresh_ratio: float = 0.3
+    interval: SomeSteps = 3
+    fresh_ratio: NonNegative = 0.3
     score: str = "cross_attention"
-    staleness_weight: float = 0.25
-    bonus_patch: int = 2
-    bonus_weight: float = 0.4
+    staleness_weight: NonNegative = 0.25
+    bonus_patch: PatchSide = 2
+    bonus_weight: NonNegative = 0.4
     shared_cfg: bool = False
     step_factor: tuple[float, float] = (1.0, 0.0)
     layer_factor: tuple[float, float] = (1.0, 0.0)
-    layer_scale: int | None = None
-    module_factor: Mapping[str, float] = field(default_factory=_every_module_but_self_attention)
+    layer_scale: Annotated[int, Within(1, 10_000)] | None = None
+    module_factor: Mapping[str, NonNegative] = field(default_factory=_every_module_but_self_attention)
     interval_factor: tuple[float, float] = (1.0, 0.0)
-    interval_window: tuple[float, float, int] | None = None
-    warmup_steps: int = 1
-    phase: int = 0
-    module_interval: Mapping[str, int] = field(default_factory=dict)
+    interval_window: tuple[Share, Share, SomeSteps] | None = None
+    warmup_steps: SomeSteps = 1
+    phase: Steps = 0
+    module_interval: Mapping[str, SomeSteps] = field(default_factory=dict)
     counts_down: bool = False
 
     name: ClassVar[str] = "toca"
@@ -79,27 +80,16 @@ class ToCa(Method):
     title: ClassVar[str] = "Zou et al., ICLR 2025, arXiv 2410.05317"
 
     def __post_init__(self) -> None:
-        check(self.interval >= 1, "interval", self.interval, "must be at least 1")
-        check(self.fresh_ratio >= 0, "fresh_ratio", self.fresh_ratio, "must be non-negative")
+        super().__post_init__()
         check(self.score in self.scores, "score", self.score, f"must be one of {', '.join(self.scores)}")
-        check(self.warmup_steps >= 1, "warmup_steps", self.warmup_steps, "must be at least 1")
-        check(self.phase >= 0, "phase", self.phase, "must be non-negative")
-        check(self.layer_scale is None or self.layer_scale >= 1, "layer_scale", self.layer_scale, "must be positive")
         for name in ("module_factor", "module_interval"):
-            # A copy: what the caller does to the dictionary later is no concern of a frozen method.
-            object.__setattr__(self, name, dict(getattr(self, name)))
             unknown = sorted(set(getattr(self, name)) - set(MODULES))
             check(not unknown, name, unknown, f"may name {', '.join(MODULES)} only")
-        for module, interval in self.module_interval.items():
-            check(interval >= 1, f"module_interval[{module!r}]", interval, "must be at least 1")
-        for module, factor in self.module_factor.items():
-            check(factor >= 0, f"module_factor[{module!r}]", factor, "must be non-negative")
-        start, stop, interval = self.interval_window or (0.0, 1.0, 1)
-        valid = 0 <= start <= stop <= 1 and interval >= 1
-        check(valid, "interval_window", self.interval_window, "must be (from, to, tau), 0 <= from <= to <= 1 <= tau")
+        start, stop, _ = self.interval_window or (0, 1, 1)
+        check(start <= stop, "interval_window", self.interval_window, "must be (from, to, tau) with from <= to")
         a, b = self.interval_factor
-        check(a > 0 and a + b > 0, "interval_factor", self.interval_factor, "must be positive from s/S = 0 to 1")
-        self.selection()
+        positive = min(a, a + b) >= LEAST_FACTOR
+        check(positive, "interval_factor", self.interval_factor, "must be positive from s/S = 0 to 1")
 
     def computes(self, site: Site, step: int, sampling: Sampling) -> bool:
         return self.schedule(site.module).full_steps(sampling.num_inference_steps)[step]
@@ -128,10 +118,17 @@ class ToCa(Method):
 
     def schedule(self, module: str) -> FullStepSchedule:
         """When the sites of a module compute whole."""
+        return self._schedules[module]
+
+    @cached_property
+    def _schedules(self) -> dict[str, FullStepSchedule]:
+        return {module: self._schedule(self.module_interval.get(module, self.interval)) for module in MODULES}
+
+    def _schedule(self, interval: int) -> FullStepSchedule:
         return FullStepSchedule(
-            interval=self.module_interval.get(module, self.interval),
-            factor=tuple(self.interval_factor),
-            window=None if self.interval_window is None else tuple(self.interval_window),
+            interval=interval,
+            factor=self.interval_factor,
+            window=self.interval_window,
             warmup_steps=self.warmup_steps,
             phase=self.phase,
             counts_down=self.counts_down,

@@ -33,7 +33,7 @@ class AttentionDialect:
     Args:
         processors (`tuple[str, ...]`): Class names of the stock processors whose mathematics this is.
         project (`Callable`): `(attn, arguments by name) -> Projected`.
-        finish (`Callable`): `(processor, attn, Projected, arguments by name) -> output`, as the stock processor's.
+        finish (`Callable`): `(attn, Projected, arguments by name) -> output`, as the stock processor's.
         mask (`Callable`): `(attn, arguments by name, number of keys) -> the additive mask`, or `None`.
         placed (`Callable`): `(arguments by name, places of the tokens (B, tokens)) -> arguments by name`: what tells
             tokens their positions, for these tokens only.
@@ -56,9 +56,13 @@ def tokens_first(tensor: torch.Tensor) -> torch.Tensor:
     return tensor.transpose(1, 2).flatten(2).contiguous()
 
 
+FUSED = "FusedAttnProcessor2_0"
+
+
 def _project_classic(attn, call: dict) -> Projected:
     hidden_states, context = call["hidden_states"], call.get("encoder_hidden_states")
-    fused = getattr(attn, "fused_projections", False)
+    # It is the processor that knows: PixArt's `unfuse_qkv_projections` leaves the module's flag, and the fused layers.
+    fused = type(attn.get_processor()).__name__ == FUSED
     if context is None and fused:
         query, key, value = attn.to_qkv(hidden_states).chunk(3, dim=-1)
     else:
@@ -81,7 +85,7 @@ def _mask_classic(attn, call: dict, keys: int) -> torch.Tensor | None:
     return mask.view(batch, attn.heads, -1, mask.shape[-1])
 
 
-def _finish_classic(processor, attn, projected: Projected, call: dict) -> torch.Tensor:
+def _finish_classic(attn, projected: Projected, call: dict) -> torch.Tensor:
     query, key, value, mask = projected
     output = F.scaled_dot_product_attention(query, key, value, attn_mask=mask, dropout_p=0.0, is_causal=False)
     output = output.transpose(1, 2).flatten(2).to(query.dtype)
@@ -89,7 +93,7 @@ def _finish_classic(processor, attn, projected: Projected, call: dict) -> torch.
 
 
 CLASSIC = AttentionDialect(
-    processors=("AttnProcessor2_0", "FusedAttnProcessor2_0"),
+    processors=("AttnProcessor2_0", FUSED),
     project=_project_classic,
     finish=_finish_classic,
     mask=_mask_classic,
@@ -140,8 +144,9 @@ def _flux_streams(attn, hidden_states: torch.Tensor, fused: str, separate: tuple
     return tuple(tensor.unflatten(-1, (-1, attn.head_dim)) for tensor in projected)
 
 
-def _finish_flux(processor, attn, projected: Projected, call: dict):
+def _finish_flux(attn, projected: Projected, call: dict):
     query, key, value = (tensor.transpose(1, 2) for tensor in projected[:3])
+    processor = attn.get_processor()
     output = dispatch_attention_fn(
         query,
         key,

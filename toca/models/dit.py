@@ -12,6 +12,7 @@ SELF_ATTENTION = SiteSpec(
     norms=("norm1.norm",),
     width="to_q",
 )
+PLAIN_PROCESSORS = ("AttnProcessor", "SlicedAttnProcessor", "XFormersAttnProcessor", "AttnProcessorNPU")
 FEED_FORWARD = SiteSpec("ff", "ff", "feed_forward", norms=("norm3",))
 
 
@@ -48,9 +49,12 @@ DIT = FamilySpec(
         ("proj_out_2", "token"),
     ),
     batched=("hidden_states", "timestep", "class_labels"),
+    free=("cross_attention_kwargs",),
+    by_row=PLAIN_PROCESSORS,
     batched_cfg=True,
     conditional_half=0,
     output="proj_out_2",
     entry="pos_embed",
     prediction=LATENTS,
+    condition="class_labels",
 )

@@ -1,7 +1,7 @@
 """Latte: video, spatial and temporal blocks in turn (Ma et al., arXiv 2401.03048)."""
 
 from .attention import CLASSIC
-from .dit import latent_grid
+from .dit import PLAIN_PROCESSORS, latent_grid
 from .pixart import CROSS_ATTENTION, FEED_FORWARD, SELF_ATTENTION, TEXT_TOKENS
 from .spec import BlockSpec, CallShape, FamilySpec
 
@@ -36,6 +36,8 @@ LATTE = FamilySpec(
     ),
     interleaved=True,
     batched=("hidden_states", "timestep", "encoder_hidden_states", "encoder_attention_mask"),
+    only={"enable_temporal_attentions": True},
+    by_row=PLAIN_PROCESSORS,
     batched_cfg=True,
     entry="pos_embed",
 )

@@ -82,7 +82,7 @@ class Layout:
         sample_flops, token_flops, text_token_flops (`int`): FLOPs outside the sites for one sample, one image token
             (of one frame) and one text token.
         default_shape (`CallShape`): Of one sample at the model's default size.
-        itemsize (`int`): Bytes of one cached number, from the model's dtype.
+        itemsize (`int`): Bytes of one cached number, from the dtype that the model computes with.
         patch (`tuple[int, int]`): Latent pixels of one token, rows and columns.
         layer_sample_flops (`tuple[int, ...]`): Of `sample_flops`, those that a layer runs (adaLN) and that fall away
             with it.
@@ -145,7 +145,8 @@ def describe(transformer: nn.Module, spec: FamilySpec) -> Layout:
         token_flops=around["token"],
         text_token_flops=around["text_token"],
         default_shape=shape,
-        itemsize=next(transformer.parameters()).element_size(),
+        # Of the features: weights may be stored in fewer bytes than they compute with (layerwise casting).
+        itemsize=transformer.dtype.itemsize,
         patch=(1024 // unit.grid[0], 1024 // unit.grid[1]),
         layer_sample_flops=conditioning,
         in_width=_first_width(getattr(transformer, spec.input)),

@@ -4,8 +4,8 @@ from dataclasses import replace
 
 from .attention import CLASSIC
 from .dit import FEED_FORWARD as DIT_FEED_FORWARD
+from .dit import PLAIN_PROCESSORS, latent_grid
 from .dit import SELF_ATTENTION as DIT_SELF_ATTENTION
-from .dit import latent_grid
 from .prediction import LATENTS
 from .spec import BlockSpec, CallShape, FamilySpec, SiteSpec
 
@@ -50,7 +50,11 @@ PIXART = FamilySpec(
         "added_cond_kwargs",
         "attention_mask",
         "encoder_attention_mask",
+        "resolution",
+        "aspect_ratio",
     ),
+    free=("cross_attention_kwargs",),
+    by_row=PLAIN_PROCESSORS,
     batched_cfg=True,
     entry="pos_embed",
     prediction=LATENTS,

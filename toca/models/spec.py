@@ -6,8 +6,8 @@ here knows of a caching method, and no method knows of a module path.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 MODULES = ("self_attn", "cross_attn", "ff", "ff_context", "block", "stack")
@@ -103,12 +103,23 @@ class FamilySpec:
         batched_cfg (`bool`): Whether the family's pipelines batch the two guidance branches in one call.
         grid (`Callable` or `None`): `(arguments by name) -> (rows, columns)` where `call_shape` cannot tell; `None`
             where the tokens form no grid.
-        batched (`tuple[str, ...]`): Arguments whose tensors have one row a sample, in dictionaries and lists too.
+        batched (`tuple[str, ...]`): Arguments, and names in dictionaries below them, whose tensors have one row a
+            sample, or several rows a sample in a row.
+        whole (`tuple[str, ...]`): The same of those that have no row a sample.
+        free (`tuple[str, ...]`): Arguments whose content is not the family's: what in them has a row a sample is told
+            by its shape.
+        only (`dict[str, Any]`): Arguments that go together with one value alone, for another one changes which layers
+            run.
+        by_row (`tuple[str, ...]`): Attention processors, beside the dialect's, that treat each row of a batch by
+            itself.
+        channel_dim (`int`, defaults to 1): Dimension of the channels in the model's input and output.
         conditional_half (`int`, defaults to 1): Which half of a batch is the conditional branch of guidance.
         input, output (`str`): The layers that read the model's input and make its output.
         entry (`str` or `None`): Module whose output enters block 0 in another memory layout than the blocks' own.
         prediction (`Prediction` or `None`): Where each token is in the output; `None` where nobody has said.
         added (`tuple[str, ...]`): Arguments that are added to the hidden states between blocks, token by token.
+        condition (`str`): The argument that says what a sample shall show: another one is another generation.
+        timestep_scale (`float`, defaults to 1): The scheduler's timestep over the one that the model is called with.
     """
 
     name: str
@@ -120,6 +131,11 @@ class FamilySpec:
     around: tuple[tuple[str, str], ...] = ()
     interleaved: bool = False
     batched: tuple[str, ...] = ("hidden_states", "timestep")
+    whole: tuple[str, ...] = ("return_dict",)
+    free: tuple[str, ...] = ()
+    only: Mapping[str, Any] = field(default_factory=dict)
+    by_row: tuple[str, ...] = ()
+    channel_dim: int = 1
     batched_cfg: bool = False
     conditional_half: int = 1
     grid: Callable[[dict], tuple[int, int] | None] | None = None
@@ -128,3 +144,5 @@ class FamilySpec:
     entry: str | None = None
     prediction: Any = None
     added: tuple[str, ...] = ()
+    condition: str = "encoder_hidden_states"
+    timestep_scale: float = 1.0

@@ -1,0 +1,97 @@
+"""Who calls: a thread, or in it an asyncio task. A generation belongs to one of them."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Caller:
+    """A thread and the asyncio task that runs in it, if there is one."""
+
+    thread: threading.Thread
+    task: Any = None
+
+    @classmethod
+    def current(cls) -> Caller:
+        """Who is running this."""
+        try:
+            task = asyncio.current_task()
+        except RuntimeError:
+            task = None
+        return cls(threading.current_thread(), task)
+
+    @property
+    def is_gone(self) -> bool:
+        """Whether it will never call again."""
+        return not self.thread.is_alive() or (self.task is not None and self.task.done())
+
+
+class Ownership:
+    """Whose generation it is. One transformer, and one scheduler, serve one generation at a time.
+
+    Whoever begins a generation owns it to its end. A call of somebody else in the middle is refused, and so is an
+    owner who goes on after somebody else has begun one. What nobody goes on with (its thread has ended, or a new one
+    has begun) is nobody's.
+    """
+
+    def __init__(self):
+        self._calling: Caller | None = None
+        self._owner: Caller | None = None
+        self._overtaken: set[Caller] = set()
+        self._lock = threading.Lock()
+
+    def enter(self, caller: Caller, begins_anew: bool, at_start: bool) -> None:
+        """A call begins.
+
+        Args:
+            caller (`Caller`): Whose call it is.
+            begins_anew (`bool`): Whether it can only be the first of a generation.
+            at_start (`bool`): Whether it can be the first of one.
+
+        Raises:
+            RuntimeError: If another caller's call is under way, if the generation at hand is another caller's, or if
+                this caller's own was ended by another.
+        """
+        with self._lock:
+            if self._calling not in (None, caller) and not self._calling.is_gone:
+                raise RuntimeError(REFUSED.format(what="is in the middle of a call"))
+            self._check(caller, begins_anew, at_start)
+            self._calling = caller
+
+    def _check(self, caller: Caller, begins_anew: bool, at_start: bool) -> None:
+        if caller in self._overtaken:
+            self._overtaken.discard(caller)
+            if not at_start:
+                raise RuntimeError(REFUSED.format(what="has begun a generation since the last step of this one"))
+        if self._owner in (None, caller) or self._owner.is_gone:
+            return
+        if not begins_anew:
+            raise RuntimeError(REFUSED.format(what="is in the middle of a generation"))
+        self._overtaken = {other for other in (*self._overtaken, self._owner) if not other.is_gone}
+
+    def is_calling(self, caller: Caller) -> bool:
+        """Whether the call that is under way is this caller's."""
+        return self._calling == caller
+
+    def leave(self) -> None:
+        """The call has ended, however it did."""
+        self._calling = None
+
+    def begin(self, caller: Caller) -> None:
+        """A generation begins."""
+        self._owner = caller
+
+    def end(self) -> None:
+        """The generation is over."""
+        self._owner = None
+
+
+REFUSED = (
+    "Another thread or task {what} on this model: a pipeline serves one generation at a time, so run them one after "
+    "the other (under a lock), or give each thread a pipeline of its own. toca.reset(target) ends one that was given "
+    "up."
+)

@@ -108,7 +108,7 @@ class TimestepClock:
                 f"This generation has more steps than the {self.num_inference_steps} of `num_inference_steps`: the "
                 "others run in full. Enable the cache with the number of steps that you use."
             )
-        return Tick(_branch(self.calls, name), self.step, self.num_inference_steps, new_generation)
+        return Tick(_branch(self.calls, name, name), self.step, self.num_inference_steps, new_generation)
 
 
 class SchedulerClock:
@@ -182,7 +182,8 @@ class SchedulerClock:
             self.current = position
             self.calls.clear()
         steps = len(self.values) - self.first
-        return Tick(_branch(self.calls, name), position - self.first, steps, new_generation)
+        first = 0 if name is None else name
+        return Tick(_branch(self.calls, name, first), position - self.first, steps, new_generation)
 
     def _look_up(self) -> None:
         # The pipeline may be gone while another one made from it goes on with its scheduler.
@@ -244,13 +245,13 @@ class SchedulerClock:
         return timestep is not None and _is_near(timestep, self.scale, self.values[position])
 
 
-def _branch(calls: dict[str | None, int], name: str | None) -> Hashable:
-    """The branch of one more call of this name in its step."""
+def _branch(calls: dict[str | None, int], name: str | None, first: Hashable) -> Hashable:
+    """The branch of one more call of this name in its step: `first`, or where there were others their number."""
     before = calls.get(name, 0)
     calls[name] = before + 1
-    if name is None:
-        return before
-    return (name, before) if before else name
+    if not before:
+        return first
+    return before if name is None else (name, before)
 
 
 def _number(timestep: Any) -> float | None:

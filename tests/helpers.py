@@ -250,6 +250,13 @@ def _flux_extras(
     }
 
 
+def still(call: dict[str, Any], steps: int) -> Inputs:
+    """The same call in every step. Timesteps fall by less than a model can see, which takes them as float32, so that
+    they tell the steps apart and change nothing."""
+    timestep = call["timestep"].double()
+    return [call | {"timestep": timestep - 1e-9 * i * (timestep > 0)} for i in range(steps)]
+
+
 def run_steps(transformer: nn.Module, inputs: Inputs) -> list[Tensor]:
     """Call the transformer on every step's inputs; the samples it returns."""
     with torch.no_grad():

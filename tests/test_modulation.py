@@ -16,7 +16,7 @@ from toca.models.attention import AttentionDialect
 from toca.models.pixart import CROSS_ATTENTION, FEED_FORWARD, SELF_ATTENTION
 from toca.models.spec import BlockSpec, CallShape, FamilySpec
 
-from .helpers import randomize, relative_error
+from .helpers import randomize, relative_error, still
 
 STEPS, FRAMES, ROWS = 6, 2, 4
 TOKENS = FRAMES * ROWS * ROWS
@@ -94,7 +94,7 @@ def cached(model: Any, method: Any, inputs: list[dict[str, Any]]) -> list[Tensor
 def test_partial_steps_of_a_still_model(ltx: Any, by_token: bool, fresh_ratio: float, monkeypatch: Any) -> None:
     """Where nothing moves, whatever tokens are computed anew must come out as they were."""
     monkeypatch.setattr(toca.RandomTokens, "families", (*FAMILIES,))
-    inputs = calls(by_token, moves=False)
+    inputs = still(calls(by_token, moves=False)[0], STEPS)
     wanted = run(ltx, inputs)
     got = cached(ltx, toca.RandomTokens(interval=3, fresh_ratio=fresh_ratio), inputs)
     assert max(relative_error(a, b) for a, b in zip(got, wanted, strict=True)) < 1e-5

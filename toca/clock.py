@@ -255,10 +255,11 @@ def _branch(calls: dict[str | None, int], name: str | None, first: Hashable) -> 
 
 
 def _number(timestep: Any) -> float | None:
-    """The timestep of a call's first sample, read back from its device."""
+    """The timestep of a call, read back from its device. Where tokens have timesteps of their own, those of a given
+    first frame are at 0."""
     if timestep is None:
         return None
-    return float(timestep.flatten()[0]) if isinstance(timestep, torch.Tensor) else float(timestep)
+    return float(timestep.max()) if isinstance(timestep, torch.Tensor) else float(timestep)
 
 
 def _is_near(timestep: Any, scale: float, value: float) -> bool:

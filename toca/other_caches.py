@@ -13,8 +13,6 @@ from .models import family_of, walk_blocks
 
 FLAG = "_is_cached"
 """Attribute of a transformer while a cache of cache-dit or ParaAttention is on."""
-FORWARDS_LEFT = ("cache_dit",)
-"""Packages that leave a `forward` of theirs on the instance when their cache is off: the flag tells."""
 SWITCH = "enable_teacache"
 """Attribute by which TeaCache's `forward` is told to cache, or not to."""
 WRAPPERS = ("accelerate", "diffusers", "peft", "torch")
@@ -84,7 +82,8 @@ def _foreign_forward(transformer: nn.Module) -> str | None:
     classes = {type(transformer), *(stock_class(type(block)) for block in blocks)}
     owners = [next(base for base in cls.__mro__ if "forward" in vars(base)) for cls in classes]
     found = [(_package(vars(owner)["forward"]), _top(owner.__module__)) for owner in owners]
-    if own is not None and _package(own) not in FORWARDS_LEFT:
+    # On an instance it may be anybody's, to log or to time, unless it is one that is told to cache.
+    if own is not None and hasattr(transformer, SWITCH):
         found.append((_package(own), _top(type(transformer).__module__)))
     return next((package for package, home in found if package not in (home, *WRAPPERS)), None)
 

@@ -9,7 +9,7 @@ import torch
 
 import toca
 
-from ..helpers import TINY, TINY_PIPELINES, inputs_for, pipeline_arguments, run_steps
+from ..helpers import TINY, TINY_PIPELINES, inputs_for, pipeline_arguments, run_steps, still
 from .common import STEPS, assert_close, assert_equal, both_dtypes, cached_run, every_family, method_of
 
 EVERY_MODULE = dict.fromkeys(("self_attn", "cross_attn", "ff", "ff_context", "block"), 1.0)
@@ -46,7 +46,7 @@ def test_full_is_bitwise_full(family: str, name: str, dtype: torch.dtype) -> Non
 def test_almost_full_is_almost_full(family: str, score: str, shared: bool) -> None:
     """Gather, run and scatter of nearly all tokens, in every module that can be partial: one token at most is old."""
     transformer, inputs = TINY[family](), inputs_for(family, STEPS, cfg=True)
-    inputs = [inputs[0]] * STEPS
+    inputs = still(inputs[0], STEPS)
     stock = run_steps(transformer, inputs)
     method = toca.ToCa(interval=4, fresh_ratio=0.99, score=score, shared_cfg=shared)
     with toca.cached(transformer, method, num_inference_steps=STEPS, batched_cfg=True):
@@ -59,7 +59,7 @@ def test_almost_full_is_almost_full(family: str, score: str, shared: bool) -> No
 @pytest.mark.parametrize("name", ["preset", "shared", "value", "self", "fora", "random"])
 def test_equal_inputs_give_equal_outputs(family: str, name: str) -> None:
     """When nothing changes from step to step, what is remembered is exact, whatever is picked."""
-    transformer, inputs = TINY[family](), inputs_for(family, STEPS, batch_size=2, cfg=True)[:1] * STEPS
+    transformer, inputs = TINY[family](), still(inputs_for(family, STEPS, batch_size=2, cfg=True)[0], STEPS)
     got = cached_run(transformer, method_of(family, name), inputs, batched_cfg=True)
     assert_close(got, run_steps(transformer, inputs))
 

@@ -214,7 +214,8 @@ class SchedulerClock:
         """Whether `set_timesteps` was never called: the schedule is that of training."""
         if getattr(self.scheduler, "num_inference_steps", None) is not None:
             return False
-        return len(self.values) == getattr(self.scheduler.config, "num_train_timesteps", None)
+        config = getattr(self.scheduler, "config", None)
+        return len(self.values) == getattr(config, "num_train_timesteps", None)
 
     def _is_of_another_schedule(self) -> bool:
         return self.source is not None and self.source.tolist() != self.values

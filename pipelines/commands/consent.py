@@ -30,12 +30,17 @@ def ask_about(record: Record, request: Request, yes: bool) -> None:
     wish = f"{cleaned(record.path)} asks for {' and '.join(wanted)}, which you did not name"
     if yes:
         errors.print(f"Note: {wish}.", style="yellow")
-    elif not sys.stdin.isatty():
+    elif not is_terminal():
         raise ValueError(f"{wish}: name what is to be used with --model and --method, or agree with --yes.")
     else:
         errors.print(f"{wish}.", style="yellow")
         if not typer.confirm("Go on?", err=True):
             raise ValueError("Nothing was made: name what is to be used with --model and --method.")
+
+
+def is_terminal() -> bool:
+    """Whether somebody sits there who can be asked."""
+    return sys.stdin.isatty()
 
 
 def _unnamed(record: Record, request: Request) -> list[str]:

@@ -6,6 +6,9 @@ DEMO   := outputs/demo
 # Said before pip starts, which is at it for minutes.
 TAKES  := 3 GB to download on Linux, where torch brings CUDA, and 300 MB elsewhere; two minutes or more
 
+# Every test runs on one core, so two at a time take half as long.
+CORES  := --numprocesses 2 --dist worksteal
+
 .PHONY: demo test test-matrix test-oldest test-newest lint clean
 
 # Prompts in, pictures out: the full model on the left, ToCa on the right.
@@ -18,15 +21,15 @@ demo: $(VENV)/.installed
 	@echo; echo "Side by side, with and without ToCa:"; ls $(DEMO)/*-compare.png
 
 test: lint
-	$(BIN)/pytest
+	$(BIN)/pytest $(CORES)
 
 # The full tables, of which `make test` runs a choice that covers them.
 test-matrix: $(VENV)/.installed-dev
-	$(BIN)/pytest -m matrix
+	$(BIN)/pytest $(CORES) -m matrix
 
 # The lowest and the newest releases that pyproject.toml allows, in environments of their own; see pipelines/tested.
 test-oldest test-newest: test-%: .venv-%/.installed
-	.venv-$*/bin/pytest
+	.venv-$*/bin/pytest $(CORES)
 
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check .

@@ -166,10 +166,12 @@ class SchedulerClock:
             NotPlaced: If the timestep is not the schedule's.
         """
         self._look_up()
-        renewed = self.scheduler.timesteps is not self.schedule and not self._goes_on(name, timestep)
-        # A loop takes its timesteps from one tensor: another tensor is another loop.
         source = _schedule_of(timestep)
-        renewed = renewed or (source is not None and self.source is not None and not _is_one(source, self.source))
+        # A loop takes its timesteps from one tensor: another tensor is another loop.
+        known = source is not None and self.source is not None
+        same_loop = known and _is_one(source, self.source)
+        renewed = self.scheduler.timesteps is not self.schedule and not self._goes_on(name, timestep, same_loop)
+        renewed = renewed or (known and not same_loop)
         if renewed:
             self.reset()
             self.values = self.scheduler.timesteps.tolist()
@@ -189,9 +191,10 @@ class SchedulerClock:
         # The pipeline may be gone while another one made from it goes on with its scheduler.
         self.scheduler = getattr(self.pipeline(), "scheduler", self.scheduler)
 
-    def _goes_on(self, name: str | None, timestep: torch.Tensor | None) -> bool:
-        """Whether a new schedule, equal to the old one, was set by somebody who was then refused."""
-        if not self.disturbed or self.scheduler.timesteps.tolist() != self.values:
+    def _goes_on(self, name: str | None, timestep: torch.Tensor | None, same_loop: bool) -> bool:
+        """Whether a new schedule, equal to the old one, was set by somebody who was then refused, or is going to be:
+        the loop at hand goes on with its own."""
+        if not (self.disturbed or same_loop) or self.scheduler.timesteps.tolist() != self.values:
             return False
         self.disturbed = False
         position = self._nearest(timestep, self.current)

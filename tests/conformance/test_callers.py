@@ -109,6 +109,18 @@ def test_calls_at_the_same_time_are_refused(turns: Turns) -> None:
         assert torch.equal(future.result()[0], TINY["dit"]()(**inputs[0]).sample)
 
 
+def test_a_schedule_that_another_thread_sets_between_two_steps_shifts_nothing() -> None:
+    """It has set the scheduler's timesteps, and is not at its first call yet."""
+    pipe = TINY_PIPELINES["dit"]()
+    pipe.scheduler = DDIMScheduler()
+    toca.enable_cache(pipe, toca.FORA(interval=3))
+    wanted = torch.as_tensor(pipe(**pipeline_arguments("dit", 4))[0])
+    hook = pipe.transformer.register_forward_hook(lambda *_: pipe.scheduler.set_timesteps(4))
+    made = torch.as_tensor(pipe(**pipeline_arguments("dit", 4))[0])
+    hook.remove()
+    assert torch.equal(made, wanted)
+
+
 def test_threads_without_a_lock_make_right_pictures_or_raise() -> None:
     """Each thread's label has one right picture; a scheduler without state, so that the pipeline itself is safe."""
     pipe = TINY_PIPELINES["dit"]()

@@ -221,7 +221,8 @@ def _picture(pipe: Any, family: str) -> torch.Tensor:
 @pytest.mark.parametrize("where", ["class", "instance", "blocks"])
 @pytest.mark.parametrize("family", ["flux", "dit"])
 def test_forward_patched_by_a_script(family: str, where: str) -> None:
-    """TeaCache and its like come as a script that replaces `forward` of a class; some hide behind its name."""
+    """TeaCache and its like come as a script that replaces `forward` of a class; some hide behind its name. On an
+    instance it is a cache where it can be told to be one."""
     transformer, inputs = TINY[family](), inputs_for(family, STEPS)
     cls = type(transformer.transformer_blocks[0]) if where == "blocks" else type(transformer)
     stock = cls.forward
@@ -230,7 +231,7 @@ def test_forward_patched_by_a_script(family: str, where: str) -> None:
     def patched(self: nn.Module, *args: Any, **kwargs: Any) -> Any:
         return stock(self, *args, **kwargs)
 
-    patch = {"forward": patched.__get__(transformer)} if where == "instance" else {}
+    patch = {"forward": patched.__get__(transformer), "enable_teacache": True} if where == "instance" else {}
     with pytest.MonkeyPatch.context() as monkey:
         toca.enable_cache(transformer, toca.FORA(), num_inference_steps=STEPS)
         vars(transformer).update(patch)
@@ -244,7 +245,8 @@ def test_forward_patched_by_a_script(family: str, where: str) -> None:
         if where == "class":
             transformer.enable_teacache = False
             cached_run(transformer, toca.FORA(), inputs)
-    vars(transformer).pop("forward", None)
+    for name in patch:
+        vars(transformer).pop(name)
     cached_run(transformer, toca.FORA(), inputs)
 
 

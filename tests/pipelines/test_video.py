@@ -45,5 +45,5 @@ def _half_written(path, *_, **__):
 
 def test_the_missing_extra_is_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "imageio_ffmpeg", None)
-    with pytest.raises(ImportError, match=r"toca\[video\]"):
+    with pytest.raises(ImportError, match="pip install imageio imageio-ffmpeg"):
         video.check_video_support()

@@ -67,7 +67,7 @@ class Ownership:
             self._overtaken.discard(caller)
             if not at_start:
                 raise RuntimeError(REFUSED.format(what="has begun a generation since the last step of this one"))
-        if self._owner in (None, caller) or self._owner.is_gone:
+        if not self.is_anothers(caller):
             return
         if not begins_anew:
             raise RuntimeError(REFUSED.format(what="is in the middle of a generation"))
@@ -76,6 +76,11 @@ class Ownership:
     def is_calling(self, caller: Caller) -> bool:
         """Whether the call that is under way is this caller's."""
         return self._calling == caller
+
+    def is_anothers(self, caller: Caller) -> bool:
+        """Whether the generation at hand belongs to somebody else, who can still go on with it."""
+        owner = self._owner
+        return owner not in (None, caller) and not owner.is_gone
 
     def leave(self) -> None:
         """The call has ended, however it did."""

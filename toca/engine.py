@@ -190,7 +190,7 @@ class Engine:
         self.clock.reset()
         self.end_generation()
 
-    def end_generation(self, *_: Any, **__: Any) -> None:
+    def end_generation(self) -> None:
         """Let go of the cached tensors; what was done stays in the record."""
         for memory in self.branches.values():
             self.record.release(memory)
@@ -199,6 +199,11 @@ class Engine:
         self._conditional = None
         self.freezer.bypass()
         self.ownership.end()
+
+    def end_generation_of(self, caller: Caller) -> None:
+        """The caller's pipeline has come to its end: end the generation, unless it is another caller's by now."""
+        if not self.ownership.is_anothers(caller):
+            self.end_generation()
 
     @torch.compiler.disable
     def before_call(self, transformer: nn.Module, args: tuple, kwargs: dict) -> tuple[tuple, dict] | None:

@@ -13,6 +13,7 @@ from typing import Any
 
 from torch import nn
 
+from .callers import Caller
 from .engine import Engine
 from .plan import Plan
 
@@ -115,7 +116,7 @@ def _reduce_to_stock(original: Callable, protocol: int) -> tuple:
 
 def _end_of_pipeline(engine: Engine) -> Callable:
     def reset_stateful_cache(original: Callable | None, *args: Any, **kwargs: Any) -> None:
-        engine.end_generation()
+        engine.end_generation_of(Caller.current())
         if original is not None:
             original(*args, **kwargs)
 

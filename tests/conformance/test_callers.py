@@ -121,6 +121,22 @@ def test_a_schedule_that_another_thread_sets_between_two_steps_shifts_nothing() 
     assert torch.equal(made, wanted)
 
 
+def test_a_pipeline_that_ends_in_another_thread_ends_no_generation_but_its_own() -> None:
+    """Its denoising is over, and while it decoded its latents somebody else began."""
+    pipe = TINY_PIPELINES["dit"]()
+    toca.enable_cache(pipe, toca.FORA(interval=3))
+    wanted = torch.as_tensor(pipe(**pipeline_arguments("dit", 6))[0])
+
+    def end_elsewhere(*_: Any) -> None:
+        with ThreadPoolExecutor(1) as pool:
+            pool.submit(pipe.maybe_free_model_hooks).result()
+
+    hook = pipe.transformer.register_forward_hook(end_elsewhere)
+    made = torch.as_tensor(pipe(**pipeline_arguments("dit", 6))[0])
+    hook.remove()
+    assert torch.equal(made, wanted)
+
+
 def test_threads_without_a_lock_make_right_pictures_or_raise() -> None:
     """Each thread's label has one right picture; a scheduler without state, so that the pipeline itself is safe."""
     pipe = TINY_PIPELINES["dit"]()

@@ -57,6 +57,9 @@ def _stage(name: str, stages: Sequence[Stage], about: str) -> None:
         lpips: Annotated[
             Path | None, typer.Option(metavar="FILE", help="Weights of LPIPS; see eval/lpips.py.")
         ] = None,
+        trust_torchscript: Annotated[
+            bool, typer.Option("--trust-torchscript", help="Run files of judges that are programs of their authors'.")
+        ] = False,
         device: Annotated[str | None, typer.Option(help="For example cpu or cuda:0.")] = None,
         dtype: Annotated[str | None, typer.Option(help="float32, float16 or bfloat16.")] = None,
         threads: Annotated[int | None, typer.Option(min=1, help="CPU threads of torch.")] = None,
@@ -73,7 +76,8 @@ def _stage(name: str, stages: Sequence[Stage], about: str) -> None:
             "methods": variant, "prompts": prompts, "prompts_file": prompts_file, "samples": samples, "seed": seed,
             "batch_size": batch_size, "repeats": repeats, "warmups": warmups, "steps": steps,
             "guidance_scale": guidance_scale, "scores.features": features, "scores.reference": reference,
-            "scores.clip": clip, "scores.lpips": lpips, "device": device, "dtype": dtype, "threads": threads,
+            "scores.clip": clip, "scores.lpips": lpips, "scores.trust_torchscript": trust_torchscript or None,
+            "device": device, "dtype": dtype, "threads": threads,
         }  # fmt: skip
         given = {key: value for key, value in flags.items() if value not in (None, [])}
         run(stages, config, model or [], given | _parsed(settings or []), output, shard, _command_line())

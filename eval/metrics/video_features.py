@@ -17,6 +17,7 @@ from torch import Tensor
 from toca.eval.metrics.errors import brief
 from toca.eval.metrics.pictures import as_pictures
 from toca.eval.metrics.tags import ExtractorTag, file_digest
+from toca.eval.metrics.torchscript import refuse_torchscript
 
 SIZE = 224
 FEATURES_SWITCH = "return_features"
@@ -74,18 +75,22 @@ class VideoExtractor:
         return self._network(frames.unflatten(0, videos.shape[:2]).transpose(1, 2)).float().cpu()
 
 
-def i3d(path: Path, frames: int, device: torch.device | str = "cpu") -> VideoExtractor:
+def i3d(
+    path: Path, frames: int, device: torch.device | str = "cpu", trust_torchscript: bool = False
+) -> VideoExtractor:
     """The extractor of a TorchScript file, such as the `i3d_torchscript.pt` of StyleGAN-V.
 
     Args:
         path (`Path`): The file. Where its forward has a switch `return_features`, as that of StyleGAN-V, it is set.
         frames (`int`): Of every video.
         device (`torch.device`): Where to compute.
+        trust_torchscript (`bool`): Whether to run such a file, which is a program of its author's.
 
     Raises:
-        ValueError: If it is no TorchScript file, or does not return one vector a video.
+        ValueError: If it is no TorchScript file, is not trusted, or does not return one vector a video.
         OSError: If it cannot be read.
     """
+    refuse_torchscript(path, trust_torchscript)
     weights = file_digest(path)
     try:
         module = torch.jit.load(str(path), map_location=device).eval()

@@ -120,7 +120,7 @@ def _check_reference(settings: ScoreSettings, own: Path | None) -> None:
 def _extractor(settings: ScoreSettings, features: str, device: torch.device) -> Extractor:
     if features == INCEPTION or settings.inception_file is not None:
         return Inception(settings.inception_file, device)
-    return clip_pictures(WEIGHTS if features == EMOJI_CLIP else features, device)
+    return clip_pictures(WEIGHTS if features == EMOJI_CLIP else features, device, settings.trust_torchscript)
 
 
 def _reference(
@@ -157,7 +157,8 @@ def _of_prompts(settings: ScoreSettings, device: torch.device) -> list[Judge]:
     twice = [name for name, count in Counter(names).items() if count > 1]
     if twice:
         raise ValueError(f"Two judges of the CLIP score are called {twice[0]!r}: give one of the files another name.")
-    return [ClipJudge(_clip(source, device), name) for source, name in zip(settings.clip, names, strict=True)]
+    judges = zip(settings.clip, names, strict=True)
+    return [ClipJudge(_clip(settings, source, device), name) for source, name in judges]
 
 
 def _name(source: str) -> str:
@@ -169,10 +170,10 @@ def _name(source: str) -> str:
     return path.stem if path.is_file() else named
 
 
-def _clip(source: str, device: torch.device) -> ClipModel:
+def _clip(settings: ScoreSettings, source: str, device: torch.device) -> ClipModel:
     if source.startswith(TRANSFORMERS):
         return TransformersClip(source.removeprefix(TRANSFORMERS), device)
-    return AnytorchClip(WEIGHTS if source == EMOJI_CLIP else source, device)
+    return AnytorchClip(WEIGHTS if source == EMOJI_CLIP else source, device, settings.trust_torchscript)
 
 
 def _of_videos(settings: ScoreSettings, device: torch.device, frames: int) -> Judges:
@@ -180,6 +181,6 @@ def _of_videos(settings: ScoreSettings, device: torch.device, frames: int) -> Ju
         return Judges()
     if frames < 2:
         return Judges(refusals=[Refusal(FVD, f"{FVD} is of videos, and these samples are pictures.")])
-    extractor = i3d(settings.i3d, frames, device)
+    extractor = i3d(settings.i3d, frames, device, settings.trust_torchscript)
     reference = load_reference(settings.i3d_reference, extractor.tag, settings.i3d_reference_sha256)
     return Judges([VideoJudge(extractor, reference)])

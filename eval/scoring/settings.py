@@ -30,6 +30,8 @@ class ScoreSettings(BaseModel):
         i3d_reference (`Path`, *optional*): Statistics of real videos, made by the same file.
         i3d_reference_sha256 (`str`, *optional*): What that file must be.
         image_reward (`bool`): Whether to ask ImageReward.
+        trust_torchscript (`bool`): Whether files that are TorchScript programs may run: `i3d`, and CLIPs such as those
+            that OpenAI publishes. Loading one runs what its author wrote.
 
     Raises:
         ValueError: If a value is of another kind, or two do not fit each other; pydantic says which.
@@ -46,6 +48,7 @@ class ScoreSettings(BaseModel):
     i3d_reference: File | None = None
     i3d_reference_sha256: Sha256 | None = None
     image_reward: bool = False
+    trust_torchscript: bool = False
 
     @model_validator(mode="after")
     def _fit(self) -> ScoreSettings:

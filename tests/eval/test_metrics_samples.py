@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import sys
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -13,6 +14,7 @@ import pytest
 import torch
 from torch import nn
 
+from toca.eval.metrics.clip_anytorch import AnytorchClip, clip_pictures
 from toca.eval.metrics.distribution import FVD, fid
 from toca.eval.metrics.extractors import ModuleExtractor
 from toca.eval.metrics.features import extract
@@ -128,13 +130,23 @@ class Switched(nn.Module):
         return means if return_features else means[:, :1]
 
 
+class Touching:
+    """Makes a file when it is unpickled."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self):
+        return Path.touch, (self.path,)
+
+
 def script(module: nn.Module, path: Path) -> Path:
     torch.jit.script(module).save(str(path))
     return path
 
 
 def test_fvd_is_the_frechet_distance_of_an_i3d_that_the_user_names(tmp_path):
-    extractor = i3d(script(Still(), tmp_path / "my-i3d.pt"), frames=4)
+    extractor = i3d(script(Still(), tmp_path / "my-i3d.pt"), frames=4, trust_torchscript=True)
     assert (extractor.tag.name, extractor.tag.dimension) == ("my-i3d", 6)
     assert extractor.tag.weights == file_digest(tmp_path / "my-i3d.pt")
     assert extractor.tag.resize == "bilinear to 224 x 224, on float; 4 frames"
@@ -151,12 +163,12 @@ def test_fvd_is_the_frechet_distance_of_an_i3d_that_the_user_names(tmp_path):
 
 
 def test_a_switch_for_features_is_set(tmp_path):
-    extractor = i3d(script(Switched(), tmp_path / "i3d.pt"), frames=2)
+    extractor = i3d(script(Switched(), tmp_path / "i3d.pt"), frames=2, trust_torchscript=True)
     assert extractor.tag.dimension == 3
 
 
 def test_videos_of_another_length_are_refused(tmp_path):
-    extractor = i3d(script(Still(), tmp_path / "i3d.pt"), frames=4)
+    extractor = i3d(script(Still(), tmp_path / "i3d.pt"), frames=4, trust_torchscript=True)
     with pytest.raises(ValueError, match=r"\(N, 4, 3, height, width\), got torch.uint8 of \(3, 5, 3, 8, 8\)"):
         extract(extractor, as_videos(videos(frames=5)))
 
@@ -167,9 +179,23 @@ def test_a_file_that_is_no_torchscript_is_refused(tmp_path):
         i3d(tmp_path / "i3d.pt", frames=4)
 
 
+def test_a_program_that_nobody_trusts_is_refused(tmp_path):
+    path = script(Still(), tmp_path / "i3d.pt")
+    for load in (partial(i3d, frames=4), AnytorchClip, clip_pictures):
+        with pytest.raises(ValueError, match="i3d.pt is a TorchScript program.*--trust-torchscript"):
+            load(path)
+
+
+def test_a_pickle_that_runs_code_is_no_clip(tmp_path):
+    torch.save({"weight": Touching(tmp_path / "touched")}, tmp_path / "clip.pt")
+    with pytest.raises(ValueError, match="clip.pt is no file of CLIP weights"):
+        AnytorchClip(tmp_path / "clip.pt")
+    assert not (tmp_path / "touched").exists()
+
+
 def test_a_network_that_returns_maps_is_refused(tmp_path):
     with pytest.raises(ValueError, match=r"maps must return \(N, dimension\) for N videos, got \(1, 3, 2, 224, 224\)"):
-        i3d(script(nn.Identity(), tmp_path / "maps.pt"), frames=2)
+        i3d(script(nn.Identity(), tmp_path / "maps.pt"), frames=2, trust_torchscript=True)
 
 
 # --- adapters ------------------------------------------------------------------------------------------------------

@@ -72,7 +72,7 @@ def extractor(module, tmp_path_factory) -> VideoExtractor:
     path = tmp_path_factory.mktemp("i3d") / "i3d.pt"
     with torch.no_grad():
         torch.jit.trace(module, torch.zeros(2, 3, FRAMES, 224, 224)).save(str(path))
-    return i3d(path, FRAMES)
+    return i3d(path, FRAMES, trust_torchscript=True)
 
 
 def videos(count: int, side: int, seed: int, step: int) -> np.ndarray:

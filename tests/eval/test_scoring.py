@@ -145,6 +145,11 @@ def test_settings_are_read_as_yaml_gives_them():
     assert ScoreSettings.model_validate(settings.model_dump(mode="json")) == settings
 
 
+def test_a_program_is_run_only_if_the_configuration_trusts_it(videos, tmp_path, fvd):
+    with pytest.raises(ValueError, match="i3d.pt is a TorchScript program"):
+        scored(videos, tmp_path, features="none", **{**fvd, "trust_torchscript": False})
+
+
 @pytest.mark.parametrize("name", ["reference", "lpips", "i3d", "i3d_reference", "features"])
 def test_a_missing_file_is_named_before_anything_is_scored(tmp_path, name):
     there, missing = tmp_path / "there", tmp_path / "missing"
@@ -448,8 +453,8 @@ def fvd(tmp_path_factory, videos) -> dict[str, Path]:
     folder = tmp_path_factory.mktemp("fvd")
     torch.jit.script(Colours()).save(str(folder / "i3d.pt"))
     real = np.random.default_rng(0).integers(0, 256, (8, FRAMES, 32, 32, 3), dtype=np.uint8)
-    extract(i3d(folder / "i3d.pt", FRAMES), as_videos(real)).save(folder / "real.safetensors")
-    return {"i3d": folder / "i3d.pt", "i3d_reference": folder / "real.safetensors"}
+    extract(i3d(folder / "i3d.pt", FRAMES, trust_torchscript=True), as_videos(real)).save(folder / "real.safetensors")
+    return {"i3d": folder / "i3d.pt", "i3d_reference": folder / "real.safetensors", "trust_torchscript": True}
 
 
 def test_videos_have_fvd_temporal_consistency_and_motion(videos, tmp_path, fvd):
@@ -458,7 +463,7 @@ def test_videos_have_fvd_temporal_consistency_and_motion(videos, tmp_path, fvd):
     wanted = temporal_consistency(clip_pictures(WEIGHTS), pictures)
     shown = columns["temporal consistency"].scores["2 steps"]
     assert shown.value == pytest.approx(np.mean(wanted.values)) and shown.difference is not None
-    extractor = i3d(fvd["i3d"], FRAMES)
+    extractor = i3d(fvd["i3d"], FRAMES, trust_torchscript=True)
     distance = fid(Moments.of(extract(extractor, as_videos(pictures))), load_reference(fvd["i3d_reference"]), FVD)
     assert columns["FVD"].scores["2 steps"].value == pytest.approx(distance.value)
     assert f"n = {len(pictures)}" in columns["FVD"].tag
@@ -516,7 +521,7 @@ def every_judge(tmp_path_factory) -> Any:
     folder, model = tmp_path_factory.mktemp("every"), Brightness(1, 1)
     torch.jit.script(Colours()).save(str(folder / "i3d.pt"))
     real = np.random.default_rng(0).integers(0, 256, (8, FRAMES, 32, 32, 3), dtype=np.uint8)
-    extract(i3d(folder / "i3d.pt", FRAMES), as_videos(real)).save(folder / "real.safetensors")
+    extract(i3d(folder / "i3d.pt", FRAMES, trust_torchscript=True), as_videos(real)).save(folder / "real.safetensors")
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(sys.modules, "ImageReward", SimpleNamespace(load=lambda name, device: model))
         patch.setattr(extract, "__defaults__", (None, 1))
@@ -529,6 +534,7 @@ def every_judge(tmp_path_factory) -> Any:
             "image_reward": True,
             "i3d": folder / "i3d.pt",
             "i3d_reference": folder / "real.safetensors",
+            "trust_torchscript": True,
         }
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from toca.checks import visible
 from toca.eval.bootstrap import Interval
 from toca.eval.columns import NONE, Cell
 from toca.eval.fidelity import PERCEPTUAL, PSNR, Metric
@@ -31,7 +32,7 @@ def report(
         speedups (`Sequence[float]`): Of the denoising loop, at which methods are put side by side.
         scores (`Sequence[ScoreColumn]`): Quality.
     """
-    parts = [f"# Methods on `{results.model}`", _about(results, environment)]
+    parts = [f"# Methods on `{_plain(results.model)}`", _about(results, environment)]
     parts += [_at_speedup(results, target) for target in speedups]
     parts += ["## All settings", _table(_columns(results), [_cells(results, row) for row in results.methods])]
     parts += ["## Without a cache"]
@@ -70,22 +71,22 @@ def _at_speedup(results: Results, target: float) -> str:
     missing = [group for group in dict.fromkeys(row.group for row in results.methods) if group not in reached]
     text = f"## At {target:g} times the speed\n\n{_table(columns, rows)}"
     tolerance = f"{TOLERANCE:.0%}"
-    return text + (f"\n\nNo setting within {tolerance}: {', '.join(missing)}." if missing else "")
+    return text + (f"\n\nNo setting within {tolerance}: {_plain(', '.join(missing))}." if missing else "")
 
 
 def _where_time_goes(rows: Sequence[Row]) -> str:
     columns = time_columns(rows)
-    lines = [[row.name, *(_with_detail(column.cell(row)) for column in columns)] for row in rows]
+    lines = [[_plain(row.name), *(_with_detail(column.cell(row)) for column in columns)] for row in rows]
     return f"## Where the time goes\n\n{ABOUT}\n\n{_table(['variant', *(column.label for column in columns)], lines)}"
 
 
 def _quality(scores: Sequence[ScoreColumn], rows: Sequence[Row]) -> str:
     """A table, what each of its figures was computed with, and why others are not shown."""
     columns = quality_columns(scores)
-    lines = [[row.name, *(_joined(column.cell(row)) for column in columns)] for row in rows]
-    about = [f"{column.label}: {column.tag}." for column in scores if column.tag]
-    about += [f"{column.label}: {column.note}" for column in scores if column.note]
-    about += [sentence for column in scores for sentence in column.withheld()]
+    lines = [[_plain(row.name), *(_joined(column.cell(row)) for column in columns)] for row in rows]
+    about = [f"{column.label}: {_plain(column.tag)}." for column in scores if column.tag]
+    about += [f"{column.label}: {_plain(column.note)}" for column in scores if column.note]
+    about += [_plain(sentence) for column in scores for sentence in column.withheld()]
     table = _table(["variant", *(column.label for column in columns)], lines)
     return f"## Quality\n\n{table}\n\n" + "\n".join(f"- {sentence}" for sentence in about)
 
@@ -111,7 +112,7 @@ def matched(rows: Sequence[Row], target: float) -> list[Row]:
 
 def _short_cells(results: Results, row: Row) -> list[str]:
     speed, gain = f"{row.speedup:.2f}", _gain_text(row.at_latency)
-    return [row.group, _setting(row), speed, *_fidelity(results, row), gain, _mib(row)]
+    return [_plain(row.group), _plain(_setting(row)), speed, *_fidelity(results, row), gain, _mib(row)]
 
 
 def _gain(row: Row) -> float:
@@ -135,7 +136,7 @@ def _labels(results: Results) -> list[str]:
 def _cells(results: Results, row: Row) -> list[str]:
     speeds = [_quartiles(row.loop_speedup), _quartiles(row.total_speedup), f"{row.flops_speedup:.2f}"]
     speeds += [f"{row.wall_over_flops:.2f}", _mib(row)]
-    name = f"{row.name} **(skipped nothing)**" if row.skipped_nothing else row.name
+    name = f"{_plain(row.name)} **(skipped nothing)**" if row.skipped_nothing else _plain(row.name)
     gains = [_gain_text(row.at_latency), _gain_text(row.at_flops)]
     return [name, *speeds, *_fidelity(results, row), *gains, f"`{row.steps}`" if row.steps else NONE]
 
@@ -178,10 +179,10 @@ def _gain_text(match: Match | None) -> str:
 
 def notes(results: Results) -> list[str]:
     """What the figures do not say: failures first."""
-    lines = [f"**{failure.variant}** failed: {failure.reason}" for failure in results.failures]
+    lines = [f"**{_plain(failure.variant)}** failed: {_plain(failure.reason)}" for failure in results.failures]
     for row in results.methods:
         lines += _row_notes(row)
-    lines += results.notes
+    lines += [_plain(note) for note in results.notes]
     if not all(row.enough_rounds for row in (*results.uncached, *results.methods)):
         lines.append(f"Too few rounds for times to rely on: take {WARMUPS} warm-ups and {REPEATS} repeats.")
     if results.spread() > QUIET:
@@ -191,7 +192,8 @@ def notes(results: Results) -> list[str]:
         )
     deciding = [row.name for row in results.methods if len(row.steps_of_batches) > 1]
     if deciding:
-        lines.append(f"The steps, here those of the timed batch, differ from batch to batch: {', '.join(deciding)}.")
+        names = _plain(", ".join(deciding))
+        lines.append(f"The steps, here those of the timed batch, differ from batch to batch: {names}.")
     lines.append(
         "PSNR is averaged over the samples that differ from the full run's; identical ones are counted apart. A gain "
         "leaves out the pairs in which either is identical."
@@ -207,14 +209,21 @@ def notes(results: Results) -> list[str]:
 
 
 def _row_notes(row: Row) -> list[str]:
-    lines = []
+    lines, name = [], _plain(row.name)
     if row.skipped_nothing:
-        lines.append(f"**{row.name}** skipped nothing: it took as many FLOPs as the full run, or more. It failed.")
+        lines.append(f"**{name}** skipped nothing: it took as many FLOPs as the full run, or more. It failed.")
     if row.bypassed:
-        lines.append(f"{row.name}: {row.bypassed} transformer calls ran past the cache.")
+        lines.append(f"{name}: {row.bypassed} transformer calls ran past the cache.")
     return lines
 
 
 def _table(columns: list[str], rows: list[list[str]]) -> str:
     lines = [columns, ["---"] * len(columns), *rows]
     return "\n".join(f"| {' | '.join(cell.replace('|', '/') for cell in line)} |" for line in lines)
+
+
+def _plain(text: str) -> str:
+    """Text of a user's, a file's or a library's: what Markdown or HTML would make of it is taken from it."""
+    for sign, harmless in (("&", "&amp;"), ("<", "&lt;"), ("`", "'"), ("[", r"\["), ("*", r"\*")):
+        text = text.replace(sign, harmless)
+    return visible(" ".join(text.split()))

@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 
 from toca.eval.results import Results, Row
 from toca.eval.variants import FEWER_STEPS
+from toca.figure_file import plain
 
 GREY, DARK = "#9a9a9a", "#333333"
 FEWER_LABEL, FEWER_COLOUR = f"{FEWER_STEPS}, no cache", "#6f6f6f"
@@ -94,7 +95,7 @@ def _dress(axes: Axes, results: Results) -> None:
     config = results.config
     count = len({prompt for prompt, _, _ in config["items"]})
     steps = config["config"]["num_inference_steps"]
-    axes.set_title(f"{results.model}: {steps} steps, {count} prompts", loc="left", color=DARK, fontsize=12)
+    axes.set_title(plain(f"{results.model}: {steps} steps, {count} prompts"), loc="left", color=DARK, fontsize=12)
     axes.set_xlabel("speed-up of the denoising loop, by the clock", color=DARK)
     axes.set_ylabel("PSNR against the full run, dB", color=DARK)
     axes.spines[["top", "right"]].set_visible(False)
@@ -111,7 +112,7 @@ def name_beside(axes: Axes, labels: list[Label], height: float) -> None:
     heights = spread([float(to_axes(point)[1]) for _, _, point in labels], gap)
     for (text, colour, point), place in zip(labels, heights, strict=True):
         axes.annotate(
-            text,
+            plain(text),
             point,
             xytext=(LABELS_AT, place),
             textcoords="axes fraction",

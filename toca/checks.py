@@ -209,9 +209,14 @@ def cleaned(text: str, longest: int = 300) -> str:
     """Text of a stranger's (a path, a label, what a parser says) in a message: on one line, cut to `longest`
     characters, with control characters, and others that nobody sees, escaped."""
     # Cut first: what is dropped need not be looked at. A character is escaped by at most ten.
-    line = " ".join(text[: 2 * longest].split())
-    line = "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in line)
+    line = visible(" ".join(text[: 2 * longest].split()))
     return line if len(line) <= longest and len(text) <= 2 * longest else line[: longest - 3] + "..."
+
+
+def visible(text: str) -> str:
+    """Text with its control characters, and others that nobody sees, escaped, so that a terminal does not obey them;
+    lines stay lines."""
+    return "".join(c if c.isprintable() or c == "\n" else c.encode("unicode_escape").decode("ascii") for c in text)
 
 
 class _Short(reprlib.Repr):

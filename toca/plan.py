@@ -362,7 +362,15 @@ class Plan:
         return read_plan(path)
 
     def draw(self, path: str | PathLike) -> None:
-        """Draw the table as a heat map PNG: steps to the right, sites downwards, colour by the share recomputed."""
+        """Draw the table as a heat map: steps to the right, sites downwards, colour by the share recomputed.
+
+        Args:
+            path (`str` or `PathLike`): A file that ends in `.png`, `.pdf` or `.svg`.
+
+        Raises:
+            ValueError: If it ends otherwise.
+            OSError: If it cannot be written.
+        """
         draw_plan(self, path)
 
     def __str__(self) -> str:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from .writing import atomic_path
+from .figure_file import figure_format, plain, save_figure
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -30,11 +30,17 @@ TITLES = {
 
 
 def draw_plan(plan: Plan, path: str | PathLike) -> None:
-    """Write the heat map of a plan as a PNG, one panel a module and stack."""
+    """Write the heat map of a plan, one panel a module and stack, as a PNG, PDF or SVG.
+
+    Raises:
+        ValueError: If the file's name ends otherwise.
+        OSError: If it cannot be written.
+    """
     from matplotlib.colors import ListedColormap, PowerNorm
     from matplotlib.figure import Figure
     from matplotlib.patches import Patch
 
+    figure_format(path)
     panels = _panels(plan)
     heights = [max(3, len(rows)) for rows in panels.values()]
     width = min(18.0, 3.2 + 0.2 * plan.num_inference_steps)
@@ -63,9 +69,8 @@ def draw_plan(plan: Plan, path: str | PathLike) -> None:
     bound = "" if plan.gate is None else "at most "
     title = f"{plan.method} on {plan.layout.family}: {bound}{plan.cost().flops_speedup:.2f}x fewer FLOPs"
     letters = plan.steps if plan.num_inference_steps <= 100 else f"{plan.full_steps} of {len(plan.steps)} steps full"
-    figure.suptitle(f"{title}\n{letters}", fontsize=10, family="monospace")
-    with atomic_path(path) as temporary:
-        figure.savefig(temporary, format="png")
+    figure.suptitle(plain(f"{title}\n{letters}"), fontsize=10, family="monospace")
+    save_figure(figure, path)
 
 
 def _explain(figure: Figure, panels: dict[str, list[list[float]]], patches: list[Patch]) -> None:

@@ -8,9 +8,13 @@ from collections.abc import Iterable
 from dataclasses import asdict
 from typing import Any
 
+from toca.checks import visible
 from toca.eval.report.content import Report, is_peer
 from toca.eval.report.scores import ScoreColumn
 from toca.eval.results import Row
+
+FORMULA = ("=", "+", "-", "@")
+"""How text begins that a spreadsheet takes for a formula."""
 
 
 def variants_csv(report: Report) -> str:
@@ -101,5 +105,13 @@ def _csv(lines: Iterable[dict[str, Any]]) -> str:
     text = io.StringIO()
     writer = csv.DictWriter(text, names, restval="", lineterminator="\n")
     writer.writeheader()
-    writer.writerows(lines)
+    writer.writerows({name: _inert(value) for name, value in line.items()} for line in lines)
     return text.getvalue()
+
+
+def _inert(value: Any) -> Any:
+    """Text that a spreadsheet would compute begins with an apostrophe, which makes it text (OWASP, CSV injection)."""
+    if not isinstance(value, str):
+        return value
+    text = visible(value)
+    return f"'{text}" if text.lstrip().startswith(FORMULA) else text

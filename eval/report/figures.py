@@ -36,6 +36,7 @@ from toca.eval.plot import (
 from toca.eval.report.content import Report, is_peer
 from toca.eval.report.scores import ScoreColumn
 from toca.eval.results import Results, Row
+from toca.figure_file import plain
 
 # Text stays text, and names inside the file come from what it holds, not from chance.
 SETTINGS: dict[Any, Any] = {"svg.fonttype": "none", "svg.hashsalt": "toca", "font.family": "DejaVu Sans"}
@@ -141,7 +142,8 @@ def _narrow(results: Results, quantity: Quantity, series: list[Series]) -> bytes
     axes = figure.add_subplot()
     _draw(axes, results, quantity, series)
     looks = [Line2D([], [], color=GREY, linewidth=6, alpha=0.55, label=FEWER_LABEL)]
-    looks += [Line2D([], [], color=each.colour, marker=each.marker, markersize=5, label=each.name) for each in series]
+    for each in series:
+        looks.append(Line2D([], [], color=each.colour, marker=each.marker, markersize=5, label=plain(each.name)))
     figure.legend(handles=looks, loc="outside lower center", ncols=2, fontsize=7, frameon=False)
     return _svg(figure)
 

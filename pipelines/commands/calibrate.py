@@ -13,6 +13,7 @@ from rich.progress import track
 
 import toca
 from toca.calibration.charts import draw_charts
+from toca.figure_file import figure_format
 from toca.methods.calibrated import Calibrated
 from toca.pipelines.calibration import calibrate as run
 from toca.pipelines.calibration import own_prompts, read_prompts
@@ -32,7 +33,7 @@ OutputOption = Annotated[
     Path | None, typer.Option("--output", metavar="FILE.json", help="By default the names of method and model.")
 ]
 DrawOption = Annotated[
-    Path | None, typer.Option("--draw", metavar="FILE.png", help="Draw what was measured, and what follows.")
+    Path | None, typer.Option("--draw", metavar="FILE.png|pdf|svg", help="Draw what was measured, and what follows.")
 ]
 
 
@@ -61,6 +62,8 @@ def calibrate(
     path = _path(output_path, chosen, model)
     for written in filter(None, (path, draw)):
         prepare_folder(written.parent)
+    if draw is not None:
+        figure_format(draw)
     request = Request(
         texts[0], None, model, None, None, [], steps, guidance_scale, height, width, num_frames, seed, None, None,
         dtype, device, pickled_weights,

@@ -2,8 +2,25 @@
 
 from __future__ import annotations
 
-from rich.console import Console
+from typing import Any
 
-# Text comes from users and files: it may hold square brackets, and a path must stay on one line.
-output = Console(highlight=False, markup=False, soft_wrap=True)
-errors = Console(highlight=False, markup=False, soft_wrap=True, stderr=True)
+from rich.console import Console
+from rich.text import Text
+
+from toca.checks import visible
+
+
+class PlainConsole(Console):
+    """A console for text that comes from users and files: square brackets are no markup, control characters are shown
+    and not obeyed, and a path stays on one line."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(highlight=False, markup=False, soft_wrap=True, **options)
+
+    def render_str(self, text: str, **options: Any) -> Text:
+        """What every string that is printed goes through."""
+        return super().render_str(visible(text), **options)
+
+
+output = PlainConsole()
+errors = PlainConsole(stderr=True)

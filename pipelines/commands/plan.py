@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 
 import toca
+from toca.figure_file import figure_format
 from toca.models import family_of
 from toca.pipelines.arguments import require_argument
 from toca.pipelines.calibration import with_calibration
@@ -19,7 +20,7 @@ from toca.pipelines.registry import DEFAULT_MODEL, find_model
 from toca.pipelines.request import default_steps, own_sizes, preset_for
 
 SaveOption = Annotated[Path | None, typer.Option(metavar="FILE.yaml", help="Save the plan, for `--plan`.")]
-DrawOption = Annotated[Path | None, typer.Option(metavar="FILE.png", help="Draw the plan as a heat map.")]
+DrawOption = Annotated[Path | None, typer.Option(metavar="FILE.png|pdf|svg", help="Draw the plan as a heat map.")]
 
 
 def plan(
@@ -34,6 +35,8 @@ def plan(
     draw: DrawOption = None,
 ) -> None:
     """Show what a method would do and cost on a model, without running it: no weights are loaded."""
+    if draw is not None:
+        figure_format(draw)
     model = model or DEFAULT_MODEL
     pipeline_class, transformer, vae = load_skeleton(model)
     size = {"height": height, "width": width, "num_frames": num_frames}

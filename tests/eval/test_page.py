@@ -117,6 +117,27 @@ def test_noisy_times_are_said_to_be_noisy():
     assert not any("noisy" in note for note in notes(with_quartiles(1.98, 2.02)))
 
 
+EVIL = "<img src=x onerror=alert(1)> [x](javascript:alert) `**` | \x1b[31m\r\n\u202e"
+
+
+def test_texts_of_others_are_only_text():
+    made = report(
+        replace(results([named(EVIL, EVIL, 1.0, [33.0] * 3)], [Failure(EVIL, EVIL)]), model=EVIL, notes=[EVIL]),
+        MACHINE,
+        [2.0],
+    )
+    assert "<img" not in made and "[x](" not in made.replace(r"\[", "")
+    assert made.isprintable() or {c for c in made if not c.isprintable()} == {"\n"}
+    rows = [line for line in section(made, "All settings").splitlines() if line.startswith("|")]
+    assert {line.count("|") for line in rows} == {rows[0].count("|")}
+
+
+def test_titles_and_names_in_plots_are_no_formulas(tmp_path):
+    rows = [named("$\\frac{$", "$\\frac{$", 1.0, [33.0, 34.0, 33.0])]
+    draw(replace(results(rows), model="$\\frac{$"), tmp_path / "plot.png")
+    assert (tmp_path / "plot.png").stat().st_size > 1000
+
+
 def test_the_frontier_is_what_nothing_beats():
     points = [(1.0, 40.0), (2.0, 30.0), (1.5, 29.0), (3.0, 20.0), (2.5, 20.0)]
     assert frontier(points) == [(1.0, 40.0), (2.0, 30.0), (3.0, 20.0)]

@@ -266,6 +266,19 @@ def test_the_csv_of_samples_reads_back():
     assert [line[PSNR] and float(line[PSNR]) for line in lines] == [33.0, "", 35.123456789012345]
 
 
+@pytest.mark.parametrize("text", ["=1+1", "+1", "-1+1", "@SUM(A1)", " =1", "\t=1", "\r=1"])
+def test_no_text_in_the_csv_is_a_formula(text):
+    found = results([named(text, text, 1.0, [33.0] * 3)], [Failure(text, text)])
+    items = [(0, 0, text), (1, 0, text), (2, 0, text)]
+    made = Report(replace(found, config={**found.config, "items": items}), MACHINE, "", (2.0,))
+    [variant] = [line for line in read(variants_csv(made)) if line["kind"] == "method"]
+    [failed] = [line for line in read(variants_csv(made)) if line["failure"]]
+    sample = next(line for line in read(samples_csv(made)) if line["variant"] == variant["variant"])
+    for cell in (variant["variant"], failed["variant"], failed["failure"], sample["variant"], sample["prompt"]):
+        assert cell.startswith(("'", "\\")) and cell.isprintable()
+    assert float(sample["psnr"]) == 33.0
+
+
 def test_what_is_written_reads_back_as_the_same_page(tmp_path, undrawn):
     scores = {"random": Score(0.123, deviation=0.01)}
     column = ScoreColumn("KID", 3, -1, "inception", scores, {"fora interval=2": "too few"}, "of 3 pictures")

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from os import PathLike
 
-from ..writing import atomic_path
+from ..figure_file import plain, save_figure
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class Chart:
 
 
 def draw_charts(charts: Sequence[Chart], title: str, path: str | PathLike) -> None:
-    """Write the panels as a PNG, one below the other; it appears whole or not at all."""
+    """Write the panels as a PNG, PDF or SVG, one below the other; it appears whole or not at all."""
     from matplotlib.figure import Figure
 
     steps = len(charts[0].filled)
@@ -40,9 +40,8 @@ def draw_charts(charts: Sequence[Chart], title: str, path: str | PathLike) -> No
         _draw(axis, chart)
     axes[-1].set_xlabel("step, in the order of sampling (grey: filled, white: computed)", fontsize=8)
     axes[-1].set_xticks(range(0, steps, max(1, steps // 20)))
-    figure.suptitle(title, fontsize=10, family="monospace")
-    with atomic_path(path) as temporary:
-        figure.savefig(temporary, format="png")
+    figure.suptitle(plain(title), fontsize=10, family="monospace")
+    save_figure(figure, path)
 
 
 def _draw(axis, chart: Chart) -> None:
@@ -51,13 +50,13 @@ def _draw(axis, chart: Chart) -> None:
             axis.axvspan(step - 0.5, step + 0.5, color="0.9", linewidth=0)
     for label, values in chart.lines.items():
         first = len(chart.filled) - len(values)
-        axis.plot(range(first, len(chart.filled)), values, marker=".", markersize=4, linewidth=1, label=label)
+        axis.plot(range(first, len(chart.filled)), values, marker=".", markersize=4, linewidth=1, label=plain(label))
     if chart.limit is not None:
         name, value = chart.limit
-        axis.axhline(value, color="crimson", linewidth=1, linestyle="--", label=f"{name} {value:g}")
+        axis.axhline(value, color="crimson", linewidth=1, linestyle="--", label=plain(f"{name} {value:g}"))
     if chart.accepted:
         axis.plot(*zip(*chart.accepted.items(), strict=True), "o", color="black", markersize=4, label="accepted")
     axis.set_xlim(-0.5, len(chart.filled) - 0.5)
-    axis.set_title(chart.title, loc="left", fontsize=9)
+    axis.set_title(plain(chart.title), loc="left", fontsize=9)
     axis.legend(fontsize=7, loc="upper left", bbox_to_anchor=(1.0, 1.0), frameon=False)
     axis.tick_params(labelsize=7)

@@ -12,7 +12,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-import yaml
+
+from toca.checks import cleaned, shown
+from toca.eval.refusal import Refused
+from toca.reading import parse_yaml
 
 if TYPE_CHECKING:
     from toca.eval.run import Stage
@@ -100,8 +103,11 @@ def _parsed(settings: list[str]) -> dict[str, Any]:
     for setting in settings:
         key, separator, value = setting.partition("=")
         if not separator:
-            raise ValueError(f"--set takes KEY=VALUE, got {setting!r}.")
-        found[key.strip()] = yaml.safe_load(value)
+            raise Refused(f"--set takes KEY=VALUE, got {shown(setting)}.")
+        try:
+            found[key.strip()] = parse_yaml(value)
+        except ValueError as error:
+            raise Refused(f"--set {cleaned(key, 60)} has a value that cannot be read: {error}") from error
     return found
 
 

@@ -7,13 +7,14 @@ for all pipelines, and beside a pipeline's name in `models`, where it holds for 
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from toca.checks import cleaned
+from toca.checks import cleaned, shown
+from toca.eval.naming import check_name, slug
 from toca.eval.peers import PREFIX
 from toca.eval.scoring.settings import ScoreSettings
 from toca.eval.variants import Lineup, every_method, every_peer, expand, parse_variant
@@ -28,7 +29,7 @@ AtLeastOne = Annotated[int, Field(ge=1)]
 class Strict(BaseModel):
     """Nothing unknown is passed over, nothing changes after it is read."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class MethodEntry(Strict):
@@ -117,7 +118,7 @@ class Settings(Strict):
         """The methods and the peers.
 
         Raises:
-            ValueError: If a method is unknown, or two rows have one name.
+            ValueError: If a method or a setting is unknown, a label cannot be one, or two rows have one name.
         """
         lineup = Lineup() if self.methods else every_method()
         for entry in self.methods:
@@ -159,7 +160,20 @@ def read_run(source: str | Path | None, models: list[str], flags: Mapping[str, A
     chosen = models or list(own)
     if not chosen:
         raise ValueError(f"{where} name no pipeline: add --model NAME, a folder or a hub id.")
+    _check_models(chosen)
     return {model: _settings(data, own.get(model, {}), flags, f"{where}, {model}") for model in chosen}
+
+
+def _check_models(models: Sequence[str]) -> None:
+    """Raises `ValueError` for a name that cannot be part of a file's, and for two whose files would be the same."""
+    of_slug: dict[str, str] = {}
+    for model in models:
+        check_name("The pipeline", model, "give its folder another, or a link to it that has")
+        if not slug(model).strip("."):
+            raise ValueError(f"The pipeline {shown(model)} is named by dots, and files cannot be: name its folder.")
+        other = of_slug.setdefault(slug(model), model)
+        if other != model:
+            raise ValueError(f"The pipelines {shown(other)} and {shown(model)} would write the same files.")
 
 
 def presets() -> list[str]:
@@ -178,7 +192,7 @@ def find_config(text: str) -> Path:
         return path
     if text in presets():
         return PRESETS / f"{text}.yaml"
-    raise ValueError(f"{text!r} is neither a file nor a preset: the presets are {', '.join(presets())}.")
+    raise ValueError(f"{shown(text)} is neither a file nor a preset: the presets are {', '.join(presets())}.")
 
 
 def _read(path: Path) -> dict[str, Any]:
@@ -206,15 +220,15 @@ def _beside(folder: Path, data: Any) -> Any:
 def _by_model(entries: Any, where: str) -> dict[str, dict[str, Any]]:
     """What stands beside each name in `models`, which are names or mappings with a `model`."""
     if not isinstance(entries, list):
-        raise ValueError(f"{where}: `models` is a list of names, got {entries!r}.")
+        raise ValueError(f"{where}: `models` is a list of names, got {shown(entries)}.")
     found: dict[str, dict[str, Any]] = {}
     for entry in entries:
         own = {"model": entry} if isinstance(entry, str) else dict(entry) if isinstance(entry, dict) else {}
         name = own.pop("model", None)
         if not isinstance(name, str):
-            raise ValueError(f"{where}: an entry of `models` is a name, or has a `model`, got {entry!r}.")
+            raise ValueError(f"{where}: an entry of `models` is a name, or has a `model`, got {shown(entry)}.")
         if name in found:
-            raise ValueError(f"{where}: {name!r} stands twice in `models`, and both would write the same files.")
+            raise ValueError(f"{where}: {shown(name)} stands twice in `models`, and both would write the same files.")
         found[name] = own
     return found
 
@@ -247,7 +261,7 @@ def _said(error: ValidationError) -> str:
         close = difflib.get_close_matches(place.rpartition(".")[2], _fields(place), 1)
         return f"there is no `{place}`{f'; did you mean `{close[0]}`' if close else ''}."
     message = first["msg"].removeprefix("Value error, ")
-    return f"`{place}`: {message}, got {first['input']!r}." if place else f"{message}."
+    return f"`{place}`: {message}, got {shown(first['input'])}." if place else f"{message}."
 
 
 def _fields(place: str) -> list[str]:

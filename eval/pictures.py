@@ -16,10 +16,11 @@ import transformers
 from PIL import Image
 
 from toca.eval.manifest import Entry, Manifest, sha256
+from toca.eval.naming import slug
 from toca.eval.prompts import Item
 from toca.eval.running import Facts, Run, run_items
 from toca.eval.shards import WHOLE, Shard
-from toca.eval.store import Store, digest, slug, write_json
+from toca.eval.store import Store, digest, write_json
 from toca.eval.subject import Subject
 from toca.eval.variants import Variant
 from toca.pipelines.loading import first_sentence

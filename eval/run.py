@@ -10,15 +10,21 @@ from typing import Any, Literal
 import torch
 from rich.console import Console
 from rich.progress import Progress
+from rich.text import Text
 
+from toca.checks import cleaned
 from toca.eval.config import Settings, read_run
+from toca.eval.naming import slug
 from toca.eval.plot import draw
+from toca.eval.refusal import Refused, refusing
 from toca.eval.report import Report, write_report
 from toca.eval.shards import Shard, launched_device, launched_shard, parse_shard, wait_for_all
-from toca.eval.store import Store, slug
+from toca.eval.store import Store
 from toca.eval.study import Study
 from toca.eval.subject import load_subject
 from toca.eval.variants import Lineup
+from toca.pipelines.commands.console import output as console
+from toca.pipelines.loading import resolve_source
 from toca.writing import atomic_path
 
 Stage = Literal["generate", "bench", "score", "report"]
@@ -47,15 +53,18 @@ def run(
         command (`str`): What was typed, for the report.
 
     Raises:
-        ValueError: For settings that are wrong; and, after its report is written, of a run that skipped nothing.
+        Refused: For settings that are wrong, before anything is made.
+        ValueError: After its report is written, of a run that skipped nothing.
         OSError: If something cannot be read or written.
     """
     if shard is not None and tuple(stages) != ("generate",):
-        raise ValueError(f"--shard {shard} belongs to `toca eval generate`: the other stages need all samples.")
-    mine = launched_shard() if shard is None else parse_shard(shard)
-    settings = read_run(config, models, _own_device() | flags)
-    # Whatever is wrong with any of them must not come to light after hours of the others.
-    lineups = {model: each.lineup().for_model(model) for model, each in settings.items()}
+        asked = cleaned(shard, 60)
+        raise Refused(f"--shard {asked} belongs to `toca eval generate`: the other stages need all samples.")
+    with refusing():
+        mine = launched_shard() if shard is None else parse_shard(shard)
+        settings = read_run(config, models, _own_device() | flags)
+        # Whatever is wrong with any of them must not come to light after hours of the others.
+        lineups = {model: _lineup(model, each) for model, each in settings.items()}
     if "generate" in stages:
         for model, each in settings.items():
             with _study(model, each, lineups[model], output, mine) as study:
@@ -74,6 +83,13 @@ def run(
             )
 
 
+def _lineup(model: str, settings: Settings) -> Lineup:
+    """What is compared on a pipeline that can be looked for, with files of scores that are there."""
+    resolve_source(model)
+    settings.scores.check_files()
+    return settings.lineup().for_model(model)
+
+
 def _rest(
     stages: Sequence[Stage], model: str, settings: Settings, lineup: Lineup, output: Path, command: str
 ) -> list[str]:
@@ -87,7 +103,7 @@ def _rest(
             return []
         report = study.report(command)
     for path in write(report, output):
-        Console(soft_wrap=True, highlight=False).print(f"Saved {path}")
+        console.print(f"Saved {path}")
     return [f"{row.name} on {model}" for row in report.results.methods if row.skipped_nothing]
 
 
@@ -108,7 +124,7 @@ def _study(
     if settings.threads is not None:
         torch.set_num_threads(settings.threads)
     with Progress(console=Console(stderr=True), disable=shard is not None and not shard.leads) as progress:
-        progress.print(f"[bold]{model}[/]")
+        progress.print(Text(model, style="bold"))  # a name may hold square brackets
         store = Store(output / "stages" / slug(model))
         yield Study(load_subject(model, settings), lineup, settings, store, progress)
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
+from toca.eval.naming import slug
 from toca.writing import atomic_path
 
 
@@ -55,8 +55,3 @@ def write_json(path: Path, data: Any) -> None:
 def digest(key: Any) -> str:
     """A hash of plain data; what JSON does not know counts by its `repr`."""
     return hashlib.sha256(json.dumps(key, sort_keys=True, default=repr).encode()).hexdigest()
-
-
-def slug(name: str) -> str:
-    """A name as a part of a file's name."""
-    return re.sub(r"[^\w.=,-]+", "_", name)

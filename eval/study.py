@@ -48,7 +48,7 @@ class Study:
     def __init__(self, subject: Subject, lineup: Lineup, settings: Settings, store: Store, progress: Progress) -> None:
         self._subject, self._settings, self._progress = subject, settings, progress
         self._uncached = [*fewer_steps(subject.steps, settings.fewer_steps), BASELINE]
-        self._methods, self._refused = lineup.variants, lineup.failures
+        self._methods = lineup.variants
         self._items = items_of(choose(subject.prompts, settings.prompts, settings.seed), settings.samples)
         seed, code, batch = settings.seed, code_fingerprint(), settings.batch_size
         turns = (settings.repeats, settings.warmups)
@@ -118,7 +118,7 @@ class Study:
             metrics=found.metrics,
             uncached=uncached,
             methods=[with_matches(row, uncached, found.metrics, prompts) for row in methods],
-            failures=[*self._refused, *self._failures],
+            failures=self._failures,
             taken=self._first_and_last(speeds),
             notes=found.notes,
         )

@@ -4,21 +4,24 @@ from __future__ import annotations
 
 import itertools
 import json
+import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 import toca
+from toca.checks import cleaned, shown
 from toca.eval.environment import fingerprint
+from toca.eval.naming import check_name, names_uncached
 from toca.eval.peers import PREFIX, find_peer, peers
 from toca.pipelines import method_options
 from toca.pipelines.calibration import with_calibration
 from toca.pipelines.presets import presets
+from toca.reading import parse_yaml
 
 FEWER_STEPS = "fewer steps"
+RELABEL = "give it another label"
 
 
 @dataclass(frozen=True)
@@ -42,7 +45,7 @@ class Variant:
         method = None if self.method is None else _recorded(self.method)
         # The text of a plan is no path, and too long to ask whether it is one.
         texts = () if isinstance(self.method, toca.Plan) else _texts(method)
-        files = [fingerprint([Path(text)]) for text in texts if Path(text).is_file()]
+        files = [fingerprint([Path(text)]) for text in texts if os.path.isfile(text)]
         return {"method": method, "steps": self.steps, "files": files}
 
 
@@ -75,32 +78,49 @@ class Failure:
 
 @dataclass
 class Lineup:
-    """The variants of a run, and those that could not even be made."""
+    """The variants of a run, without those that come by themselves."""
 
     variants: list[Variant] = field(default_factory=list)
-    failures: list[Failure] = field(default_factory=list)
 
     def add(self, variant: Variant) -> None:
         """Take a variant in; the same one again changes nothing.
 
         Raises:
-            ValueError: If another variant has its name.
+            ValueError: If its name is another variant's, or that of a run without a cache, or cannot be shown or be
+                part of a file's name; or if its group holds another method's variants.
         """
-        other = next((other for other in self.variants if other.name == variant.name), None)
-        if other is None:
-            self.variants.append(variant)
-        elif other != variant:
-            raise ValueError(f"Two variants are called {variant.name!r}: give one of them a label.")
+        if variant in self.variants:
+            return
+        for name in (variant.group, variant.name):
+            check_name("The variant", name, RELABEL)
+        _check_own(variant)
+        for other in self.variants:
+            if other.name == variant.name:
+                raise ValueError(f"Two variants are called {shown(variant.name)}: give one of them a label.")
+            if other.group == variant.group and type(other.method) is not type(variant.method):
+                raise ValueError(
+                    f"Variants of two methods, {shown(other.name)} and {shown(variant.name)}, are labelled "
+                    f"{shown(variant.group)}: give one of them another label."
+                )
+        self.variants.append(variant)
 
     def extend(self, other: Lineup) -> None:
         for variant in other.variants:
             self.add(variant)
-        self.failures += other.failures
 
     def for_model(self, model: str) -> Lineup:
         """The same, with the calibrations that lie beside a model's weights for the methods that lack theirs."""
-        made = [replace(variant, method=_for_model(variant.method, model)) for variant in self.variants]
-        return Lineup(made, self.failures)
+        return Lineup([replace(variant, method=_for_model(variant.method, model)) for variant in self.variants])
+
+
+def _check_own(variant: Variant) -> None:
+    """Raises `ValueError` for a name by which a reader would take a variant for what it is not."""
+    for name in (variant.name, variant.group):
+        if names_uncached(name):
+            raise ValueError(f"A variant is labelled {shown(name)}, as runs without a cache are: {RELABEL}.")
+    own = getattr(variant.method, "name", "")
+    if variant.group.startswith(PREFIX) and not own.startswith(PREFIX):
+        raise ValueError(f"A variant is labelled {shown(variant.group)}, and is no peer: {RELABEL}.")
 
 
 def _for_model(method: Any, model: str) -> Any:
@@ -147,20 +167,29 @@ def parse_variant(text: str) -> Lineup:
     The name of a peer has a colon of its own: `peer:diffusers-fbcache:threshold=0.05,0.1`.
 
     Raises:
-        ValueError: If the name is unknown or a setting has no value.
+        ValueError: If the name is unknown, or a setting has no value, or one that the method refuses.
     """
     prefix = PREFIX if text.startswith(PREFIX) else ""
     name, _, settings = text.removeprefix(prefix).partition(":")
     name = prefix + name
-    if Path(text).is_file():
+    if os.path.isfile(text):
         name, settings = text, ""
-    grid = {}
+    grid: dict[str, list[Any]] = {}
     for setting in filter(None, settings.split(";")):
-        key, separator, values = setting.partition("=")
-        if not separator:
-            raise ValueError(f"A variant is NAME:key=value,value;key=value, got {text!r}.")
-        grid[key.strip()] = yaml.safe_load(f"[{values}]")
+        key, separator, values = (part.strip() for part in setting.partition("="))
+        if not separator or not key:
+            raise ValueError(f"A variant is NAME:key=value,value;key=value, got {shown(text)}.")
+        if key in grid:
+            raise ValueError(f"The variant {shown(text)} sets {key} twice: name all its values at once.")
+        grid[key] = _values(text, key, values)
     return expand(name, grid)
+
+
+def _values(text: str, key: str, values: str) -> list[Any]:
+    try:
+        return parse_yaml(f"[{values}]")
+    except ValueError as error:
+        raise ValueError(f"The variant {shown(text)} cannot be read: {key}={cleaned(values, 60)}: {error}") from error
 
 
 def expand(
@@ -175,18 +204,21 @@ def expand(
         label (`str`, *optional*): Name of the group, `name` unless told.
 
     Raises:
-        ValueError: If the name is unknown. A combination that the method refuses is a failure in the lineup.
+        ValueError: If the name is unknown, a label cannot be one, a field has no value or two, or the method refuses
+            a combination; it says which.
     """
+    fixed = fixed or {}
     _find(name)
+    for key, values in grid.items():
+        if not values:
+            raise ValueError(f"The field {shown(key)} of {shown(label or name)} has no value: name one, or more.")
+        if key in fixed:
+            raise ValueError(f"The field {shown(key)} of {shown(label or name)} is in `set` and in `grid`.")
     lineup = Lineup()
     for values in itertools.product(*grid.values()):
         chosen = dict(zip(grid, values, strict=True))
-        title = " ".join([label or name, *_settings(chosen)])
-        method = _make(name, {**(fixed or {}), **chosen})
-        if isinstance(method, Failure):
-            lineup.failures.append(Failure(title, method.reason))
-        else:
-            lineup.add(Variant(title, label or name, method))
+        title = " ".join([name if label is None else label, *_settings(chosen)])
+        lineup.add(Variant(title, name if label is None else label, _make(title, name, {**fixed, **chosen})))
     return lineup
 
 
@@ -194,12 +226,12 @@ def _find(name: str) -> Any:
     return find_peer(name) if name.startswith(PREFIX) else method_options.find_method(name)
 
 
-def _make(name: str, settings: dict[str, Any]) -> Any:
-    """The method, or the `Failure` that says why it refuses the settings."""
+def _make(title: str, name: str, settings: dict[str, Any]) -> Any:
+    """The method with its settings. Raises `ValueError`, which names the variant, if it refuses them."""
     try:
         return method_options.override(_find(name), _settings(settings))
     except (ValueError, TypeError, OSError) as error:
-        return Failure(name, f"{error}")
+        raise ValueError(f"The variant {shown(title)} cannot be: {error}") from error
 
 
 def _settings(settings: dict[str, Any]) -> list[str]:

@@ -37,7 +37,7 @@ class OneSentenceGroup(TyperGroup):
         except torch.OutOfMemoryError:
             fail("The device is out of memory: try a smaller --batch-size, --height and --width, or --dtype.", 1)
         except USER_ERRORS as error:
-            fail(str(error), 1)
+            fail(str(error), getattr(error, "exit_code", 1))
         except Exception as error:
             # Typer's own errors (wrong arguments) come from a copy of click that it keeps to itself.
             if not hasattr(error, "format_message"):

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 import tempfile
 from pathlib import Path
 from typing import Any
 
 import toca
-from toca.checks import shown
+from toca.checks import cleaned, shown
 from toca.methods.plain import convert, field_types, from_data, suggestion, to_data
 from toca.pipelines.presets import presets
 from toca.reading import parse_yaml
@@ -69,16 +70,16 @@ def find_method(text: str) -> Any:
         return toca.methods()[text]()
     if text in presets():
         return presets()[text]
-    if Path(text).suffix in (".yaml", ".yml", ".json") or Path(text).is_file():
+    if Path(text).suffix in (".yaml", ".yml", ".json") or os.path.isfile(text):
         return load_plan(text)
     near = suggestion(text, [*toca.methods(), *presets()])
-    raise ValueError(f"Unknown method {text!r}{near}, or give the file of a saved plan.")
+    raise ValueError(f"Unknown method {shown(text)}{near}, or give the file of a saved plan.")
 
 
 def load_plan(path: str) -> Any:
     """A saved plan. Raises `FileNotFoundError` if there is no such file and `ValueError` if it is corrupt."""
-    if not Path(path).is_file():
-        raise FileNotFoundError(f"There is no plan file {path}.")
+    if not os.path.isfile(path):
+        raise FileNotFoundError(f"There is no plan file {cleaned(path)}.")
     return toca.Plan.load(path)
 
 

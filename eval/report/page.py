@@ -15,6 +15,7 @@ from toca.eval.bootstrap import Interval
 from toca.eval.columns import interval_cell
 from toca.eval.fidelity import PSNR
 from toca.eval.markdown import matched, notes
+from toca.eval.naming import slug
 from toca.eval.report.comma_separated import variants_csv
 from toca.eval.report.content import Report, is_peer
 from toca.eval.report.figures import Plot, plots
@@ -24,7 +25,6 @@ from toca.eval.report.table import make_table, make_time_table
 from toca.eval.report.tokens import token_wise
 from toca.eval.report.traces import LETTERS, traces
 from toca.eval.results import Row
-from toca.eval.store import slug
 from toca.eval.time_columns import ABOUT
 
 TEMPLATES = Path(__file__).parent / "templates"

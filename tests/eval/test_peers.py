@@ -250,11 +250,12 @@ def test_memory_that_tensors_share_counts_once_and_weights_do_not():
 
 
 def test_a_peer_is_a_variant_with_settings():
-    lineup = parse_variant("peer:diffusers-fbcache:threshold=0.1,0.2,-1")
+    lineup = parse_variant("peer:diffusers-fbcache:threshold=0.1,0.2")
     names = ["peer:diffusers-fbcache threshold=0.1", "peer:diffusers-fbcache threshold=0.2"]
     assert [variant.name for variant in lineup.variants] == names
     assert lineup.variants[1].method == DiffusersFirstBlockCache(threshold=0.2)
-    assert "non-negative" in lineup.failures[0].reason
+    with pytest.raises(ValueError, match="threshold=-1.* non-negative"):
+        parse_variant("peer:diffusers-fbcache:threshold=0.1,-1")
     recorded = lineup.variants[0].describe()["method"]
     assert recorded["fields"] == {"threshold": 0.1}
     assert re.fullmatch(r"diffusers \d+\.\d+.*", recorded["package"])

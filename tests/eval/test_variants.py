@@ -8,7 +8,7 @@ import pytest
 
 import toca
 from tests.helpers import tiny_pixart
-from toca.eval.variants import BASELINE, Lineup, Variant, every_method, fewer_steps, parse_variant
+from toca.eval.variants import BASELINE, Lineup, Variant, every_method, expand, fewer_steps, parse_variant
 from toca.pipelines.presets import presets
 from toca.pipelines.registry import EMBEDDED
 
@@ -42,14 +42,76 @@ def test_several_fields_make_every_combination_and_values_are_yaml():
     assert len(set(names(lineup))) == 4
 
 
-def test_what_the_method_refuses_is_a_failure_and_the_others_stay():
-    lineup = parse_variant("fora:interval=0,2")
-    assert names(lineup) == ["fora interval=2"]
-    [failure] = lineup.failures
-    assert failure.variant == "fora interval=0"
-    assert "at least 1" in failure.reason
-    [failure] = parse_variant("fora:speed=3").failures
-    assert "no field 'speed'" in failure.reason
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("fora:interval=0,2", "'fora interval=0' cannot be: `interval` must be at least 1, got 0"),
+        ("fora:interval=x", "'fora interval=x' cannot be: 'x' does not fit FORA.interval"),
+        ("fora:speed=3", "'fora speed=3' cannot be: FORA has no field 'speed'"),
+        ("toca:fresh_ratio=.nan", "'toca:fresh_ratio=.nan' cannot be read: .*nan is no finite number"),
+        ("teacache:threshold=.inf", "threshold=.inf: .*inf is no finite number"),
+        ("toca:fresh_ratio=nan", "'toca fresh_ratio=nan' cannot be"),
+        ("toca:step_factor=[1.5", r"'toca:step_factor=\[1.5' cannot be read: step_factor=\[1.5: .* no YAML"),
+        ("fora:interval=2]", r"'fora:interval=2\]' cannot be read"),
+        ("fora:interval={", "cannot be read"),
+        ("fora:interval=", "The field 'interval' of 'fora' has no value"),
+        ("fora:interval=2;interval=3", "sets interval twice"),
+        ("fora:=2", "A variant is NAME:key=value"),
+        ("x" * 5000, "Unknown method 'xxx"),
+        ("fora\0", "Unknown method"),
+    ],
+)
+def test_what_cannot_be_is_refused_by_one_sentence(text, said):
+    with pytest.raises(ValueError, match=said) as raised:
+        parse_variant(text)
+    assert "\n" not in str(raised.value) and len(str(raised.value)) < 700
+
+
+@pytest.mark.parametrize(
+    ("label", "said"),
+    [
+        ("full", "labelled 'full', as runs without a cache are"),
+        (" Full ", "labelled ' Full '"),
+        ("4 steps", "labelled '4 steps'"),
+        ("1 step", "labelled '1 step'"),
+        ("fewer steps", "labelled 'fewer steps'"),
+        ("peer:mine", "labelled 'peer:mine', and is no peer"),
+        ("", "empty name"),
+        ("  ", "empty name"),
+        ("a\nb", r"'a\\nb' has characters in its name that cannot be shown"),
+        ("\x1b[31mred", "cannot be shown"),
+        ("right\u202eleft", "cannot be shown"),
+        ("half\udcff", "cannot be shown"),
+        ("n" * 161, "a name of 161 bytes, and files can be named by 160"),
+        ("鳥" * 60, "a name of 180 bytes"),
+    ],
+)
+def test_a_label_that_cannot_be_one_is_refused(label, said):
+    with pytest.raises(ValueError, match=said) as raised:
+        expand("fora", {}, {"interval": 2}, label)
+    assert str(raised.value).isprintable() and len(str(raised.value)) < 300
+
+
+@pytest.mark.parametrize("label", ["[bold]a | b[/]", "<script>", "20 steps of FORA", "full speed", "n" * 160])
+def test_other_labels_are_taken_as_they_are(label):
+    assert names(expand("fora", {}, {"interval": 2}, label)) == [label]
+
+
+def test_a_grid_and_fixed_fields_do_not_meet():
+    with pytest.raises(ValueError, match="'interval' of 'fora' has no value"):
+        expand("fora", {"interval": []})
+    with pytest.raises(ValueError, match="'interval' of 'mine' is in `set` and in `grid`"):
+        expand("fora", {"interval": [2]}, {"interval": 3}, "mine")
+
+
+def test_two_methods_do_not_share_a_label():
+    for other in (expand("teacache", {"threshold": [0.1]}, None, "fora"), expand("teacache", {}, None, "fora")):
+        lineup = parse_variant("fora:interval=2")
+        with pytest.raises(ValueError, match="labelled 'fora': give one of them another label"):
+            lineup.extend(other)
+    lineup = expand("fora", {}, {"interval": 2}, "mine")
+    with pytest.raises(ValueError, match="Two variants are called 'mine'"):
+        lineup.extend(expand("fora", {}, {"interval": 3}, "mine"))
 
 
 @pytest.mark.parametrize("text", ["forra", "fora:interval"])

@@ -34,8 +34,13 @@ def call_arguments(pipe: Any, config: GenerationConfig, batch: range) -> dict[st
 def call_defaults(pipe: Any) -> dict[str, Any]:
     """What suits a pipeline's model, as arguments of its call: its size, steps and guidance if it has a name, and what
     makes a prompt mean the same everywhere. A pipeline knows what it was loaded from."""
-    accepted = _parameters(type(pipe))
-    entry = find_model(pipe.name_or_path) if pipe.name_or_path else None
+    return call_defaults_of(type(pipe), pipe.name_or_path)
+
+
+def call_defaults_of(pipeline_class: type, model: str | None) -> dict[str, Any]:
+    """The same of a class of pipelines and the name, folder or hub id of a model."""
+    accepted = _parameters(pipeline_class)
+    entry = find_model(model) if model else None
     # The size asked for is the size made: binning would change it, or refuse a size it has no bin for, and is the
     # identity on the sizes it does have. Cleaning depends on which optional packages are installed; the same prompt
     # must give the same image.

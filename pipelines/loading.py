@@ -15,13 +15,12 @@ from packaging.version import Version
 from toca.checks import cleaned, shown
 from toca.pipelines import checksums
 from toca.pipelines.calling import fill_defaults
-from toca.pipelines.model_code import INDEX, check_config, check_index, pipeline_class
+from toca.pipelines.model_code import INDEX, check_config, check_index
 from toca.pipelines.registry import find_model, models
 from toca.reading import named
 
 DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
-_LEGACY_TRANSFORMERS = {"ada_norm_zero": "DiTTransformer2DModel", "ada_norm_single": "PixArtTransformer2DModel"}
 # Renamed in diffusers 0.42; the old name warns there, the new one is ignored before.
 _DTYPE_ARGUMENT = "dtype" if Version(diffusers.__version__) >= Version("0.42") else "torch_dtype"
 
@@ -125,13 +124,13 @@ def load(
         checksums.examine(source, pickles=pickled_weights)
     else:
         # What is looked at and what is loaded are one revision.
-        arguments["revision"] = _configs(source).name
+        arguments["revision"] = configs_of(source).name
     try:
         pipe = DiffusionPipeline.from_pretrained(source, **arguments)
     except ImportError:  # says itself which package is missing
         raise
     except Exception as error:  # libraries that read a broken file raise anything, plain Exception included
-        raise _explain(source, error) from error
+        raise explain(source, error) from error
     return fill_defaults(pipe.to(place))
 
 
@@ -141,7 +140,7 @@ def _check_embedded(source: str) -> None:
         checksums.check(source)
 
 
-def _explain(source: str, error: Exception) -> Exception:
+def explain(source: str, error: Exception) -> Exception:
     """diffusers fails in many ways on an odd folder or without a network; say which of the two it is."""
     reason = cleaned(first_sentence(error))
     if Path(source).exists():
@@ -155,44 +154,12 @@ def first_sentence(error: BaseException) -> str:
     return re.split(r"(?<=[.!?])\s", text, maxsplit=1)[0]
 
 
-def load_skeleton(model: str) -> tuple[type, torch.nn.Module, dict[str, Any]]:
-    """The pipeline's class, its transformer without weights (on the meta device), and the VAE's configuration.
-
-    Fetches only JSON files from the hub. Raises as `load`, and `ValueError` if there is no transformer.
-    """
-    source = resolve_source(model)
-    folder = _configs(source)
-    pipe_class = pipeline_class(checksums.read_json(folder / INDEX), folder / INDEX)
-    if not (folder / "transformer" / "config.json").is_file():
-        raise no_transformer(model, pipe_class)
-    config = checksums.read_json(folder / "transformer" / "config.json")
-    vae_config = folder / "vae" / "config.json"
-    vae = checksums.read_json(vae_config) if vae_config.is_file() else {}
-    try:
-        with torch.device("meta"):
-            transformer = _model_class(config).from_config(config)
-    except Exception as error:  # a configuration of other keys or values than the class has
-        raise _explain(source, error) from error
-    return pipe_class, transformer, vae
-
-
 def no_transformer(model: str, pipe_class: type) -> ValueError:
     """The error for a pipeline that is of no use here."""
     return ValueError(f"{model} ({pipe_class.__name__}) has no transformer, so there is nothing to cache.")
 
 
-def _model_class(config: dict[str, Any]) -> Any:
-    """The class that a configuration names. Hub folders older than diffusers 0.30 call DiT and PixArt by one name."""
-    name = config.get("_class_name", "")
-    if name == "Transformer2DModel":
-        name = _LEGACY_TRANSFORMERS.get(config.get("norm_type", ""), name)
-    found = getattr(diffusers, name, None)
-    if not (isinstance(found, type) and issubclass(found, diffusers.ModelMixin)):
-        raise ValueError(f"The class {shown(name)} is not in diffusers {diffusers.__version__}.")
-    return found
-
-
-def _configs(source: str) -> Path:
+def configs_of(source: str) -> Path:
     """A folder with the configurations of a pipeline, looked through: what `source` is, or what the hub has."""
     if Path(source).exists():
         checksums.examine(source, weights=False)
@@ -202,7 +169,7 @@ def _configs(source: str) -> Path:
     try:
         folder = Path(snapshot_download(source, allow_patterns=[INDEX, "*/*config.json"]))
     except Exception as error:  # of whatever library fetches
-        raise _explain(source, error) from error
+        raise explain(source, error) from error
     check_index(checksums.read_json(folder / INDEX), folder / INDEX)
     for path in folder.glob("*/*config.json"):
         check_config(checksums.read_json(path), path)

@@ -84,7 +84,7 @@ def prepare(request: Request, recipe: Recipe | None = None) -> Job:
     if method is _PRESET_OF_MODEL:
         method = preset_for(model, pipe.transformer, request.settings)
     method = with_calibration(method, model)
-    config = _from_recipe(request, recipe.config) if recipe else _from_model(request, model, pipe, method)
+    config = _from_recipe(request, recipe.config) if recipe else own_config(request, model, type(pipe), method)
     keep = (recipe.index,) if recipe and _same_batch(request) else None
     if recipe and keep is None:
         config = replace(config, first_index=0 if request.seed is not None else recipe.index)
@@ -129,13 +129,14 @@ def _same_batch(request: Request) -> bool:
     return request.seed is None and request.num_images is None and request.batch_size is None
 
 
-def _from_model(request: Request, model: str, pipe: Any, method: Any) -> GenerationConfig:
+def own_config(request: Request, model: str, pipeline_class: type, method: Any) -> GenerationConfig:
+    """What a request asks of a model, with the model's own settings where it is silent."""
     entry = find_model(model)
     planned = getattr(method, "num_inference_steps", None)
     own = GenerationConfig(
-        num_inference_steps=planned or (entry.steps if entry else default_steps(type(pipe))),
+        num_inference_steps=planned or (entry.steps if entry else default_steps(pipeline_class)),
         guidance_scale=entry.guidance_scale if entry else None,
-        **own_sizes(model, type(pipe)),
+        **own_sizes(model, pipeline_class),
     )
     return _with_request(own, request)
 

@@ -28,7 +28,7 @@ from toca.calibration.schedulers import SchedulerMark
 from toca.methods.learned import LearnedRouter, Router
 from toca.models import describe, family_of
 from toca.models.fingerprint import fingerprint
-from toca.pipelines.loading import load_skeleton
+from toca.pipelines.skeleton import load_skeleton
 
 from .helpers import TINY, TINY_PIPELINES, inputs_for, pipeline_arguments, run_steps, tiny_dit, tiny_pixart
 from .pipelines.folders import save_tiny
@@ -243,7 +243,7 @@ def test_without_a_router_there_is_no_plan():
 def test_the_routers_of_the_embedded_model(path):
     """They are small, fit the model, and reuse a fifth to a half of all computations."""
     assert path.stat().st_size < 40_000
-    router, (_, transformer, _) = Router.load(path), load_skeleton("emoji")
+    router, transformer = Router.load(path), load_skeleton("emoji").transformer
     assert router.recipe in path.stem
     plan = LearnedRouter(str(path)).plan(transformer, router.num_inference_steps)
     reused = [action.kind == "reuse" for row in plan.table for action in row]

@@ -38,21 +38,30 @@ class Cost:
         flops_full (`int`): The same with every site computed in every step.
         cache_bytes (`int`): Bytes of the tensors kept between steps.
         tokens_recomputed (`float`): Share of the sites' tokens that are computed, over all steps.
+        decides_online (`bool`): Whether a gate decides while the model runs: `flops` and `tokens_recomputed` are then
+            the least, and the speed-up the most, that there can be.
     """
 
     flops: int
     flops_full: int
     cache_bytes: int
     tokens_recomputed: float
+    decides_online: bool = False
 
     @property
     def flops_speedup(self) -> float:
         return self.flops_full / self.flops
 
+    @property
+    def speedup_text(self) -> str:
+        """The speed-up in words: a bound where a gate decides."""
+        return f"{'at most ' if self.decides_online else ''}{self.flops_speedup:.2f}x"
+
     def __str__(self) -> str:
+        least = "at least " if self.decides_online else ""
         return (
-            f"{self.flops / 1e9:.2f} GFLOPs instead of {self.flops_full / 1e9:.2f} ({self.flops_speedup:.2f}x), "
-            f"{self.tokens_recomputed:.0%} of the tokens computed, {self.cache_bytes / 2**20:.1f} MiB of cache"
+            f"{least}{self.flops / 1e9:.2f} GFLOPs instead of {self.flops_full / 1e9:.2f} ({self.speedup_text}), "
+            f"{least}{self.tokens_recomputed:.0%} of the tokens computed, {self.cache_bytes / 2**20:.2f} MiB of cache"
         )
 
 
@@ -92,6 +101,7 @@ def plan_cost(
         flops_full=plan.num_inference_steps * full_flops(plan, shape),
         cache_bytes=cache_bytes(plan, shape, itemsize, batched_cfg),
         tokens_recomputed=_tokens_share(plan, shape),
+        decides_online=plan.gate is not None,
     )
 
 

@@ -361,17 +361,18 @@ class Plan:
         """
         return read_plan(path)
 
-    def draw(self, path: str | PathLike) -> None:
+    def draw(self, path: str | PathLike, **call) -> None:
         """Draw the table as a heat map: steps to the right, sites downwards, colour by the share recomputed.
 
         Args:
             path (`str` or `PathLike`): A file that ends in `.png`, `.pdf` or `.svg`.
+            call: The sizes that `cost` takes, for the speed-up in the title; the model's own by default.
 
         Raises:
-            ValueError: If it ends otherwise.
+            ValueError: If it ends otherwise, or a size is none.
             OSError: If it cannot be written.
         """
-        draw_plan(self, path)
+        draw_plan(self, path, self.cost(**call).speedup_text)
 
     def __str__(self) -> str:
         return f"{self.method} on {self.layout.family}, {self.num_inference_steps} steps: {self.steps}"

@@ -29,8 +29,13 @@ TITLES = {
 }
 
 
-def draw_plan(plan: Plan, path: str | PathLike) -> None:
+def draw_plan(plan: Plan, path: str | PathLike, speedup: str) -> None:
     """Write the heat map of a plan, one panel a module and stack, as a PNG, PDF or SVG.
+
+    Args:
+        plan (`Plan`): The plan.
+        path (`str` or `PathLike`): Of the file.
+        speedup (`str`): By FLOPs, as its title says it.
 
     Raises:
         ValueError: If the file's name ends otherwise.
@@ -66,8 +71,7 @@ def draw_plan(plan: Plan, path: str | PathLike) -> None:
     axes[-1].set_xlabel("step, in the order of sampling")
     figure.colorbar(image, ax=axes, label="share of tokens recomputed", pad=0.01)
     _explain(figure, panels, [Patch(color=colour, label=label) for label, colour in FILLED.items()])
-    bound = "" if plan.gate is None else "at most "
-    title = f"{plan.method} on {plan.layout.family}: {bound}{plan.cost().flops_speedup:.2f}x fewer FLOPs"
+    title = f"{plan.method} on {plan.layout.family}: {speedup} fewer FLOPs"
     letters = plan.steps if plan.num_inference_steps <= 100 else f"{plan.full_steps} of {len(plan.steps)} steps full"
     figure.suptitle(plain(f"{title}\n{letters}"), fontsize=10, family="monospace")
     save_figure(figure, path)

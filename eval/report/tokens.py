@@ -11,6 +11,8 @@ from matplotlib import colormaps
 
 from toca.eval.report.content import Report
 from toca.eval.report.images import data_uri, middle_frame, picture_uri
+from toca.eval.results import Row
+from toca.plan_drawing import draw_plan
 
 SHOWN = 6
 """Samples of each variant."""
@@ -46,22 +48,24 @@ def token_wise(report: Report) -> list[TokenWise]:
     Raises:
         ValueError: If a map has not four dimensions, or values outside 0..1.
     """
-    names = [row.name for row in report.results.methods if row.name in report.plans or row.name in report.token_maps]
-    return [_variant(report, name) for name in names]
+    rows = report.results.methods
+    return [_variant(report, row) for row in rows if row.name in report.plans or row.name in report.token_maps]
 
 
-def _drawn(report: Report, name: str) -> str | None:
-    plan = report.plans.get(name)
+def _drawn(report: Report, row: Row) -> str | None:
+    plan = report.plans.get(row.name)
     if plan is None:
         return None
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "plan.png"
-        plan.draw(path)
+        # What was counted of this very variant, and not what its plan promises at some size.
+        draw_plan(plan, path, f"{row.flops_speedup:.2f}x")
         return data_uri(path.read_bytes(), "image/png")
 
 
-def _variant(report: Report, name: str) -> TokenWise:
-    shares, plan = report.token_maps.get(name), _drawn(report, name)
+def _variant(report: Report, row: Row) -> TokenWise:
+    name = row.name
+    shares, plan = report.token_maps.get(name), _drawn(report, row)
     if shares is None:
         return TokenWise(name, plan, [])
     if shares.ndim != 4 or shares.min() < 0 or shares.max() > 1:

@@ -17,11 +17,13 @@ from toca.figure_file import figure_format
 from toca.methods.calibrated import Calibrated
 from toca.pipelines.calibration import calibrate as run
 from toca.pipelines.calibration import own_prompts, read_prompts
+from toca.pipelines.call_sizes import call_sizes
 from toca.pipelines.commands import options
 from toca.pipelines.commands.console import errors, output
 from toca.pipelines.method_options import find_method, override
 from toca.pipelines.registry import DEFAULT_MODEL
 from toca.pipelines.request import Job, Request, prepare
+from toca.pipelines.skeleton import Skeleton
 from toca.pipelines.writing import prepare_folder
 
 MethodOption = Annotated[str, typer.Option("--method", metavar="NAME", help="What to calibrate for.")]
@@ -109,7 +111,8 @@ def _show(method: Calibrated, job: Job, draw: Path | None) -> None:
     plan = method.expected_plan(job.pipe.transformer)
     title = f"{method.name} on {job.model}, {plan.num_inference_steps} steps: {plan.steps}"
     output.print(title)
-    output.print(f"FLOPs {plan.cost().flops_speedup:.2f}x fewer")
+    cost = plan.cost(**call_sizes(Skeleton.of(job.pipe, job.model), job.config))
+    output.print(f"FLOPs {cost.speedup_text} fewer")
     if draw is not None:
         draw_charts(method.charts(), title, draw)
         output.print(f"Saved {draw}")

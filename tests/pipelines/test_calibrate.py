@@ -24,11 +24,12 @@ from toca.pipelines import calibration, loading
 from toca.pipelines.calibration import calibrate, own_prompts, read_prompts, with_calibration
 from toca.pipelines.cli import app, hush_libraries
 from toca.pipelines.config import GenerationConfig
-from toca.pipelines.loading import load, load_skeleton
+from toca.pipelines.loading import load
 from toca.pipelines.metadata import read_recipe
 from toca.pipelines.method_options import find_method, from_record, method_name, recorded
 from toca.pipelines.presets import presets
 from toca.pipelines.registry import EMBEDDED, find_model
+from toca.pipelines.skeleton import load_skeleton
 
 NAMES = ("smoothcache", "magcache", "teacache")
 STEPS = 7
@@ -244,7 +245,7 @@ def test_and_so_does_the_command_line(run, folder):
 
 @every_method
 def test_the_embedded_model_has_a_calibration_at_its_own_steps(name):
-    _, transformer, _ = load_skeleton("emoji")
+    transformer = load_skeleton("emoji").transformer
     method, entry = presets()[f"{name}/emoji"], find_model("emoji")
     plan = method.expected_plan(transformer)
     assert plan.num_inference_steps == entry.steps and 1.3 < plan.cost().flops_speedup < 3

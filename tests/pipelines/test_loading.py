@@ -10,8 +10,10 @@ from pathlib import Path
 import pytest
 import torch
 
+from tests.helpers import TINY_PIPELINES
 from toca.pipelines import checksums, loading, registry
-from toca.pipelines.loading import first_sentence, load, load_skeleton, pick_device, pick_dtype
+from toca.pipelines.loading import first_sentence, load, pick_device, pick_dtype
+from toca.pipelines.skeleton import load_skeleton
 
 CPU = torch.device("cpu")
 WEIGHTS, VAE = (f"{part}/diffusion_pytorch_model.safetensors" for part in ("transformer", "vae"))
@@ -199,10 +201,11 @@ def test_an_unknown_dtype_lists_the_dtypes(dtype):
 
 @pytest.mark.parametrize("family", ["dit", "pixart", "flux", "latte"])
 def test_a_skeleton_has_no_weights(folders, family):
-    pipeline_class, transformer, vae = load_skeleton(folders[family])
-    assert pipeline_class.__name__.lower().startswith(family)
-    assert {parameter.device.type for parameter in transformer.parameters()} == {"meta"}
-    assert vae["latent_channels"] == 4
+    skeleton = load_skeleton(folders[family])
+    assert skeleton.pipeline_class.__name__.lower().startswith(family)
+    assert {parameter.device.type for parameter in skeleton.transformer.parameters()} == {"meta"}
+    assert skeleton.vae["latent_channels"] == 4
+    assert type(skeleton.scheduler) is type(TINY_PIPELINES[family]().scheduler)
 
 
 @pytest.mark.parametrize(("family", "norm"), [("dit", "ada_norm_zero"), ("pixart", "ada_norm_single")])
@@ -211,7 +214,7 @@ def test_a_skeleton_knows_the_old_name_of_dit_and_pixart(folders, tmp_path, fami
     path = tmp_path / "old" / "transformer" / "config.json"
     config = json.loads(path.read_text())
     path.write_text(json.dumps({**config, "_class_name": "Transformer2DModel", "norm_type": norm}))
-    assert type(load_skeleton(str(tmp_path / "old"))[1]).__name__ == config["_class_name"]
+    assert type(load_skeleton(str(tmp_path / "old")).transformer).__name__ == config["_class_name"]
 
 
 def test_a_skeleton_needs_a_transformer(folders, tmp_path):

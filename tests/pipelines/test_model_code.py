@@ -10,9 +10,10 @@ import pytest
 import torch
 
 from toca.pipelines import loading
-from toca.pipelines.loading import load, load_skeleton
+from toca.pipelines.loading import load
 from toca.pipelines.model_code import check_index
 from toca.pipelines.registry import models
+from toca.pipelines.skeleton import load_skeleton
 
 EVIL = "open({!r}, 'w').close()\nclass Evil: pass\n"
 

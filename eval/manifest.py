@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
-import errno
 import json
-import os
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from toca.checks import check_fields, cleaned
 from toca.eval.metrics.tags import file_digest
+from toca.eval.running import Facts
+from toca.pipelines.commands.console import errors
+from toca.reading import named, parse_json
+from toca.writing import append_line
+
+_told: set[Path] = set()
 
 
 @dataclass(frozen=True)
@@ -43,7 +49,8 @@ class Manifest:
     def entries(self) -> dict[int, Entry]:
         """What is noted as done, by batch; of two notes of one batch the later counts.
 
-        A line that a kill cut short is passed over: its batch was not noted, so it is made again.
+        A line that is cut short or damaged is passed over, and the file is named once: its batch counts as not noted,
+        so it is made again.
         """
         found = [entry for path in sorted(self.folder.glob("manifest-*.jsonl")) for entry in _read(path)]
         return {entry.batch: entry for entry in sorted(found, key=lambda entry: entry.taken_at)}
@@ -54,35 +61,38 @@ class Manifest:
         Raises:
             OSError: If it cannot be written; one sentence.
         """
-        path = self.folder / f"manifest-{rank:05}.jsonl"
-        try:
-            with path.open("ab") as file:
-                # A line cut short must not swallow the next one.
-                start = b"" if file.tell() == 0 or _ends_a_line(path) else b"\n"
-                file.write(start + json.dumps(asdict(entry)).encode() + b"\n")
-                file.flush()
-                os.fsync(file.fileno())
-        except OSError as error:
-            reason = "there is no space left on the disk" if error.errno == errno.ENOSPC else error.strerror
-            raise OSError(f"{path} could not be written: {reason}.") from error
+        append_line(self.folder / f"manifest-{rank:05}.jsonl", json.dumps(asdict(entry)).encode())
 
     def faults(self, entry: Entry) -> list[str]:
         """The files of a batch that are missing or are not what was written."""
         return [name for name, digest in entry.files.items() if sha256(self.folder / name) != digest]
 
 
-def _ends_a_line(path: Path) -> bool:
-    with path.open("rb") as file:
-        file.seek(-1, os.SEEK_END)
-        return file.read(1) == b"\n"
-
-
 def _read(path: Path) -> Iterator[Entry]:
-    for line in path.read_bytes().splitlines():
+    lines = path.read_bytes().split(b"\n")
+    # What stands after the last line's end is a line that someone is writing, or was when it was killed.
+    for number, line in enumerate(lines[:-1], 1):
         try:
-            yield Entry(**json.loads(line))
-        except (ValueError, TypeError):
-            continue
+            yield _entry(line)
+        except (ValueError, TypeError) as error:
+            _tell(path, f"line {number} is damaged ({cleaned(str(error), 120)})")
+
+
+def _entry(line: bytes) -> Entry:
+    """Raises `ValueError` or `TypeError` for what `append` did not write."""
+    entry = Entry(**parse_json(line.decode()))
+    check_fields(entry)
+    check_fields(Facts(**entry.facts))
+    datetime.fromisoformat(entry.taken_at)
+    if any(Path(name).name != name for name in entry.files):
+        raise ValueError("it names files of other folders")
+    return entry
+
+
+def _tell(path: Path, what: str) -> None:
+    if path not in _told:
+        _told.add(path)
+        errors.print(f"{named(path)}: {what} and counts for nothing: what it noted is made again.")
 
 
 def sha256(path: Path) -> str | None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from dataclasses import asdict, dataclass
 from datetime import datetime, timezone
@@ -19,8 +18,9 @@ from toca.eval.manifest import Entry, Manifest, sha256
 from toca.eval.naming import slug
 from toca.eval.prompts import Item
 from toca.eval.running import Facts, Run, run_items
+from toca.eval.sealed import digest, seal, unseal
 from toca.eval.shards import WHOLE, Shard
-from toca.eval.store import Store, digest, write_json
+from toca.eval.store import Store
 from toca.eval.subject import Subject
 from toca.eval.variants import Variant
 from toca.pipelines.loading import first_sentence
@@ -93,15 +93,15 @@ class Gallery:
             return run_items(self.subject, variant, batch, self.seed)
         except Exception as error:  # whatever it is, the others go on
             reason = f"{type(error).__name__}: {first_sentence(error)}"
-            write_json(self._folder(variant) / FAILURE, {"reason": reason})
+            seal(self._folder(variant) / FAILURE, variant.name, reason)
             raise VariantFailed(reason) from error
 
     def failure(self, variant: Variant) -> str | None:
         """Why a variant has no pictures; `None` if they are all there, or if nobody knows."""
-        path = self._folder(variant) / FAILURE
-        if not path.is_file() or self._manifest(variant).entries().keys() >= set(range(len(self._batches()))):
+        reason = unseal(self._folder(variant) / FAILURE, variant.name)
+        if reason is None or self._manifest(variant).entries().keys() >= set(range(len(self._batches()))):
             return None
-        return json.loads(path.read_text(encoding="utf-8"))["reason"]
+        return reason
 
     def facts(self, variant: Variant) -> dict[str, Any]:
         """What the cache did over all batches.

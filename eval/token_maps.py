@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -14,6 +13,7 @@ from toca.eval.pictures import Gallery
 from toca.eval.report.token_recorder import TokenRecorder
 from toca.eval.running import ready
 from toca.eval.variants import Variant
+from toca.pipelines.method_options import from_record, recorded
 
 STAGE = "token maps"
 SAMPLES = 4
@@ -43,20 +43,15 @@ class TokenMaps:
         if not any(TOKEN_WISE in each for each in steps) or store.load(STAGE, variant.name, key) is not None:
             return
         plan, shares = self._record(variant)
-        if plan is not None:
-            plan.save(self._plan(variant))
-        store.save(STAGE, variant.name, key, {"shares": None if shares is None else shares.tolist()})
+        found = None if plan is None or shares is None else {"plan": recorded(plan), "shares": shares.tolist()}
+        store.save(STAGE, variant.name, key, {"map": found})
 
     def found(self, variants: Sequence[Variant]) -> tuple[dict[str, np.ndarray], dict[str, toca.Plan]]:
         """What was recorded, by the variant's name: shares as `TokenRecorder.shares` gives them, and plans."""
         kept = {each.name: self.gallery.store.load(STAGE, each.name, self.gallery.key(each)) for each in variants}
-        shares = {
-            name: np.array(found["shares"], dtype=np.float32)
-            for name, found in kept.items()
-            if found is not None and found["shares"] is not None
-        }
-        paths = {each.name: self._plan(each) for each in variants if each.name in shares}
-        return shares, {name: toca.Plan.load(path) for name, path in paths.items()}
+        maps = {name: found["map"] for name, found in kept.items() if found is not None and found["map"] is not None}
+        shares = {name: np.array(found["shares"], dtype=np.float32) for name, found in maps.items()}
+        return shares, {name: from_record(found["plan"]) for name, found in maps.items()}
 
     @torch.no_grad()
     def _record(self, variant: Variant) -> tuple[toca.Plan, np.ndarray] | tuple[None, None]:
@@ -70,7 +65,3 @@ class TokenMaps:
         with ready(gallery.subject, variant, items, gallery.seed) as (call, _), TokenRecorder(transformer) as recorder:
             call()
         return plan, recorder.shares(len(items))
-
-    def _plan(self, variant: Variant) -> Path:
-        path = self.gallery.store.path(STAGE, variant.name, self.gallery.key(variant))
-        return path.with_suffix(".plan.json")

@@ -9,7 +9,7 @@ from toca.eval.naming import slug
 from toca.eval.report.comma_separated import samples_csv, variants_csv
 from toca.eval.report.content import Report
 from toca.eval.report.page import page
-from toca.eval.store import write_json
+from toca.eval.sealed import write_json
 from toca.writing import atomic_path
 
 

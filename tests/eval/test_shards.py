@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 
 import pytest
 from hypothesis import given, settings
@@ -65,6 +66,24 @@ def test_a_note_cut_short_counts_for_nothing_and_spoils_no_other(tmp_path):
         assert manifest.entries() == {0: entry(0)}
         manifest.append(0, entry(2))
         assert manifest.entries() == {0: entry(0), 2: entry(2)}
+
+
+@pytest.mark.parametrize(
+    "line",
+    [b"", b"null", b"[]", b"{}", b"\xff", b"[" * 100_000, b'{"batch": 0}', "batch", "files", "facts", "taken_at",
+     "folder"],
+)  # fmt: skip
+def test_a_damaged_note_counts_for_nothing_and_is_named(tmp_path, line, capsys):
+    manifest = Manifest(tmp_path)
+    if isinstance(line, str):  # of another type in one field
+        wrong = {"batch": "0", "files": ["a.png"], "facts": {"calls": "2"}, "taken_at": "yesterday",
+                 "folder": {"../a.png": "0"}}[line]  # fmt: skip
+        line = json.dumps(dataclasses.asdict(entry(0)) | {"files" if line == "folder" else line: wrong}).encode()
+    path = tmp_path / "manifest-00000.jsonl"
+    path.write_bytes(line + b"\n")
+    manifest.append(0, entry(1))
+    assert manifest.entries() == manifest.entries() == {1: entry(1)}
+    assert capsys.readouterr().err.count(f"{path}: line 1 is damaged") == 1
 
 
 def test_of_two_notes_the_later_counts(tmp_path):

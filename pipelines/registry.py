@@ -48,6 +48,11 @@ class ModelEntry:
         return Path(self.source).is_absolute()
 
     @property
+    def skeleton(self) -> Path:
+        """The folder with its configurations, which comes with toca for models of the hub too."""
+        return Path(self.source) if self.embedded else _HERE / "skeletons" / self.name
+
+    @property
     def offered(self) -> bool:
         """Whether this installation can offer it: an embedded model may be left out of one."""
         return not self.embedded or (Path(self.source) / "model_index.json").is_file()

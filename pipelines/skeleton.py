@@ -15,6 +15,7 @@ from toca.checks import shown
 from toca.pipelines import checksums
 from toca.pipelines.loading import configs_of, explain, no_transformer, resolve_source
 from toca.pipelines.model_code import INDEX, pipeline_class
+from toca.pipelines.registry import find_model
 
 _LEGACY_TRANSFORMERS = {"ada_norm_zero": "DiTTransformer2DModel", "ada_norm_single": "PixArtTransformer2DModel"}
 
@@ -63,10 +64,11 @@ class Skeleton:
 def load_skeleton(model: str) -> Skeleton:
     """A pipeline without its weights, its transformer on the meta device.
 
-    Fetches only JSON files from the hub. Raises as `load`, and `ValueError` if there is no transformer.
+    The configurations of named models come with toca; of another hub id only JSON files are fetched. Raises as `load`,
+    and `ValueError` if there is no transformer.
     """
-    source = resolve_source(model)
-    folder = configs_of(source)
+    source, entry = resolve_source(model), find_model(model)
+    folder = configs_of(source if entry is None else str(entry.skeleton))
     index = checksums.read_json(folder / INDEX)
     pipe_class = pipeline_class(index, folder / INDEX)
     if not (folder / "transformer" / "config.json").is_file():

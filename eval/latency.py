@@ -32,7 +32,10 @@ class Timing:
 
 
 def take_turns(
-    measurements: Mapping[str, Callable[[], Measured]], repeats: int, warmups: int = 1
+    measurements: Mapping[str, Callable[[], Measured]],
+    repeats: int,
+    warmups: int = 1,
+    keep: Callable[[dict[str, Measured]], None] = lambda turn: None,
 ) -> dict[str, list[Measured]]:
     """Make every measurement `repeats` times, in turns, so that a slow moment of the machine hits all alike.
 
@@ -40,15 +43,17 @@ def take_turns(
         measurements (`Mapping[str, Callable]`): What to measure, by name.
         repeats (`int`): Rounds that count.
         warmups (`int`, defaults to 1): Rounds before them that do not.
+        keep (`Callable`): Is given every round that counts as soon as it is taken.
 
     Returns:
         `dict[str, list]`: By name, what each measurement returned, one entry a round.
     """
     taken: dict[str, list[Measured]] = {name: [] for name in measurements}
     for turn in range(warmups + repeats):
-        for name, measure in measurements.items():
-            result = measure()
-            if turn >= warmups:
+        results = {name: measure() for name, measure in measurements.items()}
+        if turn >= warmups:
+            keep(results)
+            for name, result in results.items():
                 taken[name].append(result)
     return taken
 

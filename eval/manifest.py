@@ -3,20 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from toca.checks import check_fields, cleaned
+from toca.checks import check_fields
+from toca.eval.lines import read_lines
 from toca.eval.metrics.tags import file_digest
 from toca.eval.running import Facts
-from toca.pipelines.commands.console import errors
-from toca.reading import named, parse_json
 from toca.writing import append_line
-
-_told: set[Path] = set()
 
 
 @dataclass(frozen=True)
@@ -52,7 +48,7 @@ class Manifest:
         A line that is cut short or damaged is passed over, and the file is named once: its batch counts as not noted,
         so it is made again.
         """
-        found = [entry for path in sorted(self.folder.glob("manifest-*.jsonl")) for entry in _read(path)]
+        found = [entry for path in sorted(self.folder.glob("manifest-*.jsonl")) for entry in read_lines(path, _entry)]
         return {entry.batch: entry for entry in sorted(found, key=lambda entry: entry.taken_at)}
 
     def append(self, rank: int, entry: Entry) -> None:
@@ -68,31 +64,15 @@ class Manifest:
         return [name for name, digest in entry.files.items() if sha256(self.folder / name) != digest]
 
 
-def _read(path: Path) -> Iterator[Entry]:
-    lines = path.read_bytes().split(b"\n")
-    # What stands after the last line's end is a line that someone is writing, or was when it was killed.
-    for number, line in enumerate(lines[:-1], 1):
-        try:
-            yield _entry(line)
-        except (ValueError, TypeError) as error:
-            _tell(path, f"line {number} is damaged ({cleaned(str(error), 120)})")
-
-
-def _entry(line: bytes) -> Entry:
+def _entry(data: Any) -> Entry:
     """Raises `ValueError` or `TypeError` for what `append` did not write."""
-    entry = Entry(**parse_json(line.decode()))
+    entry = Entry(**data)
     check_fields(entry)
     check_fields(Facts(**entry.facts))
     datetime.fromisoformat(entry.taken_at)
     if any(Path(name).name != name for name in entry.files):
         raise ValueError("it names files of other folders")
     return entry
-
-
-def _tell(path: Path, what: str) -> None:
-    if path not in _told:
-        _told.add(path)
-        errors.print(f"{named(path)}: {what} and counts for nothing: what it noted is made again.")
 
 
 def sha256(path: Path) -> str | None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import gc
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -30,6 +30,8 @@ REPEATS, WARMUPS = 10, 3
 """The least that a figure may be published with; fewer is for trying things out, and `PartCosts.enough` says so."""
 
 Parts = Mapping[str, list[nn.Module]]
+Turn = Mapping[str, dict[str, float]]
+"""A round: of each job, by its name, the seconds of each part."""
 
 
 @dataclass(frozen=True)
@@ -194,7 +196,13 @@ def parts_of(components: Mapping[str, Any]) -> dict[str, list[nn.Module]]:
 
 @torch.no_grad()
 def measure_parts(
-    components: Mapping[str, Any], jobs: Mapping[str, Job], repeats: int = REPEATS, warmups: int = WARMUPS
+    components: Mapping[str, Any],
+    jobs: Mapping[str, Job],
+    repeats: int = REPEATS,
+    warmups: int = WARMUPS,
+    *,
+    before: Sequence[Turn] = (),
+    keep: Callable[[Turn], None] = lambda turn: None,
 ) -> dict[str, PartCosts]:
     """Measure all jobs of a pipeline, in turns.
 
@@ -204,6 +212,8 @@ def measure_parts(
         jobs (`Mapping[str, Job]`): What to measure, by name.
         repeats (`int`, defaults to 10): Rounds that count, at least 1.
         warmups (`int`, defaults to 3): Rounds before them that do not, at least 1; the first one compiles.
+        before (`Sequence[Turn]`): Rounds of the same jobs that were taken earlier and count.
+        keep (`Callable`): Is given every further round as soon as it is taken.
 
     Raises:
         ValueError: If there is no transformer, or too few rounds.
@@ -214,7 +224,9 @@ def measure_parts(
     parts = parts_of(components)
     runs = {name: partial(_seconds, job, parts) for name, job in jobs.items()}
     first = {name: run()[TOTAL] for name, run in runs.items()}
-    turns = take_turns(runs, repeats, warmups - 1)
+    left = max(repeats - len(before), 0)
+    further = take_turns(runs, left, warmups - 1 if left else 0, keep)
+    turns = {name: [*(turn[name] for turn in before[:repeats]), *further[name]] for name in jobs}
     return {name: _costs(job, parts, turns[name], first[name], warmups) for name, job in jobs.items()}
 
 

@@ -23,6 +23,7 @@ from toca.eval.store import Store
 from toca.eval.study import Study
 from toca.eval.subject import load_subject
 from toca.eval.variants import Lineup
+from toca.eval.working import working
 from toca.pipelines.commands.console import output as console
 from toca.pipelines.loading import resolve_source
 from toca.writing import atomic_path
@@ -66,16 +67,18 @@ def run(
         # Whatever is wrong with any of them must not come to light after hours of the others.
         lineups = {model: _lineup(model, each) for model, each in settings.items()}
     if "generate" in stages:
-        for model, each in settings.items():
-            with _study(model, each, lineups[model], output, mine) as study:
-                study.generate(mine)
+        with working(output, mine):
+            for model, each in settings.items():
+                with _study(model, each, lineups[model], output, mine) as study:
+                    study.generate(mine)
         if shard is None:
             wait_for_all(mine)
     rest = [stage for stage in stages if stage != "generate"]
     if rest and mine.leads:
         idle = []
-        for model, each in settings.items():
-            idle += _rest(rest, model, each, lineups[model], output, command)
+        with working(output):
+            for model, each in settings.items():
+                idle += _rest(rest, model, each, lineups[model], output, command)
         if idle:
             raise ValueError(
                 f"The run failed, for these skipped nothing: {'; '.join(idle)}. They took as many FLOPs as the full "

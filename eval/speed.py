@@ -9,15 +9,20 @@ from typing import Any
 
 from toca.eval.environment import machine
 from toca.eval.latency import paired_ratio
-from toca.eval.parts import DENOISER, TOTAL, Job, PartCosts, measure_parts
+from toca.eval.parts import DENOISER, TOTAL, Job, PartCosts, Turn, measure_parts
 from toca.eval.prompts import Item
+from toca.eval.rivals import Rivals, lookout, together
+from toca.eval.rounds import Round, Rounds
 from toca.eval.running import Facts, facts_of, ready
+from toca.eval.sealed import digest
 from toca.eval.store import Store
 from toca.eval.subject import Subject
 from toca.eval.variants import BASELINE, Variant
 
 STAGE = "speed"
-GROUP = 4  # variants that take turns with one full run; a result is on disk when its group is done
+FULL = ""
+"""The job that is the full run. It has no variant's name, for the full run may be a variant of a group itself."""
+GROUP = 4  # variants that take turns with one full run; every round is on disk as soon as it is taken
 
 
 @dataclass(frozen=True)
@@ -28,12 +33,14 @@ class Speed:
         facts (`Facts`): What the cache did.
         costs (`PartCosts`): Of the variant.
         full (`PartCosts`): Of the full run.
+        rivals (`Rivals`): Who else was busy meanwhile.
         taken_at (`str`): When.
     """
 
     facts: Facts
     costs: PartCosts
     full: PartCosts
+    rivals: Rivals
     taken_at: str
 
     def part(self, name: str) -> tuple[float, float, float]:
@@ -127,16 +134,19 @@ class Stopwatch:
         }
 
     def measure(self, variants: list[Variant], report: Callable[[int], None]) -> dict[str, Speed]:
-        """Measure the variants that are not on disk yet; `report` is told how many more are done.
+        """Measure the variants that are not on disk yet, from the round on in which an earlier process stopped;
+        `report` is told how many more are done.
 
         Raises:
             ValueError: If there are too few rounds.
+            OSError: If a result cannot be written.
         """
-        missing = [variant for variant in variants if self._find(variant) is None]
+        missing = {self._job(variant): variant for variant in variants if self._find(variant) is None}
         report(len(variants) - len(missing))
-        for group in _groups(missing):
-            self._measure(group)
-            report(len(group))
+        for jobs, before in _groups(list(missing), self._rounds.taken()):
+            self._measure({job: missing[job] for job in jobs}, before)
+            report(len(jobs))
+        self._rounds.clear()
         return self.load(variants)
 
     def load(self, variants: list[Variant]) -> dict[str, Speed]:
@@ -152,26 +162,46 @@ class Stopwatch:
         if found is None:
             raise ValueError(f"{variant.name!r} has not been timed: run the stage `bench`.")
         costs, full = (PartCosts.from_record(found[name]) for name in ("costs", "full"))
-        return Speed(Facts(**found["facts"]), costs, full, found["taken_at"])
+        return Speed(Facts(**found["facts"]), costs, full, Rivals(**found["rivals"]), found["taken_at"])
 
     def _find(self, variant: Variant) -> dict[str, Any] | None:
         return self.store.load(STAGE, variant.name, self.key(variant))
 
-    def _measure(self, group: list[Variant]) -> None:
-        # The full run goes by a name that no variant of a group has, for it may be in a group itself.
-        runs = {"": BASELINE} | {variant.name: variant for variant in group}
+    def _measure(self, group: dict[str, Variant], before: list[Round]) -> None:
+        rounds = list(before[: self.repeats])
+        runs = {FULL: BASELINE} | group
         jobs = {name: VariantJob(self.subject, variant, self.items, self.seed) for name, variant in runs.items()}
-        costs = measure_parts(
-            self.subject.pipe.components, {name: job.job() for name, job in jobs.items()}, self.repeats, self.warmups
-        )
-        full = costs[""].record()
-        for variant in group:
-            mine = costs[variant.name]
-            facts = asdict(jobs[variant.name].facts(mine.calls))
-            record = {"facts": facts, "costs": mine.record(), "full": full}
+        with lookout() as out:
+
+            def keep(seconds: Turn) -> None:
+                rounds.append(Round(dict(seconds), out.look()))
+                self._rounds.append(rounds[-1])
+
+            costs = measure_parts(
+                self.subject.pipe.components, {name: job.job() for name, job in jobs.items()}, self.repeats,
+                self.warmups, before=[round.seconds for round in before], keep=keep,
+            )  # fmt: skip
+        shared = {"full": costs[FULL].record(), "rivals": asdict(together(round.rivals for round in rounds))}
+        for name, variant in group.items():
+            facts = asdict(jobs[name].facts(costs[name].calls))
+            record = {"facts": facts, "costs": costs[name].record(), **shared}
             self.store.save(STAGE, variant.name, self.key(variant), record)
 
+    def _job(self, variant: Variant) -> str:
+        """What a variant is called in the rounds, where those of other settings may stand too."""
+        return digest([variant.name, self.key(variant)])
 
-def _groups(variants: list[Variant]) -> Iterator[list[Variant]]:
-    for start in range(0, len(variants), GROUP):
-        yield variants[start : start + GROUP]
+    @property
+    def _rounds(self) -> Rounds:
+        return Rounds(self.store.folder / STAGE / f"rounds-{digest(self.key(BASELINE))[:12]}.jsonl")
+
+
+def _groups(jobs: list[str], taken: list[Round]) -> Iterator[tuple[list[str], list[Round]]]:
+    """Jobs that take turns with one full run, and the rounds in which all of them have done so already."""
+    found: dict[tuple[int, ...], list[str]] = {}
+    for job in jobs:
+        numbers = tuple(i for i, round in enumerate(taken) if {job, FULL} <= round.seconds.keys())
+        found.setdefault(numbers, []).append(job)
+    for numbers, alike in found.items():
+        for start in range(0, len(alike), GROUP):
+            yield alike[start : start + GROUP], [taken[i] for i in numbers]

@@ -20,6 +20,7 @@ from toca.eval.pictures import Gallery, VariantFailed
 from toca.eval.prompts import choose, items_of
 from toca.eval.report import Report
 from toca.eval.results import Results
+from toca.eval.rivals import competition
 from toca.eval.rows import make_row, with_matches
 from toca.eval.scoring.judges import Judges
 from toca.eval.scoring.stage import Scores, Scoring
@@ -29,6 +30,7 @@ from toca.eval.store import Store
 from toca.eval.subject import Subject
 from toca.eval.token_maps import TokenMaps
 from toca.eval.variants import BASELINE, Failure, Lineup, Variant, fewer_steps
+from toca.pipelines.commands.console import errors
 
 
 class Study:
@@ -78,7 +80,9 @@ class Study:
     def bench(self) -> None:
         """Time every variant that has its pictures, in turns with the full run."""
         bar = self._progress.add_task("times", total=len(self._variants))
-        self._stopwatch.measure(self._variants, lambda count: self._progress.advance(bar, count))
+        speeds = self._stopwatch.measure(self._variants, lambda count: self._progress.advance(bar, count))
+        for warning in self._competition(speeds):
+            errors.print(warning.replace("**", ""))
 
     def score(self) -> None:
         """Compute fidelity and quality of every variant's pictures, and record which tokens were recomputed."""
@@ -120,7 +124,7 @@ class Study:
             methods=[with_matches(row, uncached, found.metrics, prompts) for row in methods],
             failures=self._failures,
             taken=self._first_and_last(speeds),
-            notes=found.notes,
+            notes=[*found.notes, *self._competition(speeds)],
         )
         maps, plans = self._maps.found(self._methods)
         return Report(
@@ -164,6 +168,9 @@ class Study:
             "perceptual": perceptual,
             "items": [(item.prompt.id, item.sample, item.prompt.text) for item in self._items],
         }
+
+    def _competition(self, speeds: dict[str, Speed]) -> list[str]:
+        return competition({name: speed.rivals for name, speed in speeds.items()})
 
     def _first_and_last(self, speeds: dict[str, Speed]) -> tuple[str, str]:
         moments = [taken["taken_at"] for taken in self._drawn.values()] + [speed.taken_at for speed in speeds.values()]

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import multiprocessing
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,10 +12,13 @@ import pytest
 
 import toca
 from tests.helpers import tiny_dit_pipeline, tiny_pixart_pipeline
-from toca.eval import speed
+from toca.eval import rivals, speed
 from toca.eval.parts import DENOISER, TEXT_ENCODER, TOTAL, VAE_DECODE
 from toca.eval.peers.from_diffusers import DiffusersFirstBlockCache
+from toca.eval.presence import present
 from toca.eval.prompts import Prompt, items_of
+from toca.eval.rivals import Rivals
+from toca.eval.rounds import Rounds
 from toca.eval.rows import make_row
 from toca.eval.speed import Speed, Stopwatch
 from toca.eval.store import Store
@@ -128,17 +134,100 @@ def test_what_is_on_disk_is_not_measured_again(measured, monkeypatch):
     assert (names, done) == ([], [len(VARIANTS)])
 
 
-def test_an_interrupted_run_goes_on_with_the_group_where_it_stopped(pipe, monkeypatch, tmp_path):
-    monkeypatch.setattr(speed, "GROUP", 1)
-    watch = replace(stopwatch(pipe, tmp_path), repeats=1)
+def interrupted(monkeypatch, watch: Stopwatch, variants: list[Variant], rounds: int) -> None:
+    """Measure until so many rounds are on disk, and then as much as there is of the next."""
+    append = Rounds.append
+
+    def stop(self, round):
+        if len(self.taken()) == rounds:
+            raise KeyboardInterrupt
+        append(self, round)
+
     with monkeypatch.context() as patch:
-        names = counted(patch, stop_at="fora")
+        patch.setattr(Rounds, "append", stop)
+        with pytest.raises(KeyboardInterrupt):
+            watch.measure(variants, lambda count: None)
+
+
+def test_an_interrupted_run_goes_on_with_the_round_where_it_stopped(pipe, monkeypatch, tmp_path):
+    watch = replace(stopwatch(pipe, tmp_path), repeats=4)
+    interrupted(monkeypatch, watch, [HALF, FORA], 3)
+    [path] = tmp_path.rglob("rounds-*.jsonl")
+    kept = [round.seconds for round in Rounds(path).taken()]
+    assert [len(jobs) for jobs in kept] == [3, 3, 3]  # with the full run
+    found = watch.measure([HALF, FORA], lambda count: None)
+    for name, job in (("3 steps", HALF), ("fora", FORA)):
+        seconds = {part: timing.seconds for part, timing in found[name].costs.seconds.items()}
+        assert all(len(turns) == 4 for turns in seconds.values())
+        assert [turn[TOTAL] for turn in (round[watch._job(job)] for round in kept)] == list(seconds[TOTAL][:3])
+    assert found["fora"].full == found["3 steps"].full
+    assert [round[""][TOTAL] for round in kept] == list(found["fora"].full.seconds[TOTAL].seconds[:3])
+    assert not path.exists()
+
+
+def test_a_run_that_stopped_between_two_results_takes_no_time_again(pipe, monkeypatch, tmp_path):
+    watch = stopwatch(pipe, tmp_path)
+    save = Store.save
+
+    def stop(self, stage, name, key, result):
+        if name == "fora":
+            raise KeyboardInterrupt
+        return save(self, stage, name, key, result)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Store, "save", stop)
         with pytest.raises(KeyboardInterrupt):
             watch.measure([HALF, FORA], lambda count: None)
-    assert names == ["full", "3 steps", "full"]
+    monkeypatch.setattr(Rounds, "append", lambda *_: pytest.fail("a round is taken again"))
     names, done = counted(monkeypatch), []
-    assert list(watch.measure([HALF, FORA], done.append)) == ["3 steps", "fora"]
+    found = watch.measure([HALF, FORA], done.append)
     assert (names, done) == (["full", "fora"], [1, 1])
+    assert found["fora"].full.seconds == found["3 steps"].full.seconds
+
+
+def test_rounds_of_other_settings_and_damaged_ones_count_for_nothing(pipe, monkeypatch, tmp_path, capsys):
+    watch = replace(stopwatch(pipe, tmp_path), repeats=3)
+    interrupted(monkeypatch, watch, [HALF], 2)
+    [path] = tmp_path.rglob("rounds-*.jsonl")
+    first, second = path.read_bytes().splitlines()
+    path.write_bytes(first.replace(b"0.", b"1.", 1) + b"\n" + second + b"\n")
+    replace(watch, seed=1).measure([HALF], lambda count: None)
+    found = watch.measure([HALF], lambda count: None)
+    assert f"{path}: line 1 is damaged (it is not as it was written)" in capsys.readouterr().err
+    kept = [json.loads(line)["seconds"][watch._job(HALF)][TOTAL] for line in (first, second)]
+    taken = found["3 steps"].costs.seconds[TOTAL].seconds
+    assert taken[0] == kept[1] and kept[0] not in taken and len(taken) == 3
+
+
+def test_variants_that_differ_in_name_alone_are_both_measured(pipe, tmp_path):
+    twins = [FORA, replace(FORA, name="twin")]
+    assert list(stopwatch(pipe, tmp_path).measure(twins, lambda count: None)) == ["fora", "twin"]
+
+
+def test_competition_is_kept_with_the_times(pipe, tmp_path, monkeypatch):
+    monkeypatch.setattr(rivals, "BENCHES", tmp_path / "benches")
+    alone = stopwatch(pipe, tmp_path / "alone").measure([HALF], lambda count: None)["3 steps"].rivals
+    assert alone.benches == 0 and alone.wall > 0
+    busy = multiprocessing.get_context("fork").Process(target=bench, args=(tmp_path / "benches",))
+    busy.start()
+    while not list((tmp_path / "benches").glob("bench@*")):
+        time.sleep(0.01)
+    try:
+        found = stopwatch(pipe, tmp_path / "busy").measure([HALF], lambda count: None)["3 steps"].rivals
+    finally:
+        busy.kill()
+        busy.join()
+    assert found.benches == 1 and found.compete and found.cores > 0.1
+    [said] = rivals.competition({"3 steps": found, "fora": Rivals(1.0, 0.0, 0)})
+    assert "another `toca eval` took times on this machine" in said and said.endswith("it concerns 3 steps.")
+    assert stopwatch(pipe, tmp_path / "busy").load([HALF])["3 steps"].rivals == found
+
+
+def bench(folder: Path) -> None:
+    """A process that takes times, and is busy."""
+    with present(folder, "bench"):
+        while True:
+            pass
 
 
 @pytest.mark.parametrize("change", [{"seed": 1}, {"repeats": 3}, {"code": "other"}])

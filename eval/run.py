@@ -22,7 +22,7 @@ from toca.eval.shards import Shard, launched_device, launched_shard, parse_shard
 from toca.eval.store import Store
 from toca.eval.study import Study
 from toca.eval.subject import load_subject
-from toca.eval.variants import Lineup
+from toca.eval.variants import Failure, Lineup
 from toca.eval.working import working
 from toca.pipelines.commands.console import output as console
 from toca.pipelines.loading import resolve_source
@@ -55,7 +55,7 @@ def run(
 
     Raises:
         Refused: For settings that are wrong, before anything is made.
-        ValueError: After its report is written, of a run that skipped nothing.
+        ValueError: After its report is written, of a run in which a method skipped nothing, or all failed.
         OSError: If something cannot be read or written.
     """
     if shard is not None and tuple(stages) != ("generate",):
@@ -66,24 +66,24 @@ def run(
         settings = read_run(config, models, _own_device() | flags)
         # Whatever is wrong with any of them must not come to light after hours of the others.
         lineups = {model: _lineup(model, each) for model, each in settings.items()}
+    faults: list[str] = []
     if "generate" in stages:
         with working(output, mine):
             for model, each in settings.items():
                 with _study(model, each, lineups[model], output, mine) as study:
-                    study.generate(mine)
+                    faults += _lost(model, lineups[model], study.generate(mine))
         if shard is None:
             wait_for_all(mine)
     rest = [stage for stage in stages if stage != "generate"]
+    if rest:
+        # A launcher ends all processes when one fails: the first, which writes the report, says what is wrong.
+        faults = []
     if rest and mine.leads:
-        idle = []
         with working(output):
             for model, each in settings.items():
-                idle += _rest(rest, model, each, lineups[model], output, command)
-        if idle:
-            raise ValueError(
-                f"The run failed, for these skipped nothing: {'; '.join(idle)}. They took as many FLOPs as the full "
-                "run, or more: change their settings, or leave them out."
-            )
+                faults += _rest(rest, model, each, lineups[model], output, command)
+    if faults:
+        raise ValueError(" ".join(faults))
 
 
 def _lineup(model: str, settings: Settings) -> Lineup:
@@ -96,18 +96,41 @@ def _lineup(model: str, settings: Settings) -> Lineup:
 def _rest(
     stages: Sequence[Stage], model: str, settings: Settings, lineup: Lineup, output: Path, command: str
 ) -> list[str]:
-    """All stages of one pipeline but the first; returns what skipped nothing, where there is a report to tell it."""
+    """All stages of one pipeline but the first; returns why the run failed, if it did."""
     with _study(model, settings, lineup, output) as study:
         if "bench" in stages:
             study.bench()
         if "score" in stages:
             study.score()
+        faults = _lost(model, lineup, study.failures)
         if "report" not in stages:
-            return []
+            return faults
         report = study.report(command)
     for path in write(report, output):
         console.print(f"Saved {path}")
-    return [f"{row.name} on {model}" for row in report.results.methods if row.skipped_nothing]
+    return faults + _idle(model, report)
+
+
+def _lost(model: str, lineup: Lineup, failures: Sequence[Failure]) -> list[str]:
+    """A sentence, if no method of a pipeline is left."""
+    reasons = {failure.variant: failure.reason for failure in failures}
+    if not lineup.variants or not all(variant.name in reasons for variant in lineup.variants):
+        return []
+    first = lineup.variants[0].name
+    count = len(lineup.variants)
+    which = f"the only method, {first}," if count == 1 else f"all {count} methods, the first of them {first},"
+    return [f"The run failed on {model}, for {which} failed: {reasons[first]}"]
+
+
+def _idle(model: str, report: Report) -> list[str]:
+    """A sentence, if a method skipped nothing."""
+    idle = [f"{row.name} on {model}" for row in report.results.methods if row.skipped_nothing]
+    if not idle:
+        return []
+    return [
+        f"The run failed, for these skipped nothing: {'; '.join(idle)}. They took as many FLOPs as the full run, or "
+        "more: change their settings, or leave them out."
+    ]
 
 
 def write(report: Report, output: Path) -> list[Path]:

@@ -61,8 +61,11 @@ class Study:
         judges = Judges.of(settings.scores, subject)
         self._scoring = Scoring(self._gallery, judges, store)
 
-    def generate(self, shard: Shard = WHOLE) -> None:
+    def generate(self, shard: Shard = WHOLE) -> list[Failure]:
         """Make this process's share of all pictures; a variant that raises becomes a failure, and the others go on.
+
+        Returns:
+            `list[Failure]`: What raised in this process.
 
         Raises:
             Exception: What the full run raises: without it there is nothing to compare with.
@@ -71,11 +74,14 @@ class Study:
             self._gallery.make(BASELINE, shard)
         except VariantFailed as failed:
             raise failed.__cause__ or failed from None
+        failures = []
         for variant in self._track("pictures", [*self._uncached[:-1], *self._methods]):
             try:
                 self._gallery.make(variant, shard)
-            except VariantFailed:
-                continue
+            except VariantFailed as failed:
+                failures.append(Failure(variant.name, str(failed)))
+                errors.print(f"{variant.name} failed: {failed}")
+        return failures
 
     def bench(self) -> None:
         """Time every variant that has its pictures, in turns with the full run."""
@@ -122,7 +128,7 @@ class Study:
             metrics=found.metrics,
             uncached=uncached,
             methods=[with_matches(row, uncached, found.metrics, prompts) for row in methods],
-            failures=self._failures,
+            failures=self.failures,
             taken=self._first_and_last(speeds),
             notes=[*found.notes, *self._competition(speeds)],
         )
@@ -144,12 +150,13 @@ class Study:
 
     @cached_property
     def _drawn(self) -> dict[str, dict[str, Any]]:
-        failed = {failure.variant for failure in self._failures}
+        failed = {failure.variant for failure in self.failures}
         variants = [variant for variant in (*self._uncached, *self._methods) if variant.name not in failed]
         return {variant.name: self._gallery.facts(variant) for variant in variants}
 
     @cached_property
-    def _failures(self) -> list[Failure]:
+    def failures(self) -> list[Failure]:
+        """The variants that have not all of their pictures because they raised."""
         reasons = {variant.name: self._gallery.failure(variant) for variant in (*self._uncached, *self._methods)}
         return [Failure(name, reason) for name, reason in reasons.items() if reason is not None]
 

@@ -117,6 +117,20 @@ def test_a_method_that_raises_is_a_failure_and_the_others_go_on(folder, tmp_path
     assert {each["variant"] for each in found["failures"]} == {"magcache"}
 
 
+def test_a_run_of_which_every_method_failed_fails_after_its_report(folder, tmp_path, capsys):
+    """A method that has no calibration raises when it is put on."""
+    flags = {"methods": ["magcache", "smoothcache"], "prompts": 1}
+    said = f"The run failed on {folder}, for all 2 methods, the first of them magcache, failed: ValueError: "
+    with pytest.raises(ValueError, match=said):
+        start(folder, tmp_path, "generate", **flags)
+    assert "magcache failed: ValueError: " in capsys.readouterr().err
+    with pytest.raises(ValueError, match=said):
+        start(folder, tmp_path, **flags)
+    assert len(results(tmp_path)["failures"]) == 2 and results(tmp_path)["methods"] == []
+    with pytest.raises(ValueError, match="for the only method, magcache, failed"):
+        start(folder, tmp_path, "bench", methods=["magcache"], prompts=1)
+
+
 def test_mistakes_are_told_before_anything_is_made(folder, tmp_path):
     for flags, said in (
         ({"methods": ["forra"]}, "Unknown method 'forra'"),

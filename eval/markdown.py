@@ -6,10 +6,11 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from toca.checks import visible
+from toca.eval.best import best_at, mean_gain, settings_at
 from toca.eval.bootstrap import Interval
 from toca.eval.columns import NONE, Cell
 from toca.eval.fidelity import PERCEPTUAL, PSNR, Metric
-from toca.eval.matching import TOLERANCE, matches, nearest
+from toca.eval.matching import TOLERANCE
 from toca.eval.parts import REPEATS, WARMUPS
 from toca.eval.quality_columns import quality_columns
 from toca.eval.results import Match, Quartiles, Results, Row
@@ -57,21 +58,27 @@ def _about(results: Results, environment: dict[str, Any]) -> str:
         f"{environment['git'] or 'no checkout'}; taken from {results.taken[0]} to {results.taken[1]}.\n\n"
         "Speed-ups are medians (quartiles) of ratios to the full run, turn by turn; FLOPs are the denoiser's, counted "
         "in eager mode. Fidelity is against the pictures of the full run: means [95 % paired bootstrap over prompts]. "
-        "*Gain* is over the uncached run with fewer steps that is nearest in time, or in FLOPs, sample by sample; "
-        "more is better."
+        "*Gain* is over the uncached run with fewer steps in the same time, or with as many FLOPs, sample by sample; "
+        "between two numbers of steps it is interpolated. More is better."
     )
 
 
 def _at_speedup(results: Results, target: float) -> str:
     """For each method the setting nearest to a speed-up, the best gain first."""
-    chosen = sorted(matched(results.methods, target), key=_gain, reverse=True)
+    chosen = sorted(settings_at(results.methods, target), key=mean_gain, reverse=True)
     columns = ["method", "setting", "denoiser", *_labels(results), "gain dB, same time", "cache MiB"]
-    rows = [_short_cells(results, row) for row in (*chosen, *matched(results.uncached, target))]
+    rows = [_short_cells(results, row) for row in (*chosen, *settings_at(results.uncached, target))]
     reached = {row.group for row in chosen}
     missing = [group for group in dict.fromkeys(row.group for row in results.methods) if group not in reached]
-    text = f"## At {target:g} times the speed\n\n{_table(columns, rows)}"
+    text = f"## At {target:g} times the speed\n\n{_verdict(results, target)}{_table(columns, rows)}"
     tolerance = f"{TOLERANCE:.0%}"
     return text + (f"\n\nNo setting within {tolerance}: {_plain(', '.join(missing))}." if missing else "")
+
+
+def _verdict(results: Results, target: float) -> str:
+    """What is best, in a sentence; nothing where no method comes near."""
+    best = best_at(results, target)
+    return "" if best is None else f"Best: {_plain(best.name)}, {best.figure}; {_plain(best.gain)}.\n\n"
 
 
 def _where_time_goes(rows: Sequence[Row]) -> str:
@@ -99,25 +106,9 @@ def _with_detail(cell: Cell) -> str:
     return f"{cell.text} ({' '.join(cell.detail.split())})" if cell.detail else cell.text
 
 
-def matched(rows: Sequence[Row], target: float) -> list[Row]:
-    """Of each group the row nearest in speed to `target`, if it is within the tolerance. What failed is left out."""
-    chosen = []
-    for group in dict.fromkeys(row.group for row in rows):
-        members = {i: row.speedup for i, row in enumerate(rows) if row.group == group and not row.skipped_nothing}
-        best = nearest(target, members) if members else None
-        if best is not None and matches(target, members[best]):
-            chosen.append(rows[best])
-    return chosen
-
-
 def _short_cells(results: Results, row: Row) -> list[str]:
     speed, gain = f"{row.speedup:.2f}", _gain_text(row.at_latency)
     return [_plain(row.group), _plain(_setting(row)), speed, *_fidelity(results, row), gain, _mib(row)]
-
-
-def _gain(row: Row) -> float:
-    interval = row.at_latency.gains.get(PSNR) if row.at_latency else None
-    return float("-inf") if interval is None else interval.mean
 
 
 def _setting(row: Row) -> str:
@@ -173,8 +164,8 @@ def _gain_text(match: Match | None) -> str:
     if match is None:
         return NONE
     gain = match.gains.get(PSNR)
-    than = f"{match.steps} steps{'' if match.is_near else f', {match.speedup:.2f}×'}"
-    return f"{NONE} ({than})" if gain is None else f"{_with_bounds(gain, '+.1f')} ({than})"
+    than = f"({match.text})"
+    return f"{NONE} {than}" if gain is None else f"{_with_bounds(gain, '+.1f')} {than}"
 
 
 def notes(results: Results) -> list[str]:
@@ -200,8 +191,8 @@ def notes(results: Results) -> list[str]:
     )
     lines.append("The speed-up of the full run is against itself, in turns: what it differs from 1 is noise.")
     lines.append(
-        f"A match that says its own speed-up is more than {TOLERANCE:.0%} away from the variant's: no number of steps "
-        "comes nearer."
+        "Where fewer steps say a speed-up of their own, no number of steps takes the variant's time: they take longer "
+        "or less."
     )
     if results.config["perceptual"] is not None:
         lines.append(f"{results.metrics[PERCEPTUAL].label}: {results.config['perceptual']}; less is better.")

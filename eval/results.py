@@ -11,25 +11,39 @@ from toca.eval.fidelity import PSNR, Metric
 from toca.eval.parts import DENOISER, TOTAL, Memory
 from toca.eval.variants import Failure
 
+EQUAL, LONGER, SHORTER = "equal", "longer", "shorter"
 Quartiles = tuple[float, float, float]  # median, first and third quartile
+
+
+def steps_text(steps: float) -> str:
+    """A number of steps, which may be a mean of two."""
+    return f"{round(steps, 1):g} steps"
 
 
 @dataclass(frozen=True)
 class Match:
-    """The uncached run with fewer steps that is as fast as a variant.
+    """What the uncached pipeline gives with fewer steps in the time of a variant, or with its FLOPs.
 
     Args:
-        steps (`int`): Its denoising steps.
-        speedup (`float`): Its own speed-up.
-        is_near (`bool`): Whether that is within the tolerance of the variant's.
+        steps (`float`): Denoising steps: between two numbers of steps, where one is slower and one is faster.
+        between (`tuple[int, ...]`): These two; one, where none is slower or none is faster, or one is just as fast.
+        speedup (`float`): The speed-up.
+        takes (`str`): The time it takes beside the variant's: `EQUAL`; `LONGER`, if any number of steps does; or
+            `SHORTER`, if any number but the full one does.
         gains (`dict[str, Interval | None]`): For each metric, by how much the variant is better, sample by sample;
             `None` where no pair of samples has values, as PSNR has none where the match is the full run itself.
     """
 
-    steps: int
+    steps: float
+    between: tuple[int, ...]
     speedup: float
-    is_near: bool
+    takes: str
     gains: dict[str, Interval | None]
+
+    @property
+    def text(self) -> str:
+        """The number of steps, and how fast they are where that is not the variant's speed."""
+        return steps_text(self.steps) + ("" if self.takes == EQUAL else f", {self.speedup:.2f}×")
 
 
 @dataclass(frozen=True)

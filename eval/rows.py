@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from operator import mul
 from typing import Any
 
 import toca
-from toca.eval.bootstrap import differences, mean_interval
+from toca.eval.bootstrap import Interval, differences, mean_interval
 from toca.eval.fidelity import PSNR, Metric
-from toca.eval.matching import matches, nearest
+from toca.eval.matching import at_equal_time
 from toca.eval.parts import DENOISER, TOTAL, spread
-from toca.eval.results import Match, Part, Row
+from toca.eval.results import EQUAL, LONGER, SHORTER, Match, Part, Row
 from toca.eval.speed import Speed
 from toca.eval.variants import Variant
 
@@ -70,24 +71,42 @@ def _part(speed: Speed, name: str, of: dict[str, float]) -> Part:
 
 
 def with_matches(row: Row, uncached: list[Row], metrics: dict[str, Metric], prompts: Sequence[int]) -> Row:
-    """The row with the uncached runs that are as fast, by the clock and by FLOPs.
+    """The row with what fewer steps give in the same time, and with as many FLOPs.
 
     Args:
         row (`Row`): Of a method.
-        uncached (`list[Row]`): The runs with fewer steps, and the full one, which matches what is no faster.
+        uncached (`list[Row]`): The runs with fewer steps, and last the full one, which matches what is no faster.
         metrics (`dict[str, Metric]`): What gains are told of.
         prompts (`Sequence[int]`): The prompt of each sample.
     """
 
-    def match(speedup: float, speedups: list[float]) -> Match:
-        i = nearest(speedup, dict(enumerate(speedups)))
-        other = uncached[i]
+    def match(speed: Callable[[Row], float]) -> Match:
+        # Between the full run, which loses nothing, and another one there is no mean on a scale of decibels.
+        fewer = [other for other in uncached if other.psnr is not None]
+        others = fewer if fewer and speed(row) > speed(uncached[-1]) else uncached[-1:]
+        weights = at_equal_time(speed(row), [speed(other) for other in others])
+        chosen = [(others[i], weight) for i, weight in weights.items()]
         gains = {
-            name: mean_interval(differences(row.samples[name], other.samples[name], metric.sign), prompts)
+            name: mean_interval(differences(row.samples[name], _mixed(chosen, name), metric.sign), prompts)
             for name, metric in metrics.items()
         }
-        return Match(other.num_inference_steps, speedups[i], matches(speedup, speedups[i]), gains)
+        return _match(chosen, speed, speed(row), gains)
 
-    latency = [other.speedup for other in uncached]
-    flops = [other.flops_speedup for other in uncached]
-    return replace(row, at_latency=match(row.speedup, latency), at_flops=match(row.flops_speedup, flops))
+    return replace(row, at_latency=match(lambda each: each.speedup), at_flops=match(lambda each: each.flops_speedup))
+
+
+def _mixed(chosen: list[tuple[Row, float]], metric: str) -> list[float | None]:
+    """A metric, sample by sample, of the weighted runs; `None` where one of them has no value."""
+    samples = zip(*(row.samples[metric] for row, _ in chosen), strict=True)
+    weights = [weight for _, weight in chosen]
+    return [None if None in values else sum(map(mul, weights, values)) for values in samples]
+
+
+def _match(
+    chosen: list[tuple[Row, float]], speed: Callable[[Row], float], own: float, gains: dict[str, Interval | None]
+) -> Match:
+    between = tuple(sorted(row.num_inference_steps for row, _ in chosen))
+    steps = sum(weight * row.num_inference_steps for row, weight in chosen)
+    theirs = 1 / sum(weight / speed(row) for row, weight in chosen)
+    takes = EQUAL if len(chosen) > 1 or theirs == own else LONGER if theirs < own else SHORTER
+    return Match(steps, between, theirs, takes, gains)

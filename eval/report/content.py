@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     import toca
 
-FORMAT = 2
+FORMAT = 3
 PEER = "peer:"
 """What the group of a peer's own cache begins with."""
 

@@ -4,17 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from toca.eval.bootstrap import Interval
-from toca.eval.columns import interval_cell
-from toca.eval.fidelity import PSNR
-from toca.eval.markdown import matched, notes
+from toca.eval.best import Best, best_at
+from toca.eval.markdown import notes
 from toca.eval.naming import slug
 from toca.eval.report.comma_separated import variants_csv
 from toca.eval.report.content import Report, is_peer
@@ -24,21 +21,9 @@ from toca.eval.report.images import LONGEST, data_uri
 from toca.eval.report.table import make_table, make_time_table
 from toca.eval.report.tokens import token_wise
 from toca.eval.report.traces import LETTERS, traces
-from toca.eval.results import Row
 from toca.eval.time_columns import ABOUT
 
 TEMPLATES = Path(__file__).parent / "templates"
-
-
-@dataclass(frozen=True)
-class Best:
-    """What leads at one speed-up, and what fewer steps reach there; texts for people."""
-
-    speedup: float
-    name: str
-    figure: str
-    interval: str
-    gain: str
 
 
 def page(report: Report) -> str:
@@ -130,24 +115,9 @@ def _revision(git: str | None) -> str:
 
 
 def _best_of(report: Report) -> list[Best]:
-    """At each speed-up the method that gains most over fewer steps that take the same time."""
-    found = []
-    for target in report.speedups:
-        rows = [(gain.mean, row) for row in matched(report.results.methods, target) if (gain := _gain(row))]
-        if rows:
-            found.append(_best(target, *max(rows, key=lambda pair: pair[0])))
-    return found
-
-
-def _gain(row: Row) -> Interval | None:
-    return row.at_latency.gains.get(PSNR) if row.at_latency else None
-
-
-def _best(target: float, gain: float, row: Row) -> Best:
-    cell = interval_cell(row.fidelity[PSNR], ".1f")
-    steps = f"{row.at_latency.steps} steps" if row.at_latency else "fewer steps"
-    figure = f"{cell.text} dB at {row.speedup:.2f}×"
-    return Best(target, row.name, figure, cell.detail, f"{gain:+.1f} dB over {steps} without a cache")
+    """At each speed-up what leads there; none where no method comes near."""
+    found = (best_at(report.results, target) for target in report.speedups)
+    return [best for best in found if best is not None]
 
 
 def _notes(report: Report) -> list[str]:

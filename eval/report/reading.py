@@ -60,8 +60,12 @@ def _row(data: dict[str, Any]) -> Row:
     known["fidelity"] = _intervals(known["fidelity"])
     for name in ("at_latency", "at_flops"):
         match = known.get(name)
-        known[name] = match and Match(**{**match, "gains": _intervals(match["gains"])})
+        known[name] = match and _match(match)
     return Row(**known)
+
+
+def _match(data: dict[str, Any]) -> Match:
+    return Match(**{**data, "between": tuple(data["between"]), "gains": _intervals(data["gains"])})
 
 
 def _intervals(data: dict[str, Any]) -> dict[str, Interval | None]:

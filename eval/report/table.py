@@ -109,10 +109,10 @@ def _identical(row: Row, count: int) -> Cell:
 
 def _gain_columns(report: Report) -> list[Column]:
     label = report.results.metrics[PSNR].label.removesuffix(" dB")
-    hint = f"{label} above the uncached run with fewer steps that is nearest in"
+    hint = f"{label} above the uncached run with fewer steps in the same"
     return [
-        Column("same time", GAIN, f"{hint} time, sample by sample", lambda row: _gain(row.at_latency)),
-        Column("same FLOPs", GAIN, f"{hint} FLOPs, sample by sample", lambda row: _gain(row.at_flops)),
+        Column("same time", GAIN, f"{hint} time, sample by sample; interpolated", lambda row: _gain(row.at_latency)),
+        Column("same FLOPs", GAIN, f"{hint} FLOPs, sample by sample; interpolated", lambda row: _gain(row.at_flops)),
     ]
 
 
@@ -130,5 +130,4 @@ def _gain(match: Match | None) -> Cell:
     if match is None or gain is None:
         return Cell(NONE)
     cell = interval_cell(gain, "+.1f")
-    than = f"{match.steps} steps" if match.is_near else f"{match.steps} steps, {match.speedup:.2f}×"
-    return replace(cell, detail=f"{cell.detail} ({than})".strip())
+    return replace(cell, detail=f"{cell.detail} ({match.text})".strip())

@@ -143,5 +143,5 @@ def test_json_reads_back(tmp_path, monkeypatch):
 def test_a_file_of_another_format_is_refused(tmp_path):
     path = tmp_path / "old.json"
     path.write_text(json.dumps({**report().to_data(), "format": 1}, default=repr))
-    with pytest.raises(ValueError, match="old.json has the format 1, but this version reads 2"):
+    with pytest.raises(ValueError, match="old.json has the format 1, but this version reads 3"):
         read_report(path)

@@ -6,8 +6,9 @@ import pytest
 
 from toca.eval.fidelity import PSNR, SSIM, metrics_with
 from toca.eval.latency import Timing
-from toca.eval.matching import matches, nearest
+from toca.eval.matching import at_equal_time, matches, nearest
 from toca.eval.parts import DENOISER, TEXT_ENCODER, TOTAL, Memory, PartCosts
+from toca.eval.results import EQUAL, LONGER, SHORTER
 from toca.eval.rows import make_row, with_matches
 from toca.eval.running import Facts
 from toca.eval.speed import Speed
@@ -93,33 +94,54 @@ def test_speed_ups_are_medians_of_the_ratios_and_flops_are_the_counted_ones():
     assert UNCACHED[0].flops_speedup == 4.0
 
 
+def test_equal_time_is_a_mean_of_two_neighbours():
+    assert at_equal_time(2.0, [4.0, 2.0, 1.0]) == {1: 1.0}
+    between = at_equal_time(1.5, [4.0, 2.0, 1.0])
+    assert between == {2: pytest.approx(1 / 3), 1: pytest.approx(2 / 3)}  # 1/3 of 1 s and 2/3 of 1/2 s are 2/3 s
+    assert at_equal_time(9.0, [4.0, 2.0]) == {0: 1.0} and at_equal_time(1.2, [4.0, 2.0]) == {1: 1.0}
+    assert at_equal_time(2.0, [2.0, 2.0]) == {0: 1.0}
+
+
 def test_a_method_is_matched_by_time_and_by_flops():
-    made = matched(method(1.05, [33.0, 33.0, 39.0], flops_speedup=3.6))
-    assert (made.at_latency.steps, made.at_latency.is_near) == (10, True)
-    assert made.at_latency.speedup == pytest.approx(2 / 1.1)
-    gain = made.at_latency.gains[PSNR]
-    assert gain.mean == pytest.approx((3 + 2 + 7) / 3)
-    assert 2 <= gain.low < gain.mean < gain.high <= 7
-    assert made.at_latency.gains[SSIM].mean == 0
-    assert (made.at_flops.steps, made.at_flops.speedup) == (5, 4.0)
-    assert made.at_flops.gains[PSNR].mean == pytest.approx((13 + 12 + 17) / 3)
-    assert matched(method(1.05, [33.0, 33.0, 39.0], flops_speedup=1.9)).at_flops.speedup == 2.0
+    made = matched(method(0.98, [33.0, 33.0, 39.0], flops_speedup=3.6))
+    match = made.at_latency
+    # 0.98 s are 0.8 of the way from 0.5 s to 1.1 s, and so 9 steps with 8 dB more than 5.
+    assert (match.steps, match.between, match.takes) == (pytest.approx(9), (5, 10), EQUAL)
+    assert match.speedup == pytest.approx(made.speedup) and match.text == "9 steps"
+    gain = match.gains[PSNR]
+    assert gain.mean == pytest.approx((33 - 28 + 33 - 29 + 39 - 30) / 3)
+    assert 4 <= gain.low < gain.mean < gain.high <= 9
+    assert match.gains[SSIM].mean == pytest.approx(0)
+    # By FLOPs 5 steps are 4 times as fast and 10 twice.
+    weight = (1 / 3.6 - 1 / 4) / (1 / 2 - 1 / 4)
+    assert made.at_flops.steps == pytest.approx(5 + 5 * weight)
+    assert made.at_flops.gains[PSNR].mean == pytest.approx(35 - 21 - 10 * weight)
+    exact = matched(method(1.05, [33.0, 33.0, 39.0], flops_speedup=2.0)).at_flops
+    assert (exact.steps, exact.between, exact.takes, exact.speedup) == (10, (10,), EQUAL, 2.0)
 
 
-def test_the_match_of_what_is_far_faster_says_so():
-    assert not matched(method(0.2, [25.0, 25.0, 25.0])).at_latency.is_near
+def test_what_no_number_of_steps_is_as_fast_as_is_compared_with_what_takes_longer():
+    match = matched(method(0.2, [25.0, 25.0, 25.0])).at_latency
+    assert (match.between, match.takes, match.text) == ((5,), LONGER, "5 steps, 4.00×")
+
+
+def test_between_the_full_run_and_fewer_steps_the_latter_take_less_time():
+    match = matched(method(1.9, [50.0, 50.0, 50.0])).at_latency
+    assert (match.between, match.takes, match.text) == ((16,), SHORTER, "16 steps, 1.18×")
+    assert match.gains[PSNR].mean == pytest.approx(9)
 
 
 def test_what_is_no_faster_is_matched_by_the_full_run_and_gains_nothing():
-    match = matched(method(1.98, [50.0, 50.0, 50.0])).at_latency
-    assert (match.steps, match.speedup, match.is_near, match.gains[PSNR]) == (20, 1.0, True, None)
+    match = matched(method(2.2, [50.0, 50.0, 50.0])).at_latency
+    assert (match.steps, match.speedup, match.takes, match.gains[PSNR]) == (20, 1.0, SHORTER, None)
 
 
 def test_identical_samples_are_counted_and_left_out_of_the_gain():
     made = matched(method(1.0, [None, 33.0, 35.0]))
     assert made.identical == 1
     assert made.fidelity[PSNR].mean == 34
-    assert made.at_latency.gains[PSNR].mean == pytest.approx((2 + 3) / 2)
+    # 9.17 steps have 29.33 and 30.33 dB in the two that differ.
+    assert made.at_latency.gains[PSNR].mean == pytest.approx(34 - 29.83, abs=0.01)
     assert matched(method(1.0, [None, None, None])).psnr is None
 
 

@@ -195,7 +195,7 @@ def test_fidelity_and_quality_are_different_columns_and_identical_pictures_are_c
     assert (first[places["PSNR dB"]].text, first[places["identical"]].text) == ("34.0", "1 of 3")
     assert (second[places["PSNR dB"]].text, second[places["PSNR dB"]].order) == ("identical", None)
     assert (first[places["FID"]].text, second[places["FID"]].text) == ("12.3", NONE)
-    assert first[places["same time"]].detail.endswith("(10 steps)")
+    assert first[places["same time"]].detail.endswith("(9.2 steps)")
 
 
 TAG = ExtractorTag("emoji-clip", "0" * 64, "none", 4)

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 
 import toca
+from toca.eval.metrics.tags import file_digest
 from toca.pipelines import metadata
 
 ROOT = Path(__file__).parent
@@ -74,7 +75,5 @@ def fingerprint(files: Iterable[Path]) -> str:
     """A hash of the files' names and contents, in the order of their paths."""
     digest = hashlib.sha256()
     for path in sorted(files):
-        content = path.read_bytes()
-        digest.update(f"{path.name} {len(content)} ".encode())
-        digest.update(content)
+        digest.update(f"{path.name} {file_digest(path)} ".encode())
     return digest.hexdigest()

@@ -152,7 +152,7 @@ def _study(
     with Progress(console=Console(stderr=True), disable=shard is not None and not shard.leads) as progress:
         progress.print(Text(model, style="bold"))  # a name may hold square brackets
         store = Store(output / "stages" / slug(model))
-        yield Study(load_subject(model, settings), lineup, settings, store, progress)
+        yield Study(load_subject(model, settings, store), lineup, settings, store, progress)
 
 
 def _own_device() -> dict[str, str]:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, replace
-from pathlib import Path
 from typing import Any
 
 from toca.eval.config import Settings
-from toca.eval.environment import fingerprint
 from toca.eval.prompts import Prompt, find_prompts
+from toca.eval.store import Store
+from toca.eval.weights import weights_of
 from toca.pipelines.config import GenerationConfig
 from toca.pipelines.loading import resolve_source
 from toca.pipelines.request import prepare
@@ -23,7 +23,7 @@ class Subject:
         pipe: The diffusers pipeline, on its device.
         config (`GenerationConfig`): Steps, guidance and size of the full run; prompts and seeds come from elsewhere.
         prompts (`list[Prompt]`): All prompts there are to choose from.
-        weights (`str`): Hash of the pipeline's folder, or the hub id.
+        weights (`str`): What `toca.eval.weights.weights_of` tells.
         dtype (`str`): Precision of the weights.
     """
 
@@ -44,19 +44,19 @@ class Subject:
         return {"model": self.name, "weights": self.weights, "dtype": self.dtype, "config": asdict(self.config)}
 
 
-def load_subject(model: str, settings: Settings) -> Subject:
+def load_subject(model: str, settings: Settings, store: Store) -> Subject:
     """Load a pipeline; what the settings leave out is the model's own.
 
     Args:
         model (`str`): A name, a folder or a hub id.
         settings (`Settings`): How it is called, and which prompts it has.
+        store (`Store`): Where hashes of its weights are kept.
 
     Raises:
         ValueError, OSError: If it cannot be loaded or has no prompts; one sentence.
     """
     # The prompt only stands for those that come with each call.
     job = prepare(replace(settings.request(), model=model, prompt=model))
-    source = Path(resolve_source(model))
-    weights = fingerprint(path for path in source.rglob("*") if path.is_file()) if source.is_dir() else str(source)
+    weights = weights_of(resolve_source(model), job.pipe, store)
     prompts = find_prompts(model, job.pipe, settings.prompts_file, settings.prompts_sha256, settings.prompts_expected)
     return Subject(model, job.pipe, job.config, prompts, weights, job.dtype)

@@ -5,6 +5,9 @@ from pathlib import Path
 
 import torch
 from diffusers import AutoencoderKL, DiffusionPipeline, DiTPipeline, DPMSolverMultistepScheduler
+from safetensors.torch import load_file, save_file
+
+PREFIX = "text_model."
 
 
 def scheduler() -> DPMSolverMultistepScheduler:
@@ -20,6 +23,7 @@ def save(folder: Path, pipeline: DiffusionPipeline, **texts: list[str]) -> None:
     pipeline.save_pretrained(folder)
     load_in_single_precision(folder)
     name_tokenizer_class(folder)
+    name_text_weights(folder)
     for path in folder.rglob("*.safetensors"):
         path.chmod(0o644)  # the library leaves them to their owner alone
     for name, values in texts.items():
@@ -42,6 +46,16 @@ def name_tokenizer_class(folder: Path) -> None:
         path = folder / part / "tokenizer_config.json"
         path.write_text(json.dumps({**json.loads(path.read_text()), "tokenizer_class": name}, indent=2) + "\n")
     (folder / "model_index.json").write_text(json.dumps(index, indent=2) + "\n")
+
+
+def name_text_weights(folder: Path) -> None:
+    """Names CLIP's weights as every version of transformers reads them. Version 5 writes them without their prefix;
+    version 4 then takes none of them, and goes on with random ones."""
+    for path in folder.glob("text_encoder*/model.safetensors"):
+        is_clip = json.loads((path.parent / "config.json").read_text())["architectures"] == ["CLIPTextModel"]
+        weights = load_file(path)
+        if is_clip and not any(name.startswith(PREFIX) for name in weights):
+            save_file({PREFIX + name: weight for name, weight in weights.items()}, path, {"format": "pt"})
 
 
 def save_class_conditional(folder: Path, vae: AutoencoderKL, transformer, classes: tuple[str, ...]) -> None:

@@ -9,6 +9,7 @@ from toca.eval.latency import Timing
 from toca.eval.matching import at_equal_time, matches, nearest
 from toca.eval.parts import DENOISER, TEXT_ENCODER, TOTAL, Memory, PartCosts
 from toca.eval.results import EQUAL, LONGER, SHORTER
+from toca.eval.rivals import Rivals
 from toca.eval.rows import make_row, with_matches
 from toca.eval.running import Facts
 from toca.eval.speed import Speed
@@ -31,7 +32,7 @@ def costs(seconds: tuple[float, ...], flops: int, calls: int = 20) -> PartCosts:
 def speed(seconds: float, facts: Facts, flops: int) -> Speed:
     """Three turns, of which the middle one is the median."""
     mine = costs((seconds * 2, seconds, seconds), flops, facts.calls)
-    return Speed(facts, mine, costs((2.0, 2.0, 2.0), FULL_FLOPS), "now")
+    return Speed(facts, mine, costs((2.0, 2.0, 2.0), FULL_FLOPS), Rivals(60.0, 0.0, 0), "now")
 
 
 def row(

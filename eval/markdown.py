@@ -6,10 +6,12 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from toca.checks import visible
+from toca.eval.again import evaluation
 from toca.eval.best import best_at, mean_gain, settings_at
 from toca.eval.bootstrap import Interval
 from toca.eval.columns import NONE, Cell
 from toca.eval.fidelity import PERCEPTUAL, PSNR, Metric
+from toca.eval.labels import setting_of
 from toca.eval.matching import TOLERANCE
 from toca.eval.parts import REPEATS, WARMUPS
 from toca.eval.quality_columns import quality_columns
@@ -23,7 +25,11 @@ QUIET = 0.05  # spread of the times below which nothing is said about it
 
 
 def report(
-    results: Results, environment: dict[str, Any], speedups: Sequence[float], scores: Sequence[ScoreColumn] = ()
+    results: Results,
+    environment: dict[str, Any],
+    speedups: Sequence[float],
+    scores: Sequence[ScoreColumn] = (),
+    command: str = "",
 ) -> str:
     """The whole page of one pipeline.
 
@@ -32,6 +38,7 @@ def report(
         environment (`dict`): Machine, versions and revision.
         speedups (`Sequence[float]`): Of the denoising loop, at which methods are put side by side.
         scores (`Sequence[ScoreColumn]`): Quality.
+        command (`str`): What made the rows.
     """
     parts = [f"# Methods on `{_plain(results.model)}`", _about(results, environment)]
     parts += [_at_speedup(results, target) for target in speedups]
@@ -40,6 +47,7 @@ def report(
     parts += [_table(_columns(results)[:-3], [_cells(results, row)[:-3] for row in results.uncached])]
     parts += [_quality(scores, [*results.methods, *results.uncached])] if scores else []
     parts += [_where_time_goes([*results.methods, *results.uncached])]
+    parts += [_made_again(results, command)] if command else []
     parts += ["## Notes", "\n".join(f"- {note}" for note in notes(results))]
     return "\n\n".join(parts) + "\n"
 
@@ -87,6 +95,16 @@ def _where_time_goes(rows: Sequence[Row]) -> str:
     return f"## Where the time goes\n\n{ABOUT}\n\n{_table(['variant', *(column.label for column in columns)], lines)}"
 
 
+def _made_again(results: Results, command: str) -> str:
+    """The command of each row."""
+    lines = [[_plain(row.name), _code(evaluation(row, results, command))] for row in results.methods]
+    return f"## Each row again\n\n{_table(['variant', 'command'], lines)}"
+
+
+def _code(text: str) -> str:
+    return f"`{visible(text)}`" if "`" not in text else _plain(text)
+
+
 def _quality(scores: Sequence[ScoreColumn], rows: Sequence[Row]) -> str:
     """A table, what each of its figures was computed with, and why others are not shown."""
     columns = quality_columns(scores)
@@ -112,7 +130,7 @@ def _short_cells(results: Results, row: Row) -> list[str]:
 
 
 def _setting(row: Row) -> str:
-    return row.name.removeprefix(row.group).strip() or NONE
+    return setting_of(row.name, row.group) or NONE
 
 
 def _columns(results: Results) -> list[str]:

@@ -30,15 +30,25 @@ def check_name(what: str, name: str, how: str) -> None:
     Raises:
         ValueError: If it cannot; it shows the name.
     """
-    if not name.strip():
-        raise ValueError(f"{what} has an empty name: {how}.")
-    if not name.isprintable():
-        raise ValueError(f"{what} {shown(name)} has characters in its name that cannot be shown: {how}.")
+    check_shown(what, name, how)
     size = len(os.fsencode(slug(name)))
     if size > LONGEST_NAME:
         raise ValueError(
             f"{what} {shown(name)} has a name of {size} bytes, and files can be named by {LONGEST_NAME}: {how}."
         )
+
+
+def check_shown(what: str, name: str, how: str) -> None:
+    """The same of a name that is cut where it is part of a file's. Raises as `check_name`."""
+    if not name.strip():
+        raise ValueError(f"{what} has an empty name: {how}.")
+    if not name.isprintable():
+        raise ValueError(f"{what} {shown(name)} has characters in its name that cannot be shown: {how}.")
+
+
+def file_part(name: str) -> str:
+    """As much of a name as fits into a file's, beside the hash that tells it from others."""
+    return os.fsdecode(os.fsencode(slug(name))[:LONGEST_NAME]).encode("utf-8", "ignore").decode()
 
 
 def names_uncached(name: str) -> bool:

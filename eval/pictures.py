@@ -15,7 +15,7 @@ import transformers
 from PIL import Image
 
 from toca.eval.manifest import Entry, Manifest, sha256
-from toca.eval.naming import slug
+from toca.eval.naming import file_part
 from toca.eval.prompts import Item
 from toca.eval.running import Facts, Run, run_items
 from toca.eval.sealed import digest, seal, unseal
@@ -156,7 +156,7 @@ class Gallery:
         return Manifest(self._folder(variant))
 
     def _folder(self, variant: Variant) -> Path:
-        return self.store.folder / STAGE / f"{slug(variant.name)}-{digest(self.key(variant))[:12]}"
+        return self.store.folder / STAGE / f"{file_part(variant.name)}-{digest(self.key(variant))[:12]}"
 
     def load(self, variant: Variant, place: slice = ALL) -> np.ndarray:
         """The pictures of a variant, in the order of `items`: (n, frames, height, width, 3), uint8.

@@ -8,6 +8,7 @@ from typing import Any
 
 from toca.eval.bootstrap import Interval
 from toca.eval.fidelity import PSNR, Metric
+from toca.eval.labels import Recipe
 from toca.eval.parts import DENOISER, TOTAL, Memory
 from toca.eval.variants import Failure
 
@@ -90,6 +91,7 @@ class Row:
         samples (`dict[str, list]`): Each metric sample by sample, in the order of the run's items.
         skipped_nothing (`bool`): Whether a method that should skip did not.
         at_latency, at_flops (`Match`, *optional*): What fewer steps give at the same speed; for methods only.
+        recipe (`Recipe`, *optional*): How it is made; `None` for the uncached pipeline.
     """
 
     name: str
@@ -115,6 +117,7 @@ class Row:
     skipped_nothing: bool = False
     at_latency: Match | None = None
     at_flops: Match | None = None
+    recipe: Recipe | None = None
 
     @property
     def speedup(self) -> float:

@@ -56,6 +56,7 @@ def make_row(
         fidelity={name: mean_interval(values, prompts) for name, values in samples.items()},
         samples=samples,
         skipped_nothing=should_skip and min(flops_speedup, drawn["flops_speedup"]) <= 1,
+        recipe=variant.recipe,
     )
 
 

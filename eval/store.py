@@ -7,7 +7,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-from toca.eval.naming import slug
+from toca.eval.naming import file_part
 from toca.eval.sealed import digest, seal, unseal
 
 
@@ -24,7 +24,7 @@ class Store:
 
     def path(self, stage: str, name: str, key: Any) -> Path:
         """The file of a result, which need not exist."""
-        return self.folder / stage / f"{slug(name)}-{digest(key)[:12]}.json"
+        return self.folder / stage / f"{file_part(name)}-{digest(key)[:12]}.json"
 
     def load(self, stage: str, name: str, key: Any) -> dict[str, Any] | None:
         """What was saved under this key, with `taken_at`, the moment it was saved; `None` if there is nothing, or if

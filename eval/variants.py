@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 import json
 import os
@@ -13,11 +14,13 @@ from typing import Any
 import toca
 from toca.checks import cleaned, shown
 from toca.eval.environment import fingerprint
-from toca.eval.naming import check_name, names_uncached
+from toca.eval.labels import Recipe
+from toca.eval.naming import check_name, check_shown, names_uncached
 from toca.eval.peers import PREFIX, find_peer, peers
 from toca.pipelines import method_options
 from toca.pipelines.calibration import with_calibration
 from toca.pipelines.presets import presets
+from toca.pipelines.setting_text import settings_of, value_text
 from toca.reading import parse_yaml
 
 FEWER_STEPS = "fewer steps"
@@ -33,12 +36,14 @@ class Variant:
         group (`str`): What it is a setting of; the settings of a group are one line in the plot.
         method (`Method`, `Plan`, `Peer` or `None`): `None` for the uncached pipeline.
         steps (`int`, *optional*): Denoising steps; `None` for the pipeline's own number.
+        recipe (`Recipe`, *optional*): How it is made; `None` for the uncached pipeline.
     """
 
     name: str
     group: str
     method: Any | None = None
     steps: int | None = None
+    recipe: Recipe | None = field(default=None, compare=False)
 
     def describe(self) -> dict[str, Any]:
         """What its results depend on, as plain data: method, steps, and the contents of files that a field names."""
@@ -91,8 +96,8 @@ class Lineup:
         """
         if variant in self.variants:
             return
-        for name in (variant.group, variant.name):
-            check_name("The variant", name, RELABEL)
+        check_name("The variant", variant.group, RELABEL)
+        check_shown("The variant", variant.name, RELABEL)
         _check_own(variant)
         for other in self.variants:
             if other.name == variant.name:
@@ -152,13 +157,14 @@ def every_method() -> Lineup:
         method = method_options.find_method(name)
         if method not in seen:
             seen.append(method)
-            lineup.add(Variant(name, name, method))
+            lineup.add(Variant(name, name, method, recipe=Recipe(name)))
     return lineup
 
 
 def every_peer() -> Lineup:
     """All peers that are installed, as they are by default."""
-    return Lineup([Variant(name, name, cls()) for name, cls in peers().items() if cls.available() is not None])
+    installed = {name: cls for name, cls in peers().items() if cls.available() is not None}
+    return Lineup([Variant(name, name, cls(), recipe=Recipe(name)) for name, cls in installed.items()])
 
 
 def parse_variant(text: str) -> Lineup:
@@ -200,7 +206,8 @@ def expand(
     Args:
         name (`str`): A preset, a method, a peer, or the file of a plan.
         grid (`dict[str, list]`): Values to try, by field; they are in the variants' names.
-        fixed (`dict`, *optional*): Further fields, the same in all variants.
+        fixed (`dict`, *optional*): Further fields, the same in all variants; they are in the names where they are not
+            what the method has anyway.
         label (`str`, *optional*): Name of the group, `name` unless told.
 
     Raises:
@@ -218,8 +225,32 @@ def expand(
     for values in itertools.product(*grid.values()):
         chosen = dict(zip(grid, values, strict=True))
         title = " ".join([name if label is None else label, *_settings(chosen)])
-        lineup.add(Variant(title, name if label is None else label, _make(title, name, {**fixed, **chosen})))
+        method = _make(title, name, {**fixed, **chosen})
+        recipe = Recipe(name, _all_settings(method, name, tuple(grid)))
+        lineup.add(Variant(recipe.name(label), name if label is None else label, method, recipe=recipe))
     return lineup
+
+
+def _all_settings(method: Any, name: str, grid: tuple[str, ...]) -> tuple[str, ...]:
+    """Every setting in which a method is not what its name means, those of the grid first, and always."""
+    if isinstance(method, toca.Plan):
+        return ()
+    told = {setting.partition("=")[0]: setting for setting in settings_of(method, _find(name))}
+    order = [part for key in grid for part in (*_around(key), key)] + list(told)
+    of_grid = {key: told.get(key, f"{key}={value_text(_field(method, key))}") for key in grid}
+    return tuple((told | of_grid)[key] for key in dict.fromkeys(order) if key in told or key in grid)
+
+
+def _around(key: str) -> list[str]:
+    """The fields that hold the methods whose field it is: what they are is said before."""
+    parts = key.split(".")
+    return [".".join(parts[:count]) for count in range(1, len(parts))]
+
+
+def _field(method: Any, path: str) -> Any:
+    """The value of a field, or of a method within a method, whose name says what it is."""
+    value = functools.reduce(getattr, path.split("."), method)
+    return value.name if isinstance(value, toca.Method) else value
 
 
 def _find(name: str) -> Any:

@@ -9,6 +9,7 @@ from dataclasses import asdict
 from typing import Any
 
 from toca.checks import visible
+from toca.eval.again import evaluation
 from toca.eval.report.content import Report, is_peer
 from toca.eval.report.scores import ScoreColumn
 from toca.eval.results import Row
@@ -62,6 +63,7 @@ def _variant(report: Report, row: Row) -> dict[str, Any]:
             line |= _interval(f"{name}_gain_at_{prefix}", match and match.gains.get(name))
     for column in report.scores:
         line |= _score(column, row)
+    line["command"] = evaluation(row, report.results, report.command)
     failure = "It skipped nothing." if row.skipped_nothing else None
     return line | {"steps": row.steps, "failure": failure}
 

@@ -10,6 +10,7 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
+from toca.eval.again import commands
 from toca.eval.best import Best, best_at
 from toca.eval.markdown import notes
 from toca.eval.naming import slug
@@ -47,6 +48,7 @@ def page(report: Report) -> str:
         best=_best_of(report),
         table=make_table(report),
         times=make_time_table(report),
+        again=[(row.name, commands(row, report.results, report.command)) for row in report.rows],
         about_times=ABOUT,
         plots=[(plot, _about(plot), _uri(plot.wide), _uri(plot.narrow)) for plot in plots(report)],
         grids=grids(report),

@@ -9,6 +9,7 @@ from typing import Any
 
 from toca.eval.bootstrap import Interval
 from toca.eval.fidelity import Metric
+from toca.eval.labels import Recipe
 from toca.eval.parts import Memory
 from toca.eval.report.content import FORMAT, Report
 from toca.eval.report.scores import Score, ScoreColumn
@@ -61,6 +62,8 @@ def _row(data: dict[str, Any]) -> Row:
     for name in ("at_latency", "at_flops"):
         match = known.get(name)
         known[name] = match and _match(match)
+    recipe = known.get("recipe")
+    known["recipe"] = recipe and Recipe(recipe["base"], tuple(recipe["settings"]))
     return Row(**known)
 
 

@@ -7,6 +7,7 @@ from itertools import groupby
 
 from toca.eval.columns import NONE, Cell, Column, cache_column, direction, interval_cell
 from toca.eval.fidelity import PSNR, Metric
+from toca.eval.labels import setting_of
 from toca.eval.quality_columns import quality_columns
 from toca.eval.report.comma_separated import kind
 from toca.eval.report.content import Report
@@ -59,7 +60,7 @@ def _line(row: Row, columns: list[Column]) -> Line:
     cells = [column.cell(row) for column in columns]
     if kind(row) == "uncached":
         return Line(UNCACHED, row.name, kind(row), row.skipped_nothing, cells)
-    return Line(row.group, row.name.removeprefix(row.group).strip(), kind(row), row.skipped_nothing, cells)
+    return Line(row.group, setting_of(row.name, row.group), kind(row), row.skipped_nothing, cells)
 
 
 def _speed_columns() -> list[Column]:

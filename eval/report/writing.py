@@ -30,7 +30,7 @@ def write_report(report: Report, folder: str | Path) -> list[Path]:
     base = Path(folder) / slug(report.results.model)
     texts = {
         ".html": page(report),
-        ".md": markdown(report.results, report.environment, report.speedups, report.scores),
+        ".md": markdown(report.results, report.environment, report.speedups, report.scores, report.command),
         ".csv": variants_csv(report),
         ".samples.csv": samples_csv(report),
     }

@@ -37,7 +37,7 @@ def test_what_stands_beside_a_pipeline_holds_for_it_alone(tmp_path):
     assert [each.prompts for each in run.values()] == [5, 3]
     assert not run["fashion"].scores.image_reward
     assert run["emoji"].scores.image_reward and list(run["emoji"].scores.clip) == ["emoji-clip"]
-    assert names(run["emoji"])[:3] == ["fora interval=2", "fora interval=3", "teacache"]
+    assert names(run["emoji"])[:3] == ["fora interval=2", "fora interval=3", "teacache threshold=0.1"]
 
 
 def test_flags_win_over_the_file(tmp_path):
@@ -65,7 +65,8 @@ def test_methods_have_grids_fixed_fields_and_labels(tmp_path):
         {"method": "toca/pixart"},
     ]
     lineup = read_run(written(tmp_path, models=["emoji"], methods=methods, peers=False), [], {})["emoji"].lineup()
-    assert [variant.name for variant in lineup.variants] == ["FORA up interval=2", "FORA up interval=3", "toca/pixart"]
+    up = [f"FORA up: fora interval={interval} counts_down=false" for interval in (2, 3)]
+    assert [variant.name for variant in lineup.variants] == [*up, "toca/pixart"]
     assert lineup.variants[1].method == toca.FORA(3, counts_down=False)
     assert lineup.variants[1].group == "FORA up"
 
@@ -79,10 +80,9 @@ def test_a_calibration_is_named_relative_to_the_configuration(tmp_path):
         read_run(path, [], {})["emoji"].lineup()
 
 
-def test_two_that_differ_may_not_have_one_name(tmp_path):
+def test_two_that_differ_have_names_that_differ(tmp_path):
     path = written(tmp_path, models=["emoji"], methods=["fora", {"method": "fora", "set": {"interval": 2}}])
-    with pytest.raises(ValueError, match="called 'fora'"):
-        read_run(path, [], {})["emoji"].lineup()
+    assert names(read_run(path, [], {})["emoji"])[:2] == ["fora", "fora interval=2"]
 
 
 @pytest.mark.parametrize(

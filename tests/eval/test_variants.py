@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pytest
 
@@ -94,7 +94,7 @@ def test_a_label_that_cannot_be_one_is_refused(label, said):
 
 @pytest.mark.parametrize("label", ["[bold]a | b[/]", "<script>", "20 steps of FORA", "full speed", "n" * 160])
 def test_other_labels_are_taken_as_they_are(label):
-    assert names(expand("fora", {}, {"interval": 2}, label)) == [label]
+    assert names(expand("fora", {}, {"interval": 2}, label)) == [f"{label}: fora interval=2"]
 
 
 def test_a_grid_and_fixed_fields_do_not_meet():
@@ -110,8 +110,10 @@ def test_two_methods_do_not_share_a_label():
         with pytest.raises(ValueError, match="labelled 'fora': give one of them another label"):
             lineup.extend(other)
     lineup = expand("fora", {}, {"interval": 2}, "mine")
-    with pytest.raises(ValueError, match="Two variants are called 'mine'"):
-        lineup.extend(expand("fora", {}, {"interval": 3}, "mine"))
+    lineup.extend(expand("fora", {}, {"interval": 4}, "mine"))
+    assert names(lineup) == ["mine: fora interval=2", "mine: fora interval=4"]
+    with pytest.raises(ValueError, match="Two variants are called 'mine: fora interval=2'"):
+        lineup.add(replace(lineup.variants[0], method=toca.FORA(interval=4)))
 
 
 @pytest.mark.parametrize("text", ["forra", "fora:interval"])

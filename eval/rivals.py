@@ -6,7 +6,7 @@ import os
 import tempfile
 import time
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -91,20 +91,32 @@ def competition(rivals: Mapping[str, Rivals]) -> list[str]:
     most = max(each.cores for each in competed.values())
     who = [f"others kept up to {most:.1f} of {_cores()} cores busy"]
     if any(each.benches for each in competed.values()):
-        who.append("another `toca eval` took times on this machine")
+        who.append("another run of toca eval took times here")
     return [
-        f"**Times were taken in competition**: meanwhile {', and '.join(who)}. Take them again when nothing else "
+        f"Times were taken in competition: meanwhile {', and '.join(who)}. Take them again when nothing else "
         f"runs; it concerns {', '.join(competed)}."
     ]
 
 
 def _clocks() -> tuple[float, float, float]:
-    """Seconds by the clock; of all cores that were busy; of those that this process kept busy."""
-    machine, own = psutil.cpu_times(), psutil.Process().cpu_times()
+    """Seconds by the clock; of all cores that were busy; of those that this process and its children kept busy."""
+    machine = psutil.cpu_times()
     idle = machine.idle + getattr(machine, "iowait", 0.0)
     # Linux counts the time of guests in that of their hosts too.
     twice = getattr(machine, "guest", 0.0) + getattr(machine, "guest_nice", 0.0)
-    return time.monotonic(), sum(machine) - idle - twice, own.user + own.system
+    return time.monotonic(), sum(machine) - idle - twice, _own_seconds()
+
+
+def _own_seconds() -> float:
+    this = psutil.Process()
+    times = this.cpu_times()
+    ended = getattr(times, "children_user", 0.0) + getattr(times, "children_system", 0.0)
+    found = times.user + times.system + ended
+    for child in this.children(recursive=True):
+        with suppress(psutil.Error):  # it may have ended just now
+            times = child.cpu_times()
+            found += times.user + times.system
+    return found
 
 
 def _cores() -> int:

@@ -88,7 +88,7 @@ class Study:
         bar = self._progress.add_task("times", total=len(self._variants))
         speeds = self._stopwatch.measure(self._variants, lambda count: self._progress.advance(bar, count))
         for warning in self._competition(speeds):
-            errors.print(warning.replace("**", ""))
+            errors.print(warning)
 
     def score(self) -> None:
         """Compute fidelity and quality of every variant's pictures, and record which tokens were recomputed."""

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import multiprocessing
-import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,12 +10,10 @@ import pytest
 
 import toca
 from tests.helpers import tiny_dit_pipeline, tiny_pixart_pipeline
-from toca.eval import rivals, speed
+from toca.eval import speed
 from toca.eval.parts import DENOISER, TEXT_ENCODER, TOTAL, VAE_DECODE
 from toca.eval.peers.from_diffusers import DiffusersFirstBlockCache
-from toca.eval.presence import present
 from toca.eval.prompts import Prompt, items_of
-from toca.eval.rivals import Rivals
 from toca.eval.rounds import Rounds
 from toca.eval.rows import make_row
 from toca.eval.speed import Speed, Stopwatch
@@ -204,30 +200,11 @@ def test_variants_that_differ_in_name_alone_are_both_measured(pipe, tmp_path):
     assert list(stopwatch(pipe, tmp_path).measure(twins, lambda count: None)) == ["fora", "twin"]
 
 
-def test_competition_is_kept_with_the_times(pipe, tmp_path, monkeypatch):
-    monkeypatch.setattr(rivals, "BENCHES", tmp_path / "benches")
-    alone = stopwatch(pipe, tmp_path / "alone").measure([HALF], lambda count: None)["3 steps"].rivals
-    assert alone.benches == 0 and alone.wall > 0
-    busy = multiprocessing.get_context("fork").Process(target=bench, args=(tmp_path / "benches",))
-    busy.start()
-    while not list((tmp_path / "benches").glob("bench@*")):
-        time.sleep(0.01)
-    try:
-        found = stopwatch(pipe, tmp_path / "busy").measure([HALF], lambda count: None)["3 steps"].rivals
-    finally:
-        busy.kill()
-        busy.join()
-    assert found.benches == 1 and found.compete and found.cores > 0.1
-    [said] = rivals.competition({"3 steps": found, "fora": Rivals(1.0, 0.0, 0)})
-    assert "another `toca eval` took times on this machine" in said and said.endswith("it concerns 3 steps.")
-    assert stopwatch(pipe, tmp_path / "busy").load([HALF])["3 steps"].rivals == found
-
-
-def bench(folder: Path) -> None:
-    """A process that takes times, and is busy."""
-    with present(folder, "bench"):
-        while True:
-            pass
+def test_who_else_was_busy_is_kept_with_the_times(measured):
+    watch, speeds, _ = measured
+    assert all(each.rivals.wall > 0 and each.rivals.busy >= 0 for each in speeds.values())
+    assert speeds["fora"].rivals == speeds["toca"].rivals != speeds["peer:diffusers-fbcache"].rivals
+    assert watch.load([FORA])["fora"].rivals == speeds["fora"].rivals
 
 
 @pytest.mark.parametrize("change", [{"seed": 1}, {"repeats": 3}, {"code": "other"}])

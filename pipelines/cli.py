@@ -12,6 +12,7 @@ import transformers
 import typer
 from typer.core import TyperGroup
 
+from toca.checks import cleaned
 from toca.eval.command import app as evaluation
 from toca.pipelines.commands.calibrate import calibrate
 from toca.pipelines.commands.console import errors
@@ -23,6 +24,8 @@ from toca.pipelines.commands.plan import plan
 
 # What a user can put right. Anything else is a bug and keeps its traceback.
 USER_ERRORS = (ValueError, OSError, ImportError)
+LONGEST = 1500
+"""Characters of a message: the system puts whole paths into its own."""
 
 
 class OneSentenceGroup(TyperGroup):
@@ -49,7 +52,7 @@ class OneSentenceGroup(TyperGroup):
 def fail(message: str, code: int) -> None:
     """Print an error, if it has a text (`toca` alone has printed its help), on one line and exit."""
     if message:
-        errors.print("Error:", " ".join(message.split()), style="bold red")
+        errors.print("Error:", cleaned(message, LONGEST), style="bold red")
     sys.exit(code)
 
 

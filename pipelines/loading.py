@@ -64,6 +64,8 @@ def resolve_source(model: str) -> str:
         ValueError: if `model` is neither a known name, nor a folder, nor shaped like a hub id.
         FileNotFoundError: if it is a path where there is no pipeline, or an embedded model that is not installed.
     """
+    if not model.strip():
+        raise ValueError(f"The model is {shown(model)}: name one of {', '.join(models())}, a folder, or a hub id.")
     entry = find_model(model)
     if entry and entry.embedded and not entry.offered:
         how = checksums.restore(Path(entry.source))

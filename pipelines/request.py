@@ -75,7 +75,9 @@ def prepare(request: Request, recipe: Recipe | None = None) -> Job:
     # What no model can do is told before one is loaded.
     _with_request(recipe.config if recipe else GenerationConfig(), request)
     method = _chosen_method(request, recipe)
-    model = request.model or (recipe.model if recipe else DEFAULT_MODEL)
+    model = request.model
+    if model is None:
+        model = recipe.model if recipe else DEFAULT_MODEL
     device = pick_device(request.device or _recorded_device(recipe))
     dtype = pick_dtype(request.dtype or (recipe.dtype if recipe else None), model, device)
     pipe = load(model, dtype, device, request.pickled_weights)

@@ -59,7 +59,7 @@ def calibrate(
 ) -> None:
     """Measure a model for a method that must know it: the uncached model runs on prompts."""
     chosen = _calibrated(method, settings or [])
-    model = model or DEFAULT_MODEL
+    model = DEFAULT_MODEL if model is None else model
     texts = _prompts(model, prompts, prompt or [])
     path = _path(output_path, chosen, model)
     for written in filter(None, (path, draw)):

@@ -44,7 +44,7 @@ def plan(
     """Show what a method would do and cost on a model, without running it: no weights are loaded."""
     if draw is not None:
         figure_format(draw)
-    model = model or DEFAULT_MODEL
+    model = DEFAULT_MODEL if model is None else model
     request = Request(prompt, model=model, settings=settings or [], steps=steps, guidance_scale=guidance_scale,
                       height=height, width=width, num_frames=num_frames)  # fmt: skip
     skeleton = load_skeleton(model)

@@ -21,11 +21,6 @@ PROMPTS = 16
 """How many of a model's own prompts are taken where none are given."""
 
 
-def calibration_beside(folder: str | Path, method: str) -> Path:
-    """Where the calibration of a model for a method lies: with the model's weights."""
-    return Path(folder) / "calibration" / f"{method}.json"
-
-
 def with_calibration(method: Any, model: str) -> Any:
     """A method that lacks its calibration, with the one that lies beside the model's weights, if one does.
 
@@ -33,15 +28,7 @@ def with_calibration(method: Any, model: str) -> Any:
         method: a method, or a plan.
         model (`str`): a name, folder or hub id.
     """
-    if not isinstance(method, Method):
-        return method
-    parts = {field.name: getattr(method, field.name) for field in dataclasses.fields(method)}  # type: ignore[arg-type]
-    found = {name: with_calibration(part, model) for name, part in parts.items() if isinstance(part, Method)}
-    changed = {name: part for name, part in found.items() if part is not parts[name]}
-    if isinstance(method, Calibrated) and method.lacks_calibration:
-        path = calibration_beside(resolve_source(model), method.name)
-        changed |= {"calibration": str(path)} if path.is_file() else {}
-    return dataclasses.replace(method, **changed) if changed else method
+    return method.beside(resolve_source(model)) if isinstance(method, Method) else method
 
 
 def own_prompts(model: str) -> list[str]:

@@ -11,7 +11,7 @@ from typing import Any
 import toca
 from toca.checks import cleaned, shown
 from toca.methods.plain import convert, field_types, from_data, suggestion, to_data
-from toca.pipelines.presets import presets
+from toca.methods.presets import presets
 from toca.reading import parse_yaml
 
 PACKAGE = Path(__file__).parent.as_posix() + "/"

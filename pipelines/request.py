@@ -6,12 +6,15 @@ import inspect
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+import toca
+from toca.methods.presets import foreign_to
+from toca.models import family_of
 from toca.pipelines.arguments import takes_argument
 from toca.pipelines.calibration import with_calibration
 from toca.pipelines.config import GenerationConfig
 from toca.pipelines.loading import load, no_transformer, pick_device, pick_dtype
 from toca.pipelines.metadata import Recipe
-from toca.pipelines.method_options import find_method, load_plan, override
+from toca.pipelines.method_options import find_method, load_plan, method_name, override
 from toca.pipelines.registry import DEFAULT_MODEL, default_method, find_model
 
 
@@ -47,6 +50,7 @@ class Job:
         pipe: the diffusers pipeline, on its device.
         config (`GenerationConfig`): what to generate.
         method: a method object or plan; `None` for the full model.
+        label (`str`): what was asked for: a preset or a method by its name, with the settings that were changed.
         keep (`tuple[int, ...]` or `None`): indices of the samples to save; `None` for all.
         dtype, device (`str`): as recorded in metadata.
     """
@@ -55,6 +59,7 @@ class Job:
     pipe: Any
     config: GenerationConfig
     method: Any | None
+    label: str
     keep: tuple[int, ...] | None
     dtype: str
     device: str
@@ -83,6 +88,7 @@ def prepare(request: Request, recipe: Recipe | None = None) -> Job:
     pipe = load(model, dtype, device, request.pickled_weights)
     if not hasattr(pipe, "transformer"):
         raise no_transformer(model, type(pipe))
+    label = _label(request, model, method, pipe.transformer)
     if method is _PRESET_OF_MODEL:
         method = preset_for(model, pipe.transformer, request.settings)
     method = with_calibration(method, model)
@@ -90,7 +96,7 @@ def prepare(request: Request, recipe: Recipe | None = None) -> Job:
     keep = (recipe.index,) if recipe and _same_batch(request) else None
     if recipe and keep is None:
         config = replace(config, first_index=0 if request.seed is not None else recipe.index)
-    return Job(model, pipe, config, method, keep, str(dtype).removeprefix("torch."), device.type)
+    return Job(model, pipe, config, method, label, keep, str(dtype).removeprefix("torch."), device.type)
 
 
 _PRESET_OF_MODEL = object()
@@ -111,10 +117,35 @@ def _chosen_method(request: Request, recipe: Recipe | None) -> Any:
     return recipe.method if recipe.method is None else override(recipe.method, request.settings)
 
 
+def _label(request: Request, model: str, method: Any, transformer: Any) -> str:
+    """What to call the method of a job: as it was asked for, else as it is known."""
+    if method is _PRESET_OF_MODEL:
+        return label_of(preset_name(model, transformer), request.settings)
+    if request.method is not None and not isinstance(method, toca.Plan):
+        return label_of(request.method, request.settings)
+    return "none" if method is None else label_of(method_name(method), request.settings)
+
+
+def label_of(name: str, settings: list[str]) -> str:
+    """A method by its name, with what was changed of it."""
+    return " ".join([name, *settings])
+
+
+def preset_name(model: str, transformer: Any) -> str:
+    """The name of the method that suits a model."""
+    entry = find_model(model)
+    return entry.method if entry else default_method(transformer)
+
+
 def preset_for(model: str, transformer: Any, settings: list[str]) -> Any:
     """The method that suits a model, with some of its fields set."""
-    entry = find_model(model)
-    return override(find_method(entry.method if entry else default_method(transformer)), settings)
+    return override(find_method(preset_name(model, transformer)), settings)
+
+
+def foreign_note(name: str | None, transformer: Any) -> str | None:
+    """What to say of a preset that a user named, if it was made for other models."""
+    family = family_of(transformer)
+    return None if name is None or family is None else foreign_to(name, family.name)
 
 
 def _recorded_device(recipe: Recipe | None) -> str | None:

@@ -543,7 +543,7 @@ def test_a_bare_transformer_is_asked_for_model_and_steps_only(saved) -> None:
 @every_method
 def test_a_method_without_its_file_says_how_to_get_one(name: str) -> None:
     method = METHODS[name]()
-    assert method.num_inference_steps is None and not method.reads_timesteps and method.lacks_calibration
+    assert method.num_inference_steps is None and not method.reads_timesteps and method.lacks_file
     if name == "teacache":
         return  # it takes the change of the input as it is
     with pytest.raises(ValueError, match=f"{name} needs a calibration.*toca calibrate --method {name}"):
@@ -595,7 +595,7 @@ def test_teacache_takes_coefficients_or_a_calibration_and_not_both(saved) -> Non
     method = saved("teacache")
     with pytest.raises(ValueError, match="`calibration` comes in place of `coefficients`, got '.*teacache.json'"):
         replace(method, coefficients=(1.0, 0.0))
-    assert not TeaCache(coefficients=(2.0, 0.0)).lacks_calibration
+    assert not TeaCache(coefficients=(2.0, 0.0)).lacks_file
     assert TeaCache().polynomial == (1.0, 0.0) and TeaCache(coefficients=(2.0, 0.0)).polynomial == (2.0, 0.0)
 
 

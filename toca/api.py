@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 from collections.abc import Iterator
 from typing import Any, TypeVar
 
@@ -13,10 +14,13 @@ from .engine import Engine
 from .install import engine_of, install, remove
 from .methods import Method
 from .methods.plain import named
+from .methods.presets import foreign_to
 from .models import FAMILIES, family_of
 from .other_caches import refuse_other_cache
 from .plan import Plan
 from .report import Summary, summarize
+
+logger = logging.getLogger(__name__)
 
 Target = TypeVar("Target")
 
@@ -38,7 +42,8 @@ def enable_cache(
         target (`DiffusionPipeline` or `nn.Module`): A stock diffusers pipeline, or its transformer. A pipeline with
             two transformers gets both.
         method (`Method`, `Plan` or `str`): A method, the name of one or of a preset (see
-            `toca.methods` and `toca.presets`), or a plan.
+            `toca.methods` and `toca.presets`), or a plan. A calibration or a router that lies in the pipeline's folder
+            is taken where one is named or needed. A preset of another family than the model's warns.
         num_inference_steps (`int`, *optional*): Number of calls in a generation, for a bare transformer (required
             there unless `method` is a plan). A pipeline's scheduler knows it.
         batched_cfg (`bool`, *optional*): Whether the two halves of a batch are the classifier-free-guidance branches
@@ -58,7 +63,8 @@ def enable_cache(
         print(toca.summary(pipe))
         ```
     """
-    method = named(method) if isinstance(method, str) else method
+    named_by = method if isinstance(method, str) else None
+    method = _with_own_files(named(method) if isinstance(method, str) else method, target, named_by is not None)
     if not isinstance(method, (Method, Plan)):
         raise TypeError(f"`method` must be a method, a plan or the name of a preset, got {type(method).__name__}.")
     num_inference_steps = checked(num_inference_steps, SomeSteps | None, "num_inference_steps")
@@ -67,6 +73,8 @@ def enable_cache(
     done: list[nn.Module] = []
     try:
         transformers = _transformers(target)
+        for note in _foreign(named_by, transformers):
+            logger.warning(note)
         for transformer in transformers:
             _enable_one(transformer, method, pipeline, num_inference_steps, batched_cfg, len(transformers) > 1)
             done.append(transformer)
@@ -75,6 +83,21 @@ def enable_cache(
             remove(transformer)
         raise
     return target
+
+
+def _with_own_files(method: Any, target: Any, was_named: bool) -> Any:
+    """The method with the calibration or router that lies in the folder of the pipeline. An object that can do
+    without is what its maker wrote down."""
+    folder = getattr(target, "name_or_path", None)
+    takes_file = isinstance(method, Method) and (was_named or method.needs_file)
+    return method.beside(folder) if takes_file and folder and not isinstance(target, nn.Module) else method
+
+
+def _foreign(name: str | None, transformers: list[nn.Module]) -> list[str]:
+    """What to say where a preset was named that was made for another family."""
+    specs = (family_of(transformer) for transformer in transformers)
+    notes = (foreign_to(name, spec.name) for spec in specs if name is not None and spec is not None)
+    return [note for note in dict.fromkeys(notes) if note is not None]
 
 
 def _enable_one(transformer, method, pipeline, num_inference_steps, batched_cfg, takes_turns) -> None:

@@ -248,10 +248,10 @@ class DiffusersMagCache(DiffusersPeer):
 
     def for_model(self, model: str) -> Peer:
         from toca.calibration.file import Calibration
-        from toca.pipelines.calibration import calibration_beside
+        from toca.methods.beside import file_beside
         from toca.pipelines.loading import resolve_source
 
-        path = calibration_beside(resolve_source(model), "magcache")
+        path = file_beside(resolve_source(model), "magcache")
         if self.mag_ratios is not None or not path.is_file():
             return self
         measured = Calibration.load(path)

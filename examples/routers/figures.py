@@ -1,6 +1,6 @@
 """What trained routers do to the embedded model: how close their pictures come to those of full steps, what they save.
 
-python -m examples.routers.figures examples/routers/trained/*.json --drawing examples/pictures/routers.png
+python -m examples.routers.figures pipelines/emoji/calibration/learned.json --drawing examples/pictures/routers.png
 """
 
 from __future__ import annotations

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
@@ -22,7 +23,7 @@ from toca.pipelines.metadata import Recipe, read_record
 from toca.pipelines.method_options import method_name
 from toca.pipelines.outputs import OutputPaths, check_output, choose_paths, save_comparison, save_sample
 from toca.pipelines.prompts import advice, known_names, known_prompts
-from toca.pipelines.request import Job, Request, prepare
+from toca.pipelines.request import Job, Request, foreign_note, prepare
 from toca.pipelines.timing import measure_seconds
 from toca.pipelines.video import check_video_support
 
@@ -69,11 +70,14 @@ def generate(
     if compare and job.method is None:
         raise ValueError("--compare needs a method beside the full model: name one with --method.")
     _advise(job)
+    note = foreign_note(method, job.pipe.transformer)
+    if note is not None:
+        errors.print(f"Note: {note}", style="yellow")
     _check_video(job)
     paths = choose_paths(output_path, job.config.class_label or job.config.prompt, _indices(job))
     result = _run(job, job.method, partial(_save, job, paths, job.method))
     facts = _compare(job, paths, result) if compare else None
-    _report(result, facts)
+    _report(job, result, facts)
 
 
 def _recipe_of(file: Path, request: Request, yes: bool) -> Recipe:
@@ -153,9 +157,9 @@ def _measure(job: Job, result: GenerationResult, baseline: GenerationResult) -> 
     )
 
 
-def _report(result: GenerationResult, facts: Comparison | None) -> None:
+def _report(job: Job, result: GenerationResult, facts: Comparison | None) -> None:
     if result.summary is not None:
-        output.print(str(result.summary))
+        output.print(str(replace(result.summary, method=job.label)))
     if facts is not None:
         full, cached = facts.seconds
         output.print(f"  time    {cached:.3f} s end to end instead of {full:.3f} s: {facts.wall_speedup:.2f}x as fast")

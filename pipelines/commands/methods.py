@@ -11,8 +11,8 @@ from rich.table import Column, Table
 
 import toca
 from toca.methods.plain import field_types
+from toca.methods.presets import presets
 from toca.pipelines.commands.console import output
-from toca.pipelines.presets import presets
 
 NameArgument = Annotated[str | None, typer.Argument(metavar="[NAME]", help="A method or preset to explain.")]
 

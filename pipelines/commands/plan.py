@@ -12,12 +12,12 @@ from toca.pipelines.arguments import require_argument
 from toca.pipelines.calibration import with_calibration
 from toca.pipelines.call_sizes import call_sizes
 from toca.pipelines.commands import options
-from toca.pipelines.commands.console import output
+from toca.pipelines.commands.console import errors, output
 from toca.pipelines.loading import pick_device, pick_dtype
 from toca.pipelines.method_options import find_method, override
 from toca.pipelines.planning import plan_of
 from toca.pipelines.registry import DEFAULT_MODEL
-from toca.pipelines.request import Request, own_config, preset_for
+from toca.pipelines.request import Request, foreign_note, own_config, preset_for
 from toca.pipelines.skeleton import load_skeleton
 
 SaveOption = Annotated[Path | None, typer.Option(metavar="FILE.yaml", help="Save the plan, for `--plan`.")]
@@ -55,6 +55,9 @@ def plan(
     config = own_config(request, model, skeleton.pipeline_class, chosen)
     made = plan_of(chosen, skeleton, config)
     sizes = call_sizes(skeleton, config, pick_dtype(dtype, model, pick_device()))
+    note = foreign_note(method, skeleton.transformer)
+    if note is not None:
+        errors.print(f"Note: {note}", style="yellow")
     output.print(str(made))
     output.print(f"One sample: {made.cost(**sizes)}")
     for path, write in ((save, made.save), (draw, lambda path: made.draw(path, **sizes))):

@@ -9,7 +9,7 @@ import pytest
 import toca
 from tests.helpers import tiny_pixart
 from toca.eval.variants import BASELINE, Lineup, Variant, every_method, expand, fewer_steps, parse_variant
-from toca.pipelines.presets import presets
+from toca.methods.presets import presets
 from toca.pipelines.registry import EMBEDDED
 
 

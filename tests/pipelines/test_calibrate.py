@@ -18,6 +18,7 @@ from tests.helpers import tiny_dit, tiny_pixart, tiny_pixart_pipeline
 from toca.calibration.file import Calibration
 from toca.methods.composed import CacheMethod
 from toca.methods.magcache import MagCache
+from toca.methods.presets import presets
 from toca.methods.smoothcache import SmoothCache
 from toca.methods.teacache import TeaCache
 from toca.pipelines import calibration, loading
@@ -27,7 +28,6 @@ from toca.pipelines.config import GenerationConfig
 from toca.pipelines.loading import load
 from toca.pipelines.metadata import read_recipe
 from toca.pipelines.method_options import find_method, from_record, method_name, recorded
-from toca.pipelines.presets import presets
 from toca.pipelines.registry import EMBEDDED, find_model
 from toca.pipelines.skeleton import load_skeleton
 
@@ -275,7 +275,7 @@ def test_the_embedded_calibrations_are_of_the_embedded_weights():
 def test_a_preset_of_the_embedded_model_is_a_preset(name):
     preset = find_method(f"{name}/emoji")
     assert method_name(preset) == f"{name}/emoji"
-    assert f"{name}/emoji" not in toca.presets()
+    assert toca.presets()[f"{name}/emoji"] == preset
     assert method_name(replace(preset, calibration=None)) == name
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from abc import ABC, abstractmethod
+from pathlib import Path
 from typing import Any, ClassVar
 
 from torch import nn
@@ -15,6 +16,7 @@ from ..plan import Plan, check_size
 from ..sampling import Sampling
 from ..selection import Selection
 from ..spans import Span, skipped
+from .beside import file_beside
 
 
 class Method(ABC):
@@ -89,6 +91,26 @@ class Method(ABC):
         Raises:
             ValueError: It says why, and what to do.
         """
+
+    @property
+    def lacks_file(self) -> bool:
+        """Whether it would be better off with a file of its model, or can do nothing without."""
+        return bool(self.files) and all(getattr(self, name) is None for name in self.files)
+
+    @property
+    def needs_file(self) -> bool:
+        """Whether it can do nothing without the file that it lacks."""
+        return self.lacks_file
+
+    def beside(self, folder: str | Path) -> Method:
+        """The same with the file that it lacks, if one lies with the weights in a pipeline's folder."""
+        fields = dataclasses.fields(self) if dataclasses.is_dataclass(self) else ()
+        parts = {field.name: getattr(self, field.name) for field in fields}
+        found = {name: part.beside(folder) for name, part in parts.items() if isinstance(part, Method)}
+        changed = {name: part for name, part in found.items() if part is not parts[name]}
+        path = file_beside(folder, self.name)
+        changed |= {name: str(path) for name in self.files if self.lacks_file and path.is_file()}
+        return dataclasses.replace(self, **changed) if changed else self  # type: ignore[type-var]
 
     @abstractmethod
     def computes(self, site: Site, step: int, sampling: Sampling) -> bool:

@@ -43,11 +43,6 @@ class Calibrated(Method):
         """The plan for what it was calibrated for, with what a gate is expected to decide."""
         return self.plan(transformer, self.measured.num_inference_steps, self.measured.timesteps)
 
-    @property
-    def lacks_calibration(self) -> bool:
-        """Whether it would be better off with a file, or can do nothing without."""
-        return self.calibration is None
-
     @cached_property
     def measured(self) -> Calibration:
         """What the file holds.

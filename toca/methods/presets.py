@@ -9,6 +9,7 @@ from .clusca import ClusCa
 from .delta_dit import DeltaDiT
 from .duca import DuCa
 from .easycache import EasyCache
+from .embedded import embedded_presets
 from .fastercache import FasterCache
 from .fbcache import DBCache, FBCache
 from .fora import FORA
@@ -165,17 +166,41 @@ PRESETS: dict[str, Method] = {
 }
 
 
+MADE_FOR: dict[str, str] = {
+    "dit": "dit", "dit-ddim50": "dit", "dit-ddpm250": "dit", "pixart": "pixart", "emoji": "pixart", "flux": "flux",
+    "latte": "latte", "opensora": "Open-Sora", "opensora-plan": "Open-Sora-Plan", "cogvideox": "CogVideoX",
+    "wan": "Wan", "hunyuanvideo": "HunyuanVideo",
+}  # fmt: skip
+"""By the second half of a preset's name, the family that it was made for; other models are no family here yet."""
+
+
 def presets() -> dict[str, Method]:
-    """All published settings by name."""
-    return {name: preset(name) for name in PRESETS}
+    """All settings that have a name: the published ones, and those of the models that come with toca."""
+    return {name: preset(name) for name in (*PRESETS, *embedded_presets())}
 
 
 def preset(name: str) -> Method:
-    """A published setting by its name.
+    """A setting by its name.
 
     Raises:
         ValueError: If there is none of this name; it lists those there are.
     """
-    if name not in PRESETS:
-        raise ValueError(f"There is no preset {name!r}; the presets are {', '.join(PRESETS)}.")
-    return replace(PRESETS[name])
+    known = PRESETS | embedded_presets()
+    if name not in known:
+        raise ValueError(f"There is no preset {name!r}; the presets are {', '.join(known)}.")
+    return replace(known[name])
+
+
+def foreign_to(name: str, family: str) -> str | None:
+    """What to say of a preset on a family that it was not made for; `None` where it was, or where none is told."""
+    made_for = _made_for(name)
+    if made_for in (None, family):
+        return None
+    method = name.partition("/")[0]
+    fitting = [other for other in presets() if other.startswith(f"{method}/") and _made_for(other) in (None, family)]
+    instead = f": {' or '.join(fitting)} would be" if fitting else ""
+    return f"The preset {name} was made for {made_for}, and not for {family}, which this model is{instead}."
+
+
+def _made_for(name: str) -> str | None:
+    return MADE_FOR.get(name.partition("/")[2])

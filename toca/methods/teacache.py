@@ -75,8 +75,12 @@ class TeaCache(Calibrated, Gate):
         measured.check_numbers("explained", length=1)
 
     @property
-    def lacks_calibration(self) -> bool:
+    def lacks_file(self) -> bool:
         return self.calibration is None and self.coefficients is None
+
+    @property
+    def needs_file(self) -> bool:
+        return False
 
     def check_fits(self, sampling: Sampling) -> None:
         if self.calibration is None:

@@ -1,0 +1,37 @@
+"""Presets of the models that come with toca: settings for each, with what was measured or learned of it."""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import replace
+from importlib.util import find_spec
+from pathlib import Path
+
+from .base import Method
+from .learned import LearnedRouter
+from .magcache import MagCache
+from .smoothcache import SmoothCache
+from .teacache import TeaCache
+
+_SETTINGS: dict[str, tuple[Method, ...]] = {
+    "emoji": (SmoothCache(alpha=0.1), MagCache(threshold=0.12), TeaCache(threshold=0.2), LearnedRouter()),
+}
+
+
+@functools.cache
+def embedded_presets() -> dict[str, Method]:
+    """Those whose files this installation has, by name: `teacache/emoji`."""
+    found = {}
+    for model, settings in _SETTINGS.items():
+        for method in settings:
+            made = method.beside(_pipelines() / model)
+            if made is not method:
+                found[f"{method.name}/{model}"] = made
+    return {name: replace(method) for name, method in found.items()}  # type: ignore[type-var]
+
+
+def _pipelines() -> Path:
+    """The folder of `toca.pipelines`, which need not be imported for it."""
+    spec = find_spec("toca.pipelines")
+    places = spec.submodule_search_locations if spec is not None else None
+    return Path(next(iter(places))) if places else Path()

@@ -23,7 +23,8 @@ from toca.reading import named, parse_yaml, read_text
 
 PRESETS = Path(__file__).parent / "configs"
 LONGEST_PATH = 255
-AtLeastOne = Annotated[int, Field(ge=1)]
+MOST_THREADS = 1024  # beyond what a system can start, the process ends without a word
+AtLeastOne = Annotated[int, Field(ge=1, le=1_000_000)]  # beyond, nothing ends and memory does
 
 
 class Strict(BaseModel):
@@ -97,7 +98,7 @@ class Settings(Strict):
     dtype: str | None = None
     device: str | None = None
     pickled_weights: bool = False
-    threads: AtLeastOne | None = None
+    threads: Annotated[int, Field(ge=1, le=MOST_THREADS)] | None = None
     speedups: tuple[Annotated[float, Field(gt=1)], ...] = (1.5, 2.0, 3.0)
     scores: ScoreSettings = ScoreSettings()
 

@@ -25,7 +25,9 @@ from toca.eval.subject import load_subject
 from toca.eval.variants import Failure, Lineup
 from toca.eval.working import working
 from toca.pipelines.commands.console import output as console
-from toca.pipelines.loading import resolve_source
+from toca.pipelines.config import GenerationConfig
+from toca.pipelines.loading import pick_device, pick_dtype, resolve_source
+from toca.pipelines.request import with_request
 from toca.writing import atomic_path
 
 Stage = Literal["generate", "bench", "score", "report"]
@@ -87,8 +89,10 @@ def run(
 
 
 def _lineup(model: str, settings: Settings) -> Lineup:
-    """What is compared on a pipeline that can be looked for, with files of scores that are there."""
+    """What is compared on a pipeline. Raises `ValueError` or `OSError` for what can be seen to be wrong unloaded."""
     resolve_source(model)
+    pick_dtype(settings.dtype, model, pick_device(settings.device))
+    with_request(GenerationConfig(prompt=model), settings.request())
     settings.scores.check_files()
     return settings.lineup().for_model(model)
 

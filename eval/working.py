@@ -9,6 +9,7 @@ from pathlib import Path
 
 from toca.eval.presence import Mark, present
 from toca.eval.shards import WHOLE, Shard, parse_shard
+from toca.pipelines.writing import prepare_folder
 from toca.reading import named
 
 MARKS = Path("stages") / ".present"
@@ -35,6 +36,7 @@ def working(output: Path, shard: Shard = WHOLE) -> Iterator[None]:
                     "--output, or share the samples between `toca eval generate --shard 1/2` and `--shard 2/2`."
                 )
 
+    prepare_folder(output)
     with present(output / MARKS, f"{shard.rank + 1}-of-{shard.world}", allow):
         yield
 

@@ -78,7 +78,7 @@ def prepare(request: Request, recipe: Recipe | None = None) -> Job:
     if recipe is None and not (request.prompt or request.class_label):
         raise ValueError("Give a prompt, a --class-label, or --from with the PNG of an earlier run.")
     # What no model can do is told before one is loaded.
-    _with_request(recipe.config if recipe else GenerationConfig(), request)
+    with_request(recipe.config if recipe else GenerationConfig(), request)
     method = _chosen_method(request, recipe)
     model = request.model
     if model is None:
@@ -171,7 +171,7 @@ def own_config(request: Request, model: str, pipeline_class: type, method: Any) 
         guidance_scale=entry.guidance_scale if entry else None,
         **own_sizes(model, pipeline_class),
     )
-    return _with_request(own, request)
+    return with_request(own, request)
 
 
 def own_sizes(model: str, pipeline_class: type) -> dict[str, int | None]:
@@ -191,10 +191,11 @@ def _from_recipe(request: Request, config: GenerationConfig) -> GenerationConfig
         config = replace(config, num_images=1, batch_size=1)
     if request.prompt is not None:
         config = replace(config, class_label=None)
-    return _with_request(config, request)
+    return with_request(config, request)
 
 
-def _with_request(config: GenerationConfig, request: Request) -> GenerationConfig:
+def with_request(config: GenerationConfig, request: Request) -> GenerationConfig:
+    """A configuration with what was asked for. Raises `ValueError` for what no model can do."""
     options = {
         "prompt": request.prompt,
         "class_label": request.class_label,

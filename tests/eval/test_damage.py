@@ -46,9 +46,9 @@ DAMAGES = {
 }
 
 
-def damage(paths: list[Path]) -> None:
-    for path, spoil in zip(paths, cycle(DAMAGES.values()), strict=False):
-        path.write_bytes(spoil(path.read_bytes()))
+def damage(paths: list[Path], kinds: list[str]) -> None:
+    for path, kind in zip(paths, cycle(kinds), strict=False):
+        path.write_bytes(DAMAGES[kind](path.read_bytes()))
 
 
 def figures(report) -> list:
@@ -58,12 +58,18 @@ def figures(report) -> list:
     return [rows, report.results.failures, maps, report.plans]
 
 
-def test_whatever_stage_file_is_damaged_it_is_named_and_made_anew(measured, capsys):
+KINDS = [pytest.param(list(DAMAGES), id="all"), *(pytest.param([kind], marks=pytest.mark.matrix) for kind in DAMAGES)]
+
+
+@pytest.mark.parametrize("kinds", KINDS)
+def test_whatever_stage_file_is_damaged_it_is_named_and_made_anew(measured, capsys, kinds):
     output, before = measured
+    for aside in output.rglob("*.damaged-*"):
+        aside.unlink()
     files = [path for path in sorted(output.rglob("*.json")) if path.name != FAILURE]  # what failed is tried anyway
     stages = {path.relative_to(output).parts[0] for path in files}
     assert stages == {"fidelity", "speed", "token maps"}
-    damage(files)
+    damage(files, kinds)
     after = measure(subject(), lineup(), SETTINGS, output)
     said = capsys.readouterr().err
     assert [path for path in files if f"{path} is damaged" not in said] == []

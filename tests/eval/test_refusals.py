@@ -10,6 +10,8 @@ from tests.pipelines.folders import save_tiny
 from toca.pipelines.cli import app
 
 FORA = {"method": "fora", "set": {"interval": 2}}
+SMALL = {"peers": False, "prompts": 1, "steps": 3, "fewer_steps": [2]}
+"""So that what is not refused after all ends soon."""
 
 
 @pytest.fixture(scope="module")
@@ -39,7 +41,7 @@ def check(code: int, error: str, said: str, output) -> None:
     [
         ({"methods": [{**FORA, "label": "full"}]}, "'full'"),
         ({"methods": [{**FORA, "label": "4 steps"}]}, "'4 steps'"),
-        ({"methods": [{**FORA, "label": "fora"}, "fora"]}, "'fora'"),
+        ({"methods": [{"method": "random", "label": "fora"}, "fora"]}, "'fora'"),
         ({"methods": [{**FORA, "label": "n" * 300}]}, "300 bytes"),
         ({"methods": [{"method": "fora", "set": {"interval": "x"}}]}, "'x'"),
         ({"methods": ["fora:interval=x"]}, "'x'"),
@@ -58,7 +60,7 @@ def check(code: int, error: str, said: str, output) -> None:
 def test_a_file_that_cannot_be_is_refused(tmp_path, capsys, data, said):
     config, output = tmp_path / "run.yaml", tmp_path / "out"
     config.write_text(
-        json.dumps({"models": ["emoji"], "peers": False, **data}).replace("Infinity", ".inf").replace("NaN", ".nan")
+        json.dumps({**SMALL, "models": ["emoji"], **data}).replace("Infinity", ".inf").replace("NaN", ".nan")
     )
     code, _, error = typed(capsys, "run", config, "--output", output)
     check(code, error, said, output)
@@ -78,12 +80,18 @@ def test_a_file_that_cannot_be_is_refused(tmp_path, capsys, data, said):
         (["--model", "[/red]"], "[/red]"),
         (["--model", "a\nb"], "a\\nb"),
         (["--shard", "3/2"], "'3/2'"),
+        (["--threads", 10**9], "1000000000"),
+        (["--samples", 10**30], "`samples`"),
+        (["--guidance-scale", "1e308"], "1e+308"),
+        (["--steps", 10**6], "1000000"),
+        (["--dtype", "float12"], "'float12'"),
+        (["--device", "tpu"], "'tpu'"),
         (["--clip", "emoji-clip", "--clip", "emoji-clip"], "'emoji-clip'"),
     ],
 )
 def test_flags_that_cannot_be_are_refused(tmp_path, capsys, flags, said):
     output = tmp_path / "out"
-    code, _, error = typed(capsys, "generate", "--model", "emoji", *flags, "--output", output)
+    code, _, error = typed(capsys, "generate", "--model", "emoji", "--prompts", 1, *flags, "--output", output)
     check(code, error, said, output)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from dataclasses import replace
 from pathlib import Path
@@ -89,6 +90,12 @@ def test_recorded_results_present_no_loss_as_best(path):
     text = path.with_suffix(".md").read_text()
     for best in filter(None, found):
         assert f"Best: {best.name}, {best.figure}; " in text.replace("\\", "")
+
+
+def test_the_recorded_page_holds_the_recorded_data():
+    made = (RECORDED[0].parent / "fashion.html").read_text()
+    inside = json.loads(made.split('id="data">')[1].split("</script>")[0])
+    assert inside == json.loads((RECORDED[0].parent / "fashion.json").read_text())
 
 
 @pytest.mark.parametrize("path", RECORDED, ids=lambda path: path.stem)

@@ -18,7 +18,8 @@ def test_smoke_measures_an_embedded_pipeline(tmp_path):
     found = json.loads((tmp_path / "emoji-flux.json").read_text())
     rows = {row["name"]: row for row in found["methods"]}
     assert rows["none"]["identical"] == 4 and rows["none"]["flops_speedup"] == 1
-    for name in ("toca", "fora interval=2", "fora interval=3", "easycache", "peer:diffusers-fbcache"):
+    told = ("toca interval=2", "easycache threshold=0.06 warmup_steps=3", "peer:diffusers-fbcache threshold=0.1")
+    for name in (*told, "fora interval=2", "fora interval=3"):
         assert rows[name]["flops_speedup"] > 1.2 and rows[name]["fidelity"]["psnr"]["mean"] > 20
     assert rows["fora interval=2"]["at_flops"]["between"] == [10, 13]
     labels = {column["label"]: column for column in found["scores"]}

@@ -401,7 +401,7 @@ BROKEN: list[tuple[str, dict[str, Any], str]] = [
     ("magcache", {"curves": {"ratio": [1.0] * 6 + [math.nan]}}, r"curves.ratio\[6\]: nan is no finite number"),
     ("magcache", {"curves": {"ratio": [1.0] * 6 + ["high"]}}, "holds 'high', which is no finite number"),
     ("magcache", {"curves": {"ratio": [[1.0]] * 7}}, "`ratio` is not of 7 numbers"),
-    ("magcache", {"curves": 3}, "has no attribute"),
+    ("magcache", {"curves": 3}, "`curves` must be a mapping, got 3"),
     ("magcache", {"model": {"family": "dit"}}, "missing key"),
     ("smoothcache", {"curves": {"main.ff": [[0.1]] * 6}}, "rows of one length"),
     ("smoothcache", {"curves": {"main.ff": [[0.1]] * 6 + [[0.1, 0.2]]}}, "rows of one length"),

@@ -69,6 +69,8 @@ MOST_CLUSTERS = 16_384
 Clusters = Annotated[int, Within(1, MOST_CLUSTERS)]
 PatchSide = Annotated[int, Within(0, 64)]
 Seed = Annotated[int, Within(0, 2**63 - 1)]
+Count = Annotated[int, Within(0, 2**53)]
+SomeOf = Annotated[int, Within(1, 2**31)]
 Share = Annotated[float, Within(0, 1)]
 SomeShare = Annotated[float, Within(0, 1, open=True)]
 NonNegative = Annotated[float, Within(0, 1e12)]

@@ -306,6 +306,8 @@ class Plan:
         for i, site in enumerate(self.layout.sites):
             module = self.selection.score_for(self.modules_of(site.layer)).source
             if module is not None and i in self.partial_sites:
+                if (site.layer, module) not in self.site_index:
+                    raise ValueError(f"Layer {site.layer} has no {module}, by whose attention tokens are scored.")
                 sources[i] = self.site_index[site.layer, module]
         return sources
 

@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass, field
 from os import PathLike
 from typing import Any
 
-from ..checks import cleaned
+from ..checks import SomeSteps, check_fields, cleaned
 from ..models import Layout
 from ..models.fingerprint import Fingerprint, fingerprint
 from ..reading import read_json
@@ -44,12 +44,12 @@ class Calibration:
         source (`str`, *optional*): The file that it was read from; not part of it.
 
     Raises:
-        ValueError: If a curve holds something that is no finite number.
+        ValueError: If a field holds something else, or a curve something that is no finite number.
     """
 
     method: str
     model: Fingerprint
-    num_inference_steps: int
+    num_inference_steps: SomeSteps
     curves: Mapping[str, Curve]
     timesteps: tuple[float, ...] = ()
     scheduler: SchedulerMark | None = None
@@ -58,6 +58,7 @@ class Calibration:
     source: str = field(default="", compare=False)
 
     def __post_init__(self) -> None:
+        check_fields(self)
         for name, curve in self.curves.items():
             rows = [row if isinstance(row, (list, tuple)) else [row] for row in curve]
             wrong = [value for row in rows for value in row if not _is_number(value)]

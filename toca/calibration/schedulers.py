@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from ..checks import check_fields
+
 
 @dataclass(frozen=True)
 class SchedulerMark:
@@ -15,10 +17,16 @@ class SchedulerMark:
     Args:
         name (`str`): Its class.
         config (`dict`): Its configuration, as plain data.
+
+    Raises:
+        ValueError: If either is something else.
     """
 
     name: str
     config: Mapping[str, Any]
+
+    def __post_init__(self) -> None:
+        check_fields(self)
 
     @classmethod
     def of(cls, scheduler: Any) -> SchedulerMark:

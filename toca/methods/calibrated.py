@@ -11,6 +11,7 @@ from torch import nn
 from ..calibration.charts import Chart
 from ..calibration.file import Calibration
 from ..calibration.gauges import Gauge
+from ..checks import cleaned
 from ..plan import Plan
 from ..sampling import Sampling
 from .base import Method
@@ -57,7 +58,8 @@ class Calibrated(Method):
             )
         found = Calibration.load(self.calibration)
         if found.method != self.name:
-            raise ValueError(f"The calibration {self.calibration!r} is for {found.method}, and not for {self.name}.")
+            other = cleaned(found.method, 60)
+            raise ValueError(f"The calibration {self.calibration!r} is for {other}, and not for {self.name}.")
         self.check_curves(found)
         return found
 

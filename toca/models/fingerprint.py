@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
+from ..checks import check_fields, cleaned, shown
 from .layout import Layout
 
 Sites = tuple[tuple[int, str, int], ...]
@@ -23,6 +24,9 @@ class Fingerprint:
         tokens (`int`): Image tokens at the model's default size.
         around (`tuple[int, int, int]`): FLOPs outside the sites of a sample, an image token and a text token: they
             tell models apart that differ in what they are conditioned on.
+
+    Raises:
+        ValueError: If a field holds something else.
     """
 
     family: str
@@ -32,6 +36,9 @@ class Fingerprint:
     tokens: int
     around: tuple[int, int, int]
 
+    def __post_init__(self) -> None:
+        check_fields(self)
+
     def difference(self, other: Fingerprint) -> str:
         """How another model is not this one, in words; empty where it is."""
         if self == other:
@@ -40,7 +47,8 @@ class Fingerprint:
         if mine != its:
             return f"for {mine}, and this is {its}"
         name = next(f.name for f in fields(self) if getattr(self, f.name) != getattr(other, f.name))
-        return f"for another model: its `{name}` was {getattr(self, name)}, and here it is {getattr(other, name)}"
+        was, now = shown(getattr(self, name)), shown(getattr(other, name))
+        return f"for another model: its `{name}` was {was}, and here it is {now}"
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)
@@ -71,4 +79,5 @@ def sites_of(layout: Layout) -> Sites:
 def words(family: str, sites: Sites) -> str:
     """A model in words."""
     layers, widths = len({layer for layer, _, _ in sites}), sorted({width for _, _, width in sites})
-    return f"a {family} model of {layers} layers and {len(sites)} sites of width {', '.join(map(str, widths))}"
+    named = f"a {cleaned(family, 60)} model of {layers} layers"
+    return f"{named} and {len(sites)} sites of width {', '.join(map(str, widths))}"

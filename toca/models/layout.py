@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
+from typing import Literal
 
 from torch import nn
 
+from ..checks import Count, Layers, SomeLayers, SomeOf, check, check_fields
 from .spec import BlockSpec, CallShape, FamilySpec, SiteSpec
 
 
@@ -30,19 +32,19 @@ class Site:
         text_flops (`int`): FLOPs of the linear layers for one text token, recomputed or not.
     """
 
-    layer: int
+    layer: Layers
     module: str
     stack: str
-    index: int
-    depth: int
-    stream: str
-    rows: str
+    index: Layers
+    depth: SomeLayers
+    stream: Literal["image", "text", "joint"]
+    rows: Literal["sample", "frame", "position"]
     inside: str | None
-    attends: str | None
-    width: int
-    attention_width: int
-    token_flops: int
-    text_flops: int
+    attends: Literal["self", "cross"] | None
+    width: SomeOf
+    attention_width: Count
+    token_flops: Count
+    text_flops: Count
 
     @property
     def key(self) -> tuple[int, str]:
@@ -93,16 +95,16 @@ class Layout:
 
     family: str
     sites: tuple[Site, ...]
-    sample_flops: int
-    token_flops: int
-    text_token_flops: int
+    sample_flops: Count
+    token_flops: Count
+    text_token_flops: Count
     default_shape: CallShape
-    itemsize: int
-    patch: tuple[int, int]
-    layer_sample_flops: tuple[int, ...] = ()
-    in_width: int = 0
-    width: int = 0
-    out_width: int = 0
+    itemsize: SomeOf
+    patch: tuple[SomeOf, SomeOf]
+    layer_sample_flops: tuple[Count, ...] = ()
+    in_width: Count = 0
+    width: Count = 0
+    out_width: Count = 0
     text_stream: bool = False
 
     def overhead_flops(self, shape: CallShape, left_out: Iterable[int] = ()) -> int:
@@ -116,13 +118,31 @@ class Layout:
 
     @classmethod
     def from_dict(cls, data: dict) -> Layout:
+        """The layout of a plan's file.
+
+        Raises:
+            ValueError, TypeError, KeyError: If it is none.
+        """
         data = dict(data)
-        shape = dict(data.pop("default_shape"))
-        shape["grid"] = tuple(shape["grid"]) if shape.get("grid") else None
+        shape = CallShape(**data.pop("default_shape"))
         sites = tuple(Site(**site) for site in data.pop("sites"))
-        for name in ("patch", "layer_sample_flops"):
-            data[name] = tuple(data.get(name, ()))
-        return cls(sites=sites, default_shape=CallShape(**shape), **data)
+        for part in (shape, *sites):
+            check_fields(part)
+        layout = cls(sites=sites, default_shape=shape, **data)
+        check_fields(layout)
+        layout._check_sites()
+        return layout
+
+    def _check_sites(self) -> None:
+        keys = {site.key for site in self.sites}
+        check(len(keys) == len(self.sites), "sites", len(self.sites), "must name each layer and module once")
+        for site in self.sites:
+            outer = (site.layer, site.inside)
+            check(site.inside is None or outer in keys, "inside", site.inside, "must name a site of the same layer")
+        layers = list(dict.fromkeys(site.layer for site in self.sites))
+        check(layers == list(range(len(layers))) and bool(layers), "sites", layers, "must be of layers 0, 1, 2, ...")
+        per_layer = self.layer_sample_flops
+        check(len(per_layer) in (0, len(layers)), "layer_sample_flops", per_layer, f"must be {len(layers)} values")
 
 
 def describe(transformer: nn.Module, spec: FamilySpec) -> Layout:

@@ -10,6 +10,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from ..checks import Count, SomeOf
+
 MODULES = ("self_attn", "cross_attn", "ff", "ff_context", "block", "stack")
 """The names a site's module may have, in all plans of all families."""
 
@@ -27,11 +29,11 @@ class CallShape:
         frames (`int`, defaults to 1): Frames of one sample.
     """
 
-    batch: int
-    tokens: int
-    grid: tuple[int, int] | None = None
-    text_tokens: int = 0
-    frames: int = 1
+    batch: SomeOf
+    tokens: SomeOf
+    grid: tuple[SomeOf, SomeOf] | None = None
+    text_tokens: Count = 0
+    frames: SomeOf = 1
 
 
 @dataclass(frozen=True)

@@ -44,15 +44,15 @@ def read_prompts(path: Path) -> list[str]:
         FileNotFoundError: if there is no such file.
         ValueError: if it holds no prompt, or is no text.
     """
-    if not path.is_file():
-        raise FileNotFoundError(f"There is no file {path}.")
     try:
         lines = read_text(path).splitlines()
+    except FileNotFoundError:
+        raise FileNotFoundError(f"There is no file {named(path)}.") from None
     except ValueError as error:
         raise ValueError(f"{named(path)} is no text file: {error}") from error
     prompts = [line.strip() for line in lines if line.strip()]
     if not prompts:
-        raise ValueError(f"{path} holds no prompt: write one a line.")
+        raise ValueError(f"{named(path)} holds no prompt: write one a line.")
     return prompts
 
 

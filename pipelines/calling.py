@@ -7,6 +7,7 @@ import inspect
 from typing import Any
 
 from toca.pipelines.arguments import call_defaults, class_id
+from toca.pipelines.config import check_numbers
 
 
 def fill_defaults(pipe: Any) -> Any:
@@ -34,6 +35,7 @@ def _filling(base: Any) -> type:
     @functools.wraps(stock)
     def call(self: Any, *args: Any, **kwargs: Any) -> Any:
         bound = signature.bind_partial(self, *args, **kwargs)
+        check_numbers(bound.arguments)
         for name, value in call_defaults(self).items():
             bound.arguments.setdefault(name, value)
         if "class_labels" in bound.arguments:

@@ -9,14 +9,22 @@ from typing import Any
 
 from safetensors import SafetensorError, safe_open
 
+from toca.pipelines.model_code import AGAIN as _AGAIN
 from toca.pipelines.model_code import INDEX as _INDEX
-from toca.pipelines.model_code import check_config, check_files, check_index
-from toca.reading import named, read_text
+from toca.pipelines.model_code import (
+    check_config,
+    check_files,
+    check_index,
+    check_needed,
+    check_numbers,
+    is_model,
+    is_part,
+)
+from toca.reading import named, read_bytes
 
 NAME = "checksums.json"
 LARGEST_JSON = 128 * 2**20
 """Bytes; the largest tokenizers of the hub take 40 million."""
-_AGAIN = "save or download the pipeline again"
 
 
 def write(folder: str | Path) -> Path:
@@ -89,25 +97,44 @@ def examine(folder: str | Path, weights: bool = True, pickles: bool = False) -> 
     """
     folder = Path(folder)
     check_files(folder)
-    check_index(read_json(folder / _INDEX), folder / _INDEX)
+    models = examine_index(folder)
     for part in _parts(folder):
         for path in sorted(part.glob("*.json")):
-            content = read_json(path)
-            check_config(content, path)
+            content = examine_config(path)
             if weights:
                 _check_shards(part, content)
-        missing = _missing({path.name for path in part.iterdir()}, weights)
+        is_model = part.name in models
+        missing = _missing({path.name for path in part.iterdir()}, is_model, weights)
         if missing is not None:
             raise FileNotFoundError(f"{named(part)} lacks its {missing}: {_AGAIN}.")
-        if weights:
-            _check_weights(part, pickles)
+        if weights and not pickles:
+            _check_for_pickles(part)
+        _check_weights(part)
+
+
+def examine_index(folder: Path) -> set[str]:
+    """Look at the index of a pipeline's folder, and return which parts are models. Raises as `examine`."""
+    index, where = read_json(folder / _INDEX), folder / _INDEX
+    check_index(index, where)
+    check_needed(index, where)
+    return {name for name, value in index.items() if is_part(value) and is_model(value)}
+
+
+def examine_config(path: Path) -> dict[str, Any]:
+    """The data of a JSON file of one part. Raises `ValueError` as `examine`."""
+    content = read_json(path)
+    check_config(content, path)
+    if path.name in ("config.json", "scheduler_config.json"):
+        check_numbers(content, path)
+    return content
 
 
 def read_json(path: Path) -> Any:
     """The content of a JSON file. Raises `ValueError`, which names the file, if it cannot be read."""
     try:
         # Not within the bounds of our own files: tokenizers have more entries, and numbers beyond 64 bits.
-        return json.loads(read_text(path, LARGEST_JSON))
+        # Without a byte order mark: the libraries that read it next refuse one.
+        return json.loads(read_bytes(path, LARGEST_JSON).decode("utf-8"))
     except (OSError, ValueError, RecursionError, MemoryError) as error:
         raise ValueError(f"{named(path)} could not be read as JSON: {_AGAIN}.") from error
 
@@ -115,22 +142,17 @@ def read_json(path: Path) -> Any:
 def _parts(folder: Path) -> list[Path]:
     """The folders that a pipeline's index names, all of which are there."""
     index = read_json(folder / _INDEX)
-    parts = [folder / name for name, value in index.items() if _is_part(value)]
+    parts = [folder / name for name, value in index.items() if is_part(value)]
     missing = next((part for part in parts if not part.is_dir()), None)
     if missing is not None:
         raise FileNotFoundError(f"The folder {missing}, which {_INDEX} names, is missing: {_AGAIN}.")
     return parts
 
 
-def _is_part(value: Any) -> bool:
-    """Parts are written as library and class; both are null for those that a pipeline goes without."""
-    return isinstance(value, list) and len(value) == 2 and all(isinstance(name, str) for name in value)
-
-
-def _missing(names: set[str], weights: bool) -> str | None:
+def _missing(names: set[str], is_model: bool, weights: bool) -> str | None:
     """What a part lacks, going by the names of its files. Models have weights and config.json, other parts neither."""
     found = any(name.endswith((".safetensors", ".bin")) for name in names)
-    if found and "config.json" not in names:
+    if (found or is_model) and "config.json" not in names:
         return "config.json"
     if weights and "config.json" in names and not found:
         return "weights, a .safetensors file"
@@ -139,9 +161,9 @@ def _missing(names: set[str], weights: bool) -> str | None:
     return None
 
 
-def _check_shards(part: Path, content: Any) -> None:
+def _check_shards(part: Path, content: dict[str, Any]) -> None:
     """Where weights lie in several files, an index names them."""
-    shards = content.get("weight_map") if isinstance(content, dict) else None
+    shards = content.get("weight_map")
     if shards is None:
         return
     if not isinstance(shards, dict) or not all(_is_file_name(name) for name in shards.values()):
@@ -155,15 +177,17 @@ def _is_file_name(name: Any) -> bool:
     return isinstance(name, str) and Path(name).name == name
 
 
-def _check_weights(part: Path, pickles: bool) -> None:
-    """Reads no more than the headers, which say how long the files must be."""
-    paths = sorted(part.glob("*.safetensors"))
-    if not paths and not pickles and any(part.glob("*.bin")):
+def _check_for_pickles(part: Path) -> None:
+    if not any(part.glob("*.safetensors")) and any(part.glob("*.bin")):
         raise ValueError(
             f"{named(part)} has its weights only as a pickle, and a pickle can run code: save the pipeline again with "
             "safe_serialization, or, if you trust where it is from, say --pickled-weights."
         )
-    for path in paths:
+
+
+def _check_weights(part: Path) -> None:
+    """Reads no more than the headers, which say how long the files must be."""
+    for path in sorted(part.glob("*.safetensors")):
         try:
             with safe_open(path, framework="pt"):
                 pass

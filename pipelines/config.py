@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from numbers import Integral, Real
 from typing import Any
@@ -29,6 +29,13 @@ _RANGES = {
     "batch_size": (1, LARGEST_BATCH),
     "first_index": (0, LARGEST_INDEX),
 }
+_OF_CALLS = {
+    "video_length": (1, MOST_FRAMES),
+    "num_images_per_prompt": (1, LARGEST_BATCH),
+    "num_videos_per_prompt": (1, LARGEST_BATCH),
+    "max_sequence_length": (1, LONGEST_PROMPT),
+}
+"""What only pipelines take."""
 _OPTIONAL = ("height", "width", "num_frames")
 
 
@@ -69,11 +76,7 @@ class GenerationConfig:
         for name, (least, most) in _RANGES.items():
             value = getattr(self, name)
             if value is not None or name not in _OPTIONAL:
-                _check_integer(name, value)
-                if value < least:
-                    raise ValueError(f"{name} must be at least {least}, got {shown(value)}.")
-                if value > most:
-                    raise ValueError(f"{name} must be at most {most}, got {shown(value)}.")
+                _check_range(name, value, least, most)
         _check_integer("seed", self.seed)
         # Torch takes seeds of 64 bits; the last image's must fit too.
         if not 0 <= self.seed <= LARGEST_SEED - self.first_index - self.num_images:
@@ -87,6 +90,26 @@ class GenerationConfig:
         end = self.first_index + self.num_images
         for start in range(self.first_index, end, self.batch_size):
             yield range(start, min(start + self.batch_size, end))
+
+
+def check_numbers(call: Mapping[str, Any]) -> None:
+    """Look at the numbers among the arguments of a pipeline's call; `None` leaves one to the pipeline.
+
+    Raises:
+        TypeError, ValueError: as `GenerationConfig`.
+    """
+    for name, bounds in {**_RANGES, **_OF_CALLS}.items():
+        if call.get(name) is not None:
+            _check_range(name, call[name], *bounds)
+    _check_guidance(call.get("guidance_scale"))
+
+
+def _check_range(name: str, value: Any, least: int, most: int) -> None:
+    _check_integer(name, value)
+    if value < least:
+        raise ValueError(f"{name} must be at least {least}, got {shown(value)}.")
+    if value > most:
+        raise ValueError(f"{name} must be at most {most}, got {shown(value)}.")
 
 
 def _check_integer(name: str, value: Any) -> None:

@@ -93,6 +93,12 @@ def run_batch(pipe: Any, config: GenerationConfig, batch: range) -> list[Sample]
     """Run the pipeline once, for the samples of one batch."""
     try:
         output = pipe(**call_arguments(pipe, config, batch))
+    except AttributeError as error:
+        if error.obj is not pipe.scheduler:
+            raise
+        # A folder may hold any scheduler, and not every pipeline works with any.
+        name = type(pipe.scheduler).__name__
+        raise ValueError(f"{type(pipe).__name__} cannot work with {name}, which has no {error.name}.") from error
     except IndexError as error:
         if config.num_inference_steps > 1:
             raise

@@ -15,7 +15,8 @@ from packaging.version import Version
 from toca.checks import cleaned, shown
 from toca.pipelines import checksums
 from toca.pipelines.calling import fill_defaults
-from toca.pipelines.model_code import INDEX, check_config, check_index
+from toca.pipelines.model_code import INDEX
+from toca.pipelines.on_meta import model_class, model_of, scheduler_of
 from toca.pipelines.registry import find_model, models
 from toca.reading import named
 
@@ -32,7 +33,7 @@ def pick_device(device: torch.device | str | None = None) -> torch.device:
     try:
         chosen = torch.device(device)
         torch.empty(0, device=chosen)
-    except (RuntimeError, AssertionError) as error:
+    except (RuntimeError, AssertionError, TypeError) as error:
         name = shown(str(device))
         raise ValueError(f"The device {name} is not available here; `toca env` lists the devices.") from error
     return chosen
@@ -116,6 +117,8 @@ def load(
         load("fashion")(class_labels="sneaker").images[0]
         ```
     """
+    if not isinstance(pickled_weights, bool):  # of which "no" would be as good as True
+        raise ValueError(f"pickled_weights must be True or False, got {shown(pickled_weights)}.")
     model = str(model)
     source = resolve_source(model)
     place = pick_device(device)
@@ -128,12 +131,33 @@ def load(
         # What is looked at and what is loaded are one revision.
         arguments["revision"] = configs_of(source).name
     try:
+        if Path(source).exists():
+            model_class(Path(source), "transformer")
         pipe = DiffusionPipeline.from_pretrained(source, **arguments)
+        _check_weights(pipe)
     except ImportError:  # says itself which package is missing
         raise
     except Exception as error:  # libraries that read a broken file raise anything, plain Exception included
-        raise explain(source, error) from error
+        raise explain(source, _fault(source) or error) from error
     return fill_defaults(pipe.to(place))
+
+
+def _check_weights(pipe: Any) -> None:
+    """Raises `ValueError` if a part has got no weights for some of its parameters: diffusers leaves them empty."""
+    for name, part in pipe.components.items():
+        if isinstance(part, torch.nn.Module) and any(each.is_meta for each in part.parameters()):
+            raise ValueError(f"The weights of its {name} are not those of the model that its configuration describes.")
+
+
+def _fault(source: str) -> Exception | None:
+    """What is wrong with a folder's configurations, as whoever reads only these would say it; `None` if nothing is."""
+    folder = Path(source)
+    try:
+        if folder.exists():
+            model_of(folder, "transformer"), scheduler_of(folder), model_of(folder, "vae")
+    except Exception as error:  # as above
+        return error
+    return None
 
 
 def _check_embedded(source: str) -> None:
@@ -172,7 +196,7 @@ def configs_of(source: str) -> Path:
         folder = Path(snapshot_download(source, allow_patterns=[INDEX, "*/*config.json"]))
     except Exception as error:  # of whatever library fetches
         raise explain(source, error) from error
-    check_index(checksums.read_json(folder / INDEX), folder / INDEX)
+    checksums.examine_index(folder)
     for path in folder.glob("*/*config.json"):
-        check_config(checksums.read_json(path), path)
+        checksums.examine_config(path)
     return folder

@@ -78,7 +78,7 @@ def find_method(text: str) -> Any:
 
 def load_plan(path: str) -> Any:
     """A saved plan. Raises `FileNotFoundError` if there is no such file and `ValueError` if it is corrupt."""
-    if not os.path.isfile(path):
+    if not os.path.exists(path):
         raise FileNotFoundError(f"There is no plan file {cleaned(path)}.")
     return toca.Plan.load(path)
 
@@ -102,6 +102,8 @@ def from_record(data: dict[str, Any]) -> Any:
     """The method or plan that `recorded` described. Raises `ValueError` if this version does not know it."""
     if "plan" not in data:
         return from_data(_replaced(data, IN_PACKAGE, PACKAGE))
+    if len(data) > 1:
+        raise ValueError(f"a plan is recorded alone, and not with {shown([key for key in data if key != 'plan'])}.")
     if not isinstance(data["plan"], str):
         raise ValueError(f"its plan must be text, got {shown(data['plan'])}.")
     return _plan_from_text(data["plan"])

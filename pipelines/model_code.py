@@ -14,11 +14,13 @@ from pathlib import Path
 from typing import Any
 
 import diffusers
+import torch
 
 from toca.checks import cleaned, shown
 from toca.reading import named
 
 INDEX = "model_index.json"
+AGAIN = "save or download the pipeline again"
 
 _SAFE_QUANTIZERS = frozenset({"bitsandbytes", "bitsandbytes_4bit", "bitsandbytes_8bit"})
 """Those whose weights are plain tensors."""
@@ -53,7 +55,7 @@ def check_index(index: Any, where: Path) -> None:
         ValueError: if it is no such index, or names a class that is no pipeline of diffusers', or no part of one.
     """
     if not isinstance(index, dict):
-        raise ValueError(f"{named(where)} is not the index of a pipeline: save or download the pipeline again.")
+        raise ValueError(f"{named(where)} is not the index of a pipeline: {AGAIN}.")
     _check_keys(index, where)
     pipeline_class(index, where)
     for part, value in index.items():
@@ -73,7 +75,8 @@ def pipeline_class(index: Mapping[str, Any], where: Path) -> type:
     if isinstance(name, list):
         raise ValueError(f"{named(where)} names a pipeline in a file of its own, {shown(name)}: {_REFUSED}.")
     found = getattr(diffusers, name, None) if isinstance(name, str) else None
-    if not (inspect.isclass(found) and issubclass(found, diffusers.DiffusionPipeline)):
+    pipelines = diffusers.DiffusionPipeline
+    if not (inspect.isclass(found) and issubclass(found, pipelines) and found is not pipelines):
         raise ValueError(
             f"{named(where.parent)} could not be loaded as a diffusers pipeline: {INDEX} names {shown(name)}, which "
             f"diffusers {diffusers.__version__} does not have."
@@ -81,6 +84,39 @@ def pipeline_class(index: Mapping[str, Any], where: Path) -> type:
     if getattr(found, "_load_connected_pipes", False):
         raise ValueError(f"{found.__name__} loads further models that the folder's README names: {_REFUSED}.")
     return found
+
+
+def check_needed(index: Mapping[str, Any], where: Path) -> None:
+    """Look whether an index names every part that its pipeline cannot be made without.
+
+    Args:
+        index (`Mapping[str, Any]`): its data, as `check_index` has found them good.
+        where (`Path`): the file.
+
+    Raises:
+        ValueError: for the first part that it does not name, or not as a library and a class.
+    """
+    found: Any = pipeline_class(index, where)
+    for name, parameter in inspect.signature(found.__init__).parameters.items():
+        optional = parameter.default is not parameter.empty or name in found._optional_components
+        if name == "self" or (optional and index.get(name) in (None, [None, None])):
+            continue
+        if name not in index or index[name] == [None, None]:
+            raise ValueError(f"{named(where)} has no {name}, and a {found.__name__} needs one: {AGAIN}.")
+        if parameter.default is parameter.empty and not is_part(index[name]):
+            what = f"{name} is {shown(index[name])}"
+            raise ValueError(f"{named(where)}: {what}, which is no library with a class: {AGAIN}.")
+
+
+def is_part(value: Any) -> bool:
+    """Parts are written as library and class; both are null for those that a pipeline goes without."""
+    return isinstance(value, list) and len(value) == 2 and all(isinstance(name, str) for name in value)
+
+
+def is_model(part: list[str]) -> bool:
+    """Whether a part is of a class that has weights."""
+    found = class_of(*part)
+    return found is not None and issubclass(found, torch.nn.Module)
 
 
 def check_files(folder: Path) -> None:
@@ -93,7 +129,7 @@ def check_files(folder: Path) -> None:
         if path.suffix == ".py":
             raise ValueError(f"{named(path)} is a program in a model's folder: {_REFUSED}.")
         if not path.is_file():
-            raise ValueError(f"{named(path)} is no regular file: save or download the pipeline again.")
+            raise ValueError(f"{named(path)} is no regular file: {AGAIN}.")
 
 
 def _files(folder: Path) -> Iterator[Path]:
@@ -105,9 +141,10 @@ def _files(folder: Path) -> Iterator[Path]:
 
 
 def check_config(config: Any, where: Path) -> None:
-    """Look at what the configuration of one part wants. Raises `ValueError` if that is code."""
+    """Look at what a JSON file of one part wants. Raises `ValueError` if that is code, or if it is no mapping, which
+    libraries take for granted."""
     if not isinstance(config, dict):
-        return
+        raise ValueError(f"{named(where)} is {shown(config)}, and no mapping of names to values: {AGAIN}.")
     _check_keys(config, where)
     quantizer = config.get("quantization_config")
     kind = quantizer.get("quant_method") if isinstance(quantizer, dict) else quantizer
@@ -119,6 +156,27 @@ def check_config(config: Any, where: Path) -> None:
 
 
 _REFUSED = "it could run any code, and is not loaded"
+
+
+def check_numbers(config: Mapping[str, Any], where: Path) -> None:
+    """Look at the numbers by which a model or a scheduler is built: who builds it may take all memory, or for ever.
+
+    Raises:
+        ValueError: for the first that no model has; it names it.
+    """
+    for key, value in config.items():
+        if not isinstance(value, int):
+            continue
+        least, most = next((bounds for end, bounds in _BOUNDS.items() if key.endswith(end)), (-LARGEST, LARGEST))
+        if not least <= value <= most:
+            raise ValueError(f"{named(where)}: {cleaned(key)} must be from {least} to {most}, got {shown(value)}.")
+
+
+LARGEST = 10**9
+"""Of an integer in a configuration: vocabularies, positions and their like go to ten million."""
+
+_BOUNDS = {"layers": (0, 1000), "num_train_timesteps": (1, 100_000), "num_attention_heads": (1, 10_000)}
+"""How a key ends -> the least and the most."""
 
 
 def _check_keys(config: Mapping[str, Any], where: Path) -> None:
@@ -141,14 +199,14 @@ def _check_part(value: list, what: str) -> None:
     library, name = value
     if library is None or name is None:
         raise ValueError(f"{what}, which is neither a library with a class nor nothing.")
-    found = _class_of(library, name)
+    found = class_of(library, name)
     if found is None:
         raise ValueError(f"{what}, which neither diffusers nor transformers has: {_REFUSED}.")
     if not issubclass(found, tuple(_bases())):
         raise ValueError(f"{what}, which is no model, scheduler, tokenizer or processor: {_REFUSED}.")
 
 
-def _class_of(library: str, name: str) -> type | None:
+def class_of(library: str, name: str) -> type | None:
     """The class of that name, if the library is one of the two, or the module of a pipeline of diffusers'."""
     if library in ("diffusers", "transformers"):
         module: Any = importlib.import_module(library)

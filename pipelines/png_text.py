@@ -34,6 +34,8 @@ def read_text(path: str | Path, keyword: str) -> str | None:
             return _find(file, keyword.encode("latin-1"))
         except (struct.error, zlib.error, UnicodeDecodeError, EOFError) as error:
             raise ValueError(f"{named(path)} could not be read as a picture: it is no PNG, or damaged.") from error
+        except OSError as error:
+            raise ValueError(f"{named(path)} could not be read as a picture: {error.strerror}.") from error
         except ValueError as error:
             raise ValueError(f"{named(path)} could not be read as a picture: {error}") from error
 

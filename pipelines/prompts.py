@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import difflib
-import json
 import re
 from pathlib import Path
 from typing import Any
+
+from toca.reading import read_json
 
 SMALL_WORDS = frozenset("a an the of with in on and at to for s".split())
 
@@ -22,13 +23,21 @@ def known_names(folder: str | Path) -> list[str]:
 
 
 def _listed(path: Path) -> list[str]:
-    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else []
+    try:
+        texts = read_json(path)
+    except (OSError, ValueError):
+        return []
+    # Anyone's folder may have a file of that name; a picture can be made without it.
+    ours = isinstance(texts, list) and all(isinstance(text, str) for text in texts)
+    return texts if ours else []
 
 
 def unknown_words(prompt: str, tokenizer: Any) -> list[str]:
     """The words of a prompt that the tokenizer reads as its unknown token, lower-case, in order, each once."""
     words = dict.fromkeys(re.findall(r"[\w'’-]+", prompt.lower()))
-    unknown = tokenizer.unk_token_id
+    unknown = getattr(tokenizer, "unk_token_id", None)
+    if unknown is None:
+        return []
     return [word for word in words if unknown in tokenizer(word, add_special_tokens=False).input_ids]
 
 

@@ -182,8 +182,11 @@ def own_sizes(model: str, pipeline_class: type) -> dict[str, int | None]:
 
 
 def default_steps(pipeline_class: Any) -> int:
-    """The number of steps that a class of pipelines takes when it is not told."""
-    return inspect.signature(pipeline_class.__call__).parameters["num_inference_steps"].default
+    """The number of steps that a class of pipelines takes when it is not told. Raises `ValueError` if none."""
+    parameter = inspect.signature(pipeline_class.__call__).parameters.get("num_inference_steps")
+    if parameter is None:
+        raise ValueError(f"{pipeline_class.__name__} takes no number of steps, so there is nothing to cache.")
+    return parameter.default
 
 
 def _from_recipe(request: Request, config: GenerationConfig) -> GenerationConfig:

@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import diffusers
 import torch
 
-from toca.checks import shown
 from toca.pipelines import checksums
 from toca.pipelines.loading import configs_of, explain, no_transformer, resolve_source
 from toca.pipelines.model_code import INDEX, pipeline_class
+from toca.pipelines.on_meta import model_of, scheduler_of
 from toca.pipelines.registry import find_model
-
-_LEGACY_TRANSFORMERS = {"ada_norm_zero": "DiTTransformer2DModel", "ada_norm_single": "PixArtTransformer2DModel"}
 
 
 @dataclass(frozen=True)
@@ -68,42 +64,18 @@ def load_skeleton(model: str) -> Skeleton:
     and `ValueError` if there is no transformer.
     """
     source, entry = resolve_source(model), find_model(model)
-    folder = configs_of(source if entry is None else str(entry.skeleton))
+    # What comes with toca of models of the hub are the parts that a plan needs.
+    folder = configs_of(source) if entry is None or entry.embedded else entry.skeleton
     index = checksums.read_json(folder / INDEX)
     pipe_class = pipeline_class(index, folder / INDEX)
-    if not (folder / "transformer" / "config.json").is_file():
+    if index.get("transformer") in (None, [None, None]):
         raise no_transformer(model, pipe_class)
     try:
-        with torch.device("meta"):
-            config = checksums.read_json(folder / "transformer" / "config.json")
-            transformer = _model_class(config).from_config(config)
-        scheduler = _scheduler(index, folder)
+        transformer, scheduler = model_of(folder, "transformer"), scheduler_of(folder)
+        model_of(folder, "vae")
     except Exception as error:  # a configuration of other keys or values than the class has
         raise explain(source, error) from error
     vae = folder / "vae" / "config.json"
     return Skeleton(
         model, pipe_class, transformer, checksums.read_json(vae) if vae.is_file() else {}, scheduler, folder
     )
-
-
-def _model_class(config: dict[str, Any]) -> Any:
-    """The class that a configuration names. Hub folders older than diffusers 0.30 call DiT and PixArt by one name."""
-    name = config.get("_class_name", "")
-    if name == "Transformer2DModel":
-        name = _LEGACY_TRANSFORMERS.get(config.get("norm_type", ""), name)
-    return _class_of_diffusers(name, diffusers.ModelMixin)
-
-
-def _scheduler(index: Mapping[str, Any], folder: Path) -> Any | None:
-    path = folder / "scheduler" / "scheduler_config.json"
-    if not path.is_file():
-        return None
-    named = index["scheduler"][1] if "scheduler" in index else checksums.read_json(path).get("_class_name", "")
-    return _class_of_diffusers(named, diffusers.SchedulerMixin).from_config(checksums.read_json(path))
-
-
-def _class_of_diffusers(name: str, base: type) -> Any:
-    found = getattr(diffusers, name, None)
-    if not (inspect.isclass(found) and issubclass(found, base)):
-        raise ValueError(f"The class {shown(name)} is not in diffusers {diffusers.__version__}.")
-    return found

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from diffusers import PixArtAlphaPipeline
 
 import toca
 from toca.methods import METHODS
@@ -74,6 +75,16 @@ def test_the_field_and_the_value_are_named(make: Any, field: str) -> None:
     assert len(str(raised.value)) < 200
 
 
+def test_a_class_is_no_target() -> None:
+    with pytest.raises(ValueError, match="`target` must be a pipeline or a transformer, got the class PixArtAlphaPi"):
+        toca.enable_cache(PixArtAlphaPipeline, "fora")  # type: ignore[type-var]
+
+
+def test_a_transformer_without_layers_has_nothing_to_cache() -> None:
+    with pytest.raises(ValueError, match="This PixArtTransformer2DModel has no layers"):
+        toca.FORA().plan(TINY["pixart"](num_layers=0), 4)
+
+
 def test_numbers_of_numpy_are_numbers() -> None:
     method = toca.ToCa(interval=np.int64(3), fresh_ratio=np.float32(0.5))  # type: ignore[arg-type]
     assert (type(method.interval), type(method.fresh_ratio)) == (int, float)
@@ -90,8 +101,10 @@ def test_numbers_of_steps(steps: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    "size", [{"height": math.inf}, {"batch_size": 2.5}, {"num_frames": 10**12}, {"text_tokens": -1}, {"width": "8"}]
-)
+    "size",
+    [{"height": math.inf}, {"batch_size": 2.5}, {"num_frames": 10**12}, {"text_tokens": -1}, {"width": "8"},
+     {"dtype": "float16"}, {"dtype": 2}, {"batched_cfg": "no"}, {"batched_cfg": math.nan}],
+)  # fmt: skip
 def test_sizes_of_a_cost(size: dict[str, Any]) -> None:
     plan = toca.FORA().plan(TINY["dit"](), 4)
     with pytest.raises(ValueError, match=f"`{next(iter(size))}`"):

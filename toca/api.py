@@ -63,6 +63,8 @@ def enable_cache(
         print(toca.summary(pipe))
         ```
     """
+    if isinstance(target, type):
+        raise ValueError(f"`target` must be a pipeline or a transformer, got the class {target.__name__}.")
     named_by = method if isinstance(method, str) else None
     method = _with_own_files(named(method) if isinstance(method, str) else method, target, named_by is not None)
     if not isinstance(method, (Method, Plan)):

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import torch
 
 from .actions import Action
-from .checks import Within, checked
+from .checks import Within, check, checked
 from .clusters import clustering_flops
 from .gates import GateSizes
 from .models import CallShape
@@ -91,9 +91,11 @@ def plan_cost(
         `Cost`
 
     Raises:
-        ValueError: If a size is not positive, or not a multiple of the patch size.
+        ValueError: If a value is of another type, or a size is not positive, or not a multiple of the patch size.
     """
     shape = _shape_of(plan, batch_size, height, width, num_frames, text_tokens)
+    batched_cfg = checked(batched_cfg, bool, "batched_cfg")
+    check(dtype is None or isinstance(dtype, torch.dtype), "dtype", dtype, "must be a torch.dtype or None")
     itemsize = plan.layout.itemsize if dtype is None else dtype.itemsize
     flops = sum(step_flops(plan, step, shape, batched_cfg) for step in range(plan.num_inference_steps))
     return Cost(

@@ -49,7 +49,10 @@ def read_bytes(path: str | PathLike, largest: int = LARGEST) -> bytes:
         os.close(descriptor)
         raise ValueError(f"{named(path)} is no regular file.")
     with open(descriptor, "rb") as file:
-        content = file.read(largest + 1)
+        try:
+            content = file.read(largest + 1)
+        except OSError as error:  # of a disk, or a system's file; it does not say of which
+            raise OSError(error.errno, error.strerror, os.fspath(path)) from error
     if len(content) > largest:
         raise ValueError(f"{named(path)} is larger than the {largest:,} bytes that are read of such a file.")
     return content

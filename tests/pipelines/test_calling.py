@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import inspect
+import math
 import pickle
 from typing import Any
 
@@ -59,6 +60,18 @@ def test_what_the_caller_gives_wins():
     assert len(frames(pipe(class_labels=["bag", 7], num_inference_steps=2))) == 2
     with pytest.raises(ValueError, match="has no class 'sneakers'.*sneaker"):
         pipe(class_labels="sneakers")
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("num_inference_steps", 0), ("num_inference_steps", 2.5), ("num_inference_steps", "3"),
+     ("num_inference_steps", 10**12), ("height", 64.0), ("width", 10**9), ("height", -64), ("guidance_scale", "x"),
+     ("guidance_scale", math.nan), ("guidance_scale", math.inf), ("num_images_per_prompt", 0)],
+)  # fmt: skip
+def test_numbers_that_make_no_picture_are_named(folders, name, value):
+    pipe = load(folders["pixart"], device="cpu")
+    with pytest.raises((TypeError, ValueError), match=f"^{name} must be .*, got {value!r}"):
+        pipe("a red owl", **{name: value})
 
 
 def test_a_loaded_pipeline_is_a_stock_pipeline(folders, tmp_path):

@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from diffusers import FlowMatchEulerDiscreteScheduler
 
 import toca
 from toca.pipelines import timing
@@ -108,6 +109,12 @@ def test_slow_models_run_the_fewest_turns(pixart, monkeypatch):
 def test_the_clock_runs_for_real(pixart):
     seconds = timing.measure_seconds(pixart, replace(CONFIG, num_inference_steps=2), [None, METHOD])
     assert all(0 < one < 60 for one in seconds)
+
+
+def test_a_scheduler_that_the_pipeline_cannot_work_with_is_said(pixart) -> None:
+    pixart.scheduler = FlowMatchEulerDiscreteScheduler()
+    with pytest.raises(ValueError, match="PixArtAlphaPipeline cannot work with FlowMatchEulerDiscreteScheduler, wh"):
+        generate(pixart, GenerationConfig("a red owl", num_inference_steps=2))
 
 
 @pytest.mark.skipif(not EMBEDDED.exists(), reason="the embedded model is not there")

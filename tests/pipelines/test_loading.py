@@ -135,6 +135,27 @@ def test_a_missing_piece_of_weights_in_several_files_is_named(broken):
         load(broken, device="cpu")
 
 
+@pytest.mark.parametrize("other", ["vae", "text_encoder"])
+def test_weights_of_another_model_are_said(broken, other):
+    shutil.copy(next((broken / other).glob("*.safetensors")), broken / WEIGHTS)
+    with pytest.raises(ValueError, match="weights of its transformer are not those of the model that its config"):
+        load(broken, device="cpu")
+
+
+@pytest.mark.parametrize("value", ["no", 0, None])
+def test_whether_pickles_are_trusted_is_true_or_false(broken, value):
+    with pytest.raises(ValueError, match=f"pickled_weights must be True or False, got {value!r}"):
+        load(broken, device="cpu", pickled_weights=value)
+
+
+def test_the_old_names_of_dit_and_pixart_are_no_others(broken):
+    config, index = broken / "transformer" / "config.json", broken / "model_index.json"
+    index.write_text(index.read_text().replace("PixArtTransformer2DModel", "Transformer2DModel"))
+    config.write_text(json.dumps({**json.loads(config.read_text()), "norm_type": "ada_norm_single"}))
+    assert type(load_skeleton(str(broken)).transformer).__name__ == "PixArtTransformer2DModel"
+    assert type(load(broken, device="cpu").transformer).__name__ == "PixArtTransformer2DModel"
+
+
 def test_a_whole_folder_that_diffusers_cannot_build_says_why(broken):
     index = broken / "model_index.json"
     index.write_text(json.dumps({**json.loads(index.read_text()), "_class_name": "NoSuchPipeline"}))

@@ -37,6 +37,10 @@ def config(part, **values):
     return lambda folder: change(folder / part, **values)
 
 
+def text(path, words):
+    return lambda folder: (folder / path).write_text(words)
+
+
 def program(name):
     return lambda folder: (folder / name).write_text(EVIL.format(str(folder / "ran")))
 
@@ -72,6 +76,30 @@ TRAPS = {
     ],
     "attention from the hub": [config("text_encoder/config.json", _attn_implementation="some/kernel")],
     "a part outside": [lambda folder: index(**{"../secrets": ["diffusers", "AutoencoderKL"]})(folder)],
+    "a pipeline in general": [index(_class_name="DiffusionPipeline")],
+    "a pipeline of other parts": [index(_class_name="FluxPipeline")],
+    "no part": [index(transformer=[None, None])],
+    "a part of one word": [index(vae="diffusers")],
+    "a part of three words": [index(vae=["diffusers", "AutoencoderKL", "x"])],
+    "a scheduler that is none": [index(scheduler=["diffusers", "AutoencoderKL"])],
+    "a scheduler without end": [config("scheduler/scheduler_config.json", num_train_timesteps=10**12)],
+    "a scheduler of nothing": [config("scheduler/scheduler_config.json", num_train_timesteps=0)],
+    "two classes of one transformer": [index(transformer=["diffusers", "FluxTransformer2DModel"])],
+    "layers without end": [config("transformer/config.json", num_layers=10**9)],
+    "layers of text without end": [config("text_encoder/config.json", num_layers=10**9)],
+    "fewer layers than none": [config("transformer/config.json", num_layers=-1)],
+    "a width without end": [config("vae/config.json", latent_channels=10**15)],
+    "a VAE of nothing": [config("vae/config.json", block_out_channels=[])],
+    "a VAE of letters": [config("vae/config.json", block_out_channels="x")],
+    "a list as a transformer": [text("transformer/config.json", "[]")],
+    "a list as a VAE": [text("vae/config.json", "[]")],
+    "a list as a text encoder": [text("text_encoder/config.json", "[1]")],
+    "a list as a scheduler": [text("scheduler/scheduler_config.json", "[1]")],
+    "a list as a tokenizer": [text("tokenizer/tokenizer.json", "[]")],
+    "a list as a tokenizer's configuration": [text("tokenizer/tokenizer_config.json", "[]")],
+    "a byte order mark": [text("model_index.json", "\ufeff{}")],
+    "a transformer without its configuration": [lambda folder: (folder / "transformer" / "config.json").unlink()],
+    "weights that are cut off": [text("transformer/diffusion_pytorch_model.safetensors", "x" * 50)],
     "a pipe as weights": [fifo("vae/diffusion_pytorch_model.safetensors")],
     "a pipe as an index": [fifo("transformer/config.json")],
 }

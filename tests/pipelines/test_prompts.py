@@ -46,6 +46,17 @@ def test_the_list_lies_in_the_folder(tmp_path):
     assert known_prompts(tmp_path) == CAPTIONS
 
 
+@pytest.mark.parametrize("text", ["5", '{"a": 1}', "[1]", "[[]]", "[" * 100_000, "{ not json"])
+def test_a_file_of_that_name_that_is_no_list_of_texts_is_not_ours(tmp_path, text):
+    (tmp_path / "prompts.json").write_text(text)
+    (tmp_path / "names.json").write_text(text)
+    assert known_prompts(tmp_path) == known_names(tmp_path) == []
+
+
+def test_a_model_without_a_tokenizer_that_knows_its_words_needs_no_advice():
+    assert advice("a zebra", CAPTIONS, None) is None
+
+
 @pytest.mark.skipif(not (EMBEDDED / "prompts.json").exists(), reason="the embedded model is not trained yet")
 def test_the_embedded_model_knows_its_own_prompts():
     from transformers import PreTrainedTokenizerFast

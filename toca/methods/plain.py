@@ -9,6 +9,7 @@ import typing
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from ..checks import shown
 from .base import Method
 
 
@@ -40,14 +41,31 @@ def from_data(data: Mapping[str, Any]) -> Method:
     """
     from . import methods
 
-    cls = methods().get(data.get("method", ""))
+    cls = methods().get(str(data.get("method", "")))
     if cls is None:
-        raise ValueError(f"This version of toca has no method {data.get('method')!r}.")
+        raise ValueError(f"This version of toca has no method {shown(data.get('method'))}.")
+    if unknown := [key for key in data if key not in ("method", "fields")]:
+        raise ValueError(f"A method is recorded by its name and its fields, and not by {shown(unknown[0])}.")
     try:
         hints = field_types(cls)
         return cls(**{key: convert(value, hints[key]) for key, value in data["fields"].items()})
-    except (KeyError, TypeError) as error:
-        raise ValueError(f"The recorded settings of {cls.__name__} do not fit this version of toca.") from error
+    except (KeyError, TypeError, AttributeError) as error:
+        said = f"The recorded settings of {cls.__name__} do not fit this version of toca"
+        raise ValueError(f"{said}: {_misfit(data.get('fields'), hints)}.") from error
+
+
+def _misfit(fields: Any, hints: Mapping[str, Any]) -> str:
+    """What is wrong with recorded fields that could not be read."""
+    if not isinstance(fields, Mapping):
+        return f"`fields` must be a mapping, got {shown(fields)}"
+    for key, value in fields.items():
+        if key not in hints:
+            return f"there is no field {shown(key)}"
+        try:
+            convert(value, hints[key])
+        except TypeError:
+            return f"{shown(value)} is no value of `{key}`"
+    return "a field is missing"
 
 
 def named(text: str) -> Method:

@@ -152,6 +152,8 @@ def describe(transformer: nn.Module, spec: FamilySpec) -> Layout:
         for layer, index, depth, block, block_spec in walk_blocks(transformer, spec)
         for site_spec in block_spec.sites
     ]
+    if not sites:
+        raise ValueError(f"This {type(transformer).__name__} has no layers, so there is nothing to cache.")
     conditioning = _conditioning_flops(transformer, spec)
     around = {"sample": sum(conditioning), "token": 0, "text_token": 0}
     for path, unit in spec.around:

@@ -467,7 +467,7 @@ def test_the_installed_command_in_a_process_of_its_own(folders, tmp_path):
     assert good.stderr == ""
     assert files(tmp_path) == {"outputs/a-red-owl.png"}
     # A limit on the size of files is the nearest thing to a full disk that a process can give itself.
-    limited = ["bash", "-c", 'ulimit -f 1; exec "$@"', "bash", *command]
+    limited = ["bash", "-c", 'ulimit -f 8; exec "$@"', "bash", *command]
     full = subprocess.run(limited, cwd=tmp_path, capture_output=True, text=True, timeout=300)
     assert full.returncode == 1
     assert full.stderr.count("\n") == 1 and "a-red-owl-2.png could not be written" in full.stderr

@@ -348,7 +348,11 @@ def test_a_trajectory_is_the_stock_pipelines_generation(family):
     latents = denoiser.sampling(captions, torch.Generator().manual_seed(0)).finish()
     if family == "dit":
         latents = (pipe.vae.decode(latents / pipe.vae.config.scaling_factor).sample / 2 + 0.5).clamp(0, 1)
-    torch.testing.assert_close(latents, pipe(**arguments).images, atol=2e-3, rtol=1e-3)
+    wanted = torch.as_tensor(pipe(**arguments).images)
+    if wanted.shape != latents.shape:
+        # An older DiT pipeline returns arrays whatever it is asked for.
+        wanted = wanted.movedim(-1, 1)
+    torch.testing.assert_close(latents, wanted, atol=2e-3, rtol=1e-3)
 
 
 def test_a_fork_goes_its_own_way():

@@ -50,6 +50,10 @@ class Host:
     def attach(self) -> None:
         """Put it on, before the cache."""
         module: Any = self.transformer
+        registry = vars(module).get("_diffusers_hook")
+        if hasattr(registry, "_child_registries_cache"):
+            # diffusers 0.38 looks for hooks once, and never finds those of a cache that comes later.
+            registry._child_registries_cache = None
         module.forward = functools.update_wrapper(functools.partial(self._call), self._forward)
         module._reset_stateful_cache = self._reset
         if self._context is not None:

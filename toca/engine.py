@@ -26,6 +26,7 @@ from .connection import Connection
 from .freezing import Freezer
 from .gating import Gatekeeper
 from .hooks.norm import modulates_by_token
+from .hooks.tracing import is_compiled, refuse_compiled
 from .models import FamilySpec, describe, walk_blocks
 from .other_caches import refuse_other_cache
 from .passes import Job, replayed, sample_of, step_pass, with_sample
@@ -125,7 +126,7 @@ class Engine:
     @property
     def compiled(self) -> bool:
         """Whether the blocks are compiled now; they may be at any time."""
-        return self.first_block._compiled_call_impl is not None
+        return is_compiled(self.first_block)
 
     def plan_for(self, num_inference_steps: int, timesteps: tuple[float, ...] = ()) -> Plan:
         """The plan for a number of steps; made once.
@@ -167,16 +168,18 @@ class Engine:
         """Before a generation: see to it that the decisions reach the modules that are there now.
 
         Raises:
-            ValueError: If another cache has been switched on, or a module put in that cannot be reached.
+            ValueError: If another cache has been switched on, a module put in that cannot be reached, or the blocks
+                compiled by a torch that cannot trace them.
         """
         try:
             refuse_other_cache(transformer, "was switched on while toca's is on")
             self.connection.follow(transformer, plan)
+            self.first_block = next(walk_blocks(transformer, self.spec))[3]
+            refuse_compiled(self.first_block)
         except ValueError:
             # The next call starts a generation again, and is refused again.
             self.reset()
             raise
-        self.first_block = next(walk_blocks(transformer, self.spec))[3]
         self.unplaced = Unplaced(transformer, self.spec)
 
     def __reduce__(self) -> Any:

@@ -18,13 +18,17 @@ from toca.eval.naming import check_name, slug
 from toca.eval.peers import PREFIX
 from toca.eval.scoring.settings import ScoreSettings
 from toca.eval.variants import Lineup, every_method, every_peer, expand, parse_variant
+from toca.pipelines.config import MOST_STEPS
 from toca.pipelines.request import Request
 from toca.reading import named, parse_yaml, read_text
 
 PRESETS = Path(__file__).parent / "configs"
 LONGEST_PATH = 255
 MOST_THREADS = 1024  # beyond what a system can start, the process ends without a word
-AtLeastOne = Annotated[int, Field(ge=1, le=1_000_000)]  # beyond, nothing ends and memory does
+# True, "3" and 3.0 are no numbers of anything.
+Whole = Annotated[int, Field(strict=True)]
+Real = Annotated[float, Field(strict=True)]
+AtLeastOne = Annotated[Whole, Field(ge=1, le=1_000_000)]  # beyond, nothing ends and memory does
 
 
 class Strict(BaseModel):
@@ -84,22 +88,22 @@ class Settings(Strict):
     prompts_sha256: str | None = None
     prompts_expected: AtLeastOne | None = None
     samples: AtLeastOne = 1
-    seed: int = 0
+    seed: Whole = 0
     batch_size: AtLeastOne = 8
     bench_batch_size: AtLeastOne | None = None
     repeats: AtLeastOne = 10
     warmups: AtLeastOne = 3
-    fewer_steps: tuple[Annotated[int, Field(ge=2)], ...] | None = None
-    steps: AtLeastOne | None = None
-    guidance_scale: float | None = None
+    fewer_steps: tuple[Annotated[Whole, Field(ge=2)], ...] | None = None
+    steps: Annotated[Whole, Field(ge=2, le=MOST_STEPS)] | None = None
+    guidance_scale: Real | None = None
     height: AtLeastOne | None = None
     width: AtLeastOne | None = None
     num_frames: AtLeastOne | None = None
     dtype: str | None = None
     device: str | None = None
     pickled_weights: bool = False
-    threads: Annotated[int, Field(ge=1, le=MOST_THREADS)] | None = None
-    speedups: tuple[Annotated[float, Field(gt=1)], ...] = (1.5, 2.0, 3.0)
+    threads: Annotated[Whole, Field(ge=1, le=MOST_THREADS)] | None = None
+    speedups: tuple[Annotated[Real, Field(gt=1)], ...] = (1.5, 2.0, 3.0)
     scores: ScoreSettings = ScoreSettings()
 
     @model_validator(mode="after")

@@ -86,6 +86,15 @@ def choose(prompts: list[Prompt], count: int, seed: int) -> list[Prompt]:
     return sorted(prompts, key=lambda prompt: noise_seed(seed, prompt.id, -1))[:count]
 
 
+MOST_SAMPLES = 10_000_000
+
+
 def items_of(prompts: list[Prompt], samples: int) -> list[Item]:
-    """Every sample of every prompt; the first of each prompt come first."""
+    """Every sample of every prompt; the first of each prompt come first.
+
+    Raises:
+        ValueError: If they are more than `MOST_SAMPLES`, which no memory holds the list of.
+    """
+    if samples * len(prompts) > MOST_SAMPLES:
+        raise ValueError(f"`samples`: {samples:,} of each of {len(prompts):,} prompts are more than {MOST_SAMPLES:,}.")
     return [Item(prompt, sample) for sample in range(samples) for prompt in prompts]

@@ -112,7 +112,8 @@ def check_output(output: str | None) -> None:
 
 def _is_file(path: Path) -> bool:
     """Whether a file is meant, and not a folder."""
-    if not path.suffix or path.is_dir():
+    # Of a name too long for the system this is no error.
+    if not path.suffix or os.path.isdir(path):
         return False
     if path.suffix.lower() not in _FILE_SUFFIXES:
         raise ValueError(f"{path}: pictures are saved as .png, videos as .mp4 and .gif; a folder has no suffix.")
@@ -153,7 +154,7 @@ def _check_names(paths: OutputPaths, indices: Sequence[int]) -> None:
     for path in paths.all(indices):
         if len(os.fsencode(path.name)) > LONGEST_NAME:
             raise ValueError(f"--output: the name {path.name[:40]}... is too long for a file: {LONGEST_NAME} bytes.")
-        if path.is_dir():
+        if os.path.isdir(path):
             raise ValueError(f"{path} is a folder, so no file can be saved under that name.")
 
 

@@ -90,6 +90,13 @@ def test_two_that_differ_have_names_that_differ(tmp_path):
     [
         ({"promts": 3}, "there is no `promts`; did you mean `prompts`"),
         ({"prompts": 0}, "`prompts`: Input should be greater than or equal to 1, got 0"),
+        ({"steps": True}, "`steps`: Input should be a valid integer, got True"),
+        ({"steps": 1}, "`steps`: Input should be greater than or equal to 2, got 1"),
+        ({"steps": "3"}, "`steps`: Input should be a valid integer, got '3'"),
+        ({"seed": False}, "`seed`: Input should be a valid integer, got False"),
+        ({"prompts": 3.0}, "`prompts`: Input should be a valid integer, got 3.0"),
+        ({"guidance_scale": True}, "`guidance_scale`: Input should be a valid number, got True"),
+        ({"fewer_steps": [True]}, r"`fewer_steps.0`: Input should be a valid integer, got True"),
         ({"batch_size": "many"}, "`batch_size`: .* got 'many'"),
         ({"scores": {"clips": []}}, "there is no `scores.clips`; did you mean `clip`"),
         ({"methods": [{"method": "fora", "grids": {}}]}, "there is no `methods.0.grids`; did you mean `grid`"),

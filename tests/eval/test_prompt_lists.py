@@ -12,7 +12,7 @@ import pytest
 
 from tests.helpers import tiny_dit_pipeline
 from toca.eval.prompt_lists import NAMED, named_list, read_list
-from toca.eval.prompts import Prompt, choose, find_prompts
+from toca.eval.prompts import Prompt, choose, find_prompts, items_of
 
 DRAWBENCH = [
     ("A red colored car.", "Colors"),
@@ -94,6 +94,13 @@ def test_a_seed_chooses_captions_of_different_pictures(tmp_path):
     chosen = choose(find_prompts("emoji", None, path, expected=40), 30, seed=0)
     assert len({prompt.text.partition(",")[0] for prompt in chosen}) == 30
     assert chosen != choose(find_prompts("emoji", None, path), 30, seed=1)
+
+
+def test_more_samples_than_a_memory_holds_are_refused():
+    prompts = [Prompt(number, "an owl") for number in range(20)]
+    assert len(items_of(prompts, 3)) == 60
+    with pytest.raises(ValueError, match="`samples`: 1,000,000 of each of 20 prompts are more than 10,000,000"):
+        items_of(prompts, 1_000_000)
 
 
 def test_text_is_one_prompt_a_line_whatever_the_suffix(tmp_path):

@@ -65,6 +65,14 @@ class TimestepClock:
         """The generation was broken off: the next call starts one."""
         self.reset()
 
+    def pass_by(self, timestep: torch.Tensor | None) -> None:
+        """A call that is not to be placed: the step that it is the first of counts like any other."""
+        value = _number(timestep)
+        if value is not None and self.current is not None and value < self.current:
+            self.step += 1
+            self.current, self.latents = value, None
+            self.calls.clear()
+
     def timesteps_of_generation(self) -> tuple[float, ...]:
         """Nothing is known of them."""
         return ()
@@ -100,7 +108,7 @@ class TimestepClock:
             self.first = value
         elif value != self.current:
             self.step += 1
-        if new_generation or value != self.current:
+        if new_generation or value != self.current or not self.calls:
             self.current, self.latents = value, latents
             self.calls.clear()
         if self.step >= self.num_inference_steps:
@@ -143,6 +151,9 @@ class SchedulerClock:
 
     def give_up(self) -> None:
         """Nothing to do: the scheduler's timesteps are new for each generation."""
+
+    def pass_by(self, timestep: torch.Tensor | None) -> None:
+        """Nothing to do: the scheduler tells the step of the next call."""
 
     def timesteps_of_generation(self) -> tuple[float, ...]:
         """The timesteps of the generation's steps."""

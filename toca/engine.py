@@ -220,6 +220,7 @@ class Engine:
             self._break_off()
         key = self._key(transformer, call)
         if torch.is_grad_enabled():
+            self.clock.pass_by(call.get("timestep"))
             self._bypass("grad", "Gradients are enabled, so the model runs in full; call it under torch.no_grad().")
             return None
         tick = self._tick(call)
@@ -343,8 +344,8 @@ class Engine:
             self.freezer.bypass()
 
     def _key(self, transformer: nn.Module, call: dict) -> CallKey:
-        hidden_states = call["hidden_states"]
-        return CallKey(self.spec.call_shape(transformer, call), hidden_states.dtype, hidden_states.device)
+        hidden_states, shape = call["hidden_states"], self.spec.call_shape(transformer, call)
+        return CallKey(shape, hidden_states.dtype, hidden_states.device, torch.is_inference_mode_enabled())
 
     def _memory(self, plan: Plan, tick: Tick, key: CallKey, call: dict) -> Memory:
         """The memory of the call's branch, a new one where the call is not like the one before."""

@@ -36,11 +36,13 @@ class SiteState:
 
 @dataclass(frozen=True)
 class CallKey:
-    """What must not change within a generation; a branch starts anew where it does."""
+    """What must not change within a generation; a branch starts anew where it does. What was kept in inference mode
+    cannot be written in outside of it."""
 
     shape: CallShape
     dtype: torch.dtype
     device: torch.device
+    inference: bool = False
 
     def with_rows(self, rows: int) -> CallKey:
         """The same for fewer rows of the batch."""

@@ -60,6 +60,35 @@ def test_inference_mode(family: str, name: str) -> None:
         assert_equal(run_steps(transformer, inputs), wanted)
 
 
+@every_family
+@caching_method
+def test_a_step_in_inference_mode(family: str, name: str) -> None:
+    """What it keeps cannot be written in outside: the step after starts anew."""
+    transformer, inputs = TINY[family](), inputs_for(family, STEPS)
+    stock = run_steps(transformer, inputs)
+    with toca.cached(transformer, method_of(family, name), num_inference_steps=STEPS):
+        run_steps(transformer, inputs[:1])
+        with torch.inference_mode():
+            got = run_steps(transformer, inputs[1:4])
+        got += run_steps(transformer, inputs[4:])
+    assert_equal([got[0], got[3]], [stock[1], stock[4]])
+
+
+@every_family
+@pytest.mark.parametrize("name", ["preset", "fora", "forecast", "gate"])
+def test_a_step_with_gradients_counts(family: str, name: str) -> None:
+    """It keeps nothing, so the step after, which has nothing to go on from, computes everything."""
+    transformer, inputs = TINY[family](), inputs_for(family, STEPS)
+    stock = run_steps(transformer, inputs)
+    with toca.cached(transformer, method_of(family, name), num_inference_steps=STEPS):
+        run_steps(transformer, inputs[:4])
+        with torch.enable_grad():
+            transformer(**inputs[4])
+        got = run_steps(transformer, inputs[5:])
+        assert [call.step for call in toca.summary(transformer).trace] == [0, 1, 2, 3, 5, 6, 7]
+    assert torch.equal(got[0], stock[5])
+
+
 @pytest.mark.parametrize("name", ["preset", "shared", "fora", "random"])
 @every_family
 def test_branch_that_skipped_steps(family: str, name: str) -> None:

@@ -50,6 +50,7 @@ class Connection:
         Raises:
             ValueError: If a site cannot be reached, or its attention not be measured; it says why and what to do.
         """
+        self._refuse_shared(transformer)
         try:
             points = list(self._points(transformer, plan))
             if all(is_connected(point.module, point.handle, point.attribute) for point in points):
@@ -65,6 +66,15 @@ class Connection:
         """Take everything off, wherever it went."""
         for module in {*self.modules, *transformer.modules()}:
             restore(module)
+
+    def _refuse_shared(self, transformer: nn.Module) -> None:
+        """Refuse blocks that another model has too, whose cache is on."""
+        modules = (module for module in transformer.modules() if module not in self.modules)
+        if any(vars(module).get(name) is not None for module in modules for name in (HANDLE, BLOCK)):
+            raise ValueError(
+                "Blocks of this model are another model's too, on which a toca cache is on: call "
+                "toca.disable_cache on that one first."
+            )
 
     def _connect(self, point: Point) -> None:
         if vars(point.module).get(point.attribute) is not None:

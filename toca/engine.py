@@ -297,6 +297,8 @@ class Engine:
             raise
         finally:
             self._running = None
+            # The blocks may be called by others too, such as a shallow copy of the model: for them they compute.
+            self.freezer.bypass()
             self.ownership.leave()
 
     def _complete(self, transformer: nn.Module, running: Running, output: Any) -> Any:

@@ -180,3 +180,20 @@ def test_a_transformer_exchanged_in_its_pipeline() -> None:
     assert snapshot(other) == before and traces_of_toca(taken)
     toca.disable_cache(taken)
     assert not traces_of_toca(taken)
+
+
+@every_family
+@pytest.mark.parametrize("name", ["preset", "fora", "forecast", "gate", "gate-input"])
+def test_blocks_that_two_models_have(family: str, name: str) -> None:
+    """As a shallow copy has them: between two steps it is the stock model, and gets no cache of its own."""
+    transformer, inputs, method = TINY[family](), inputs_for(family, STEPS), method_of(family, name)
+    stock, wanted = run_steps(transformer, inputs), cached_run(transformer, method, inputs)
+    with toca.cached(transformer, method, num_inference_steps=STEPS):
+        other = copy.copy(transformer)
+        got = run_steps(transformer, inputs[:4])
+        assert_equal(run_steps(other, inputs), stock)
+        with pytest.raises(ValueError, match="another model's too"):
+            toca.enable_cache(other, method, num_inference_steps=STEPS)
+        got += run_steps(transformer, inputs[4:])
+    assert_equal(got, wanted)
+    assert not traces_of_toca(transformer) and not traces_of_toca(other)

@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+from toca.checks import shown
 from toca.pipelines.config import GenerationConfig
 from toca.pipelines.registry import find_model
 
@@ -68,14 +69,16 @@ def class_id(pipe: Any, label: str) -> int:
     Raises:
         ValueError: if there is no such class; the message names similar ones.
     """
-    names = getattr(pipe, "labels", {})
+    rows = pipe.transformer.config.num_embeds_ada_norm
+    # A folder may name classes that its transformer has no row for.
+    names = {name: number for name, number in getattr(pipe, "labels", {}).items() if number in range(rows)}
     if label in names:
         return names[label]
     # The table of DiTPipeline's transformers has a thousand rows, however few of them were trained.
-    numbers = sorted(set(names.values())) or range(pipe.transformer.config.num_embeds_ada_norm)
-    if label.isdecimal() and int(label) in numbers:
+    numbers = sorted(set(names.values())) or range(rows)
+    if label.isdecimal() and len(label) < 10 and int(label) in numbers:
         return int(label)
-    given = f"has no class {label!r}" if label else "needs a class label"
+    given = f"has no class {shown(label)}" if label else "needs a class label"
     ways = f"give a number from {numbers[0]} to {numbers[-1]} or a class name{_hint(label, names)}"
     raise ValueError(f"{type(pipe).__name__} {given}: {ways}.")
 

@@ -193,3 +193,12 @@ def _check_weights(part: Path) -> None:
                 pass
         except (SafetensorError, OSError) as error:
             raise ValueError(f"{named(path)} is damaged, cut off, or no safetensors file at all: {_AGAIN}.") from error
+
+
+def tensor_shapes(part: Path) -> dict[str, tuple[int, ...]]:
+    """The shapes of all tensors in the safetensors of one part, by their names; only headers are read."""
+    shapes: dict[str, tuple[int, ...]] = {}
+    for path in part.glob("*.safetensors"):
+        with safe_open(path, framework="pt") as file:
+            shapes |= {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
+    return shapes

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import re
 from pathlib import Path
@@ -11,6 +12,7 @@ import diffusers
 import torch
 from diffusers import DiffusionPipeline
 from packaging.version import Version
+from transformers import PreTrainedModel
 
 from toca.checks import cleaned, shown
 from toca.pipelines import checksums
@@ -134,7 +136,7 @@ def load(
         if Path(source).exists():
             model_class(Path(source), "transformer")
         pipe = DiffusionPipeline.from_pretrained(source, **arguments)
-        _check_weights(pipe)
+        _check_weights(pipe, Path(source))
     except ImportError:  # says itself which package is missing
         raise
     except Exception as error:  # libraries that read a broken file raise anything, plain Exception included
@@ -142,11 +144,30 @@ def load(
     return fill_defaults(pipe.to(place))
 
 
-def _check_weights(pipe: Any) -> None:
-    """Raises `ValueError` if a part has got no weights for some of its parameters: diffusers leaves them empty."""
+def _check_weights(pipe: Any, folder: Path) -> None:
+    """Raises `ValueError` if a part has got no weights for some of its parameters: diffusers leaves them empty, and
+    transformers fills them by chance."""
     for name, part in pipe.components.items():
-        if isinstance(part, torch.nn.Module) and any(each.is_meta for each in part.parameters()):
+        if not isinstance(part, torch.nn.Module):
+            continue
+        empty = any(each.is_meta for each in part.parameters())
+        if empty or (isinstance(part, PreTrainedModel) and _is_filled_by_chance(part, folder / name)):
             raise ValueError(f"The weights of its {name} are not those of the model that its configuration describes.")
+
+
+def _is_filled_by_chance(part: Any, folder: Path) -> bool:
+    """Whether the files hold fewer numbers than a model has, or no tensor of the names of its modules. More than this
+    cannot be told: transformers reads tensors under older names too."""
+    shapes = checksums.tensor_shapes(folder)
+    if not shapes or getattr(part.config, "quantization_config", None) is not None:
+        return False
+    if sum(map(math.prod, shapes.values())) < sum(each.numel() for each in part.parameters()):
+        return True
+    return {_ending(name) for name in shapes}.isdisjoint(_ending(name) for name in part.state_dict())
+
+
+def _ending(name: str) -> str:
+    return ".".join(name.split(".")[-2:])
 
 
 def _fault(source: str) -> Exception | None:

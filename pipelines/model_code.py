@@ -58,11 +58,23 @@ def check_index(index: Any, where: Path) -> None:
         raise ValueError(f"{named(where)} is not the index of a pipeline: {AGAIN}.")
     _check_keys(index, where)
     pipeline_class(index, where)
+    _check_labels(index.get("id2label"), where)
     for part, value in index.items():
         if isinstance(value, list) and not _is_part_name(part):
             raise ValueError(f"{named(where)} names a part {shown(part)}, which is no name of a folder.")
         if isinstance(value, list) and value != [None, None] and not _is_option(value):
             _check_part(value, f"{named(where)}: {cleaned(part)} is {shown(value)}")
+
+
+def _check_labels(labels: Any, where: Path) -> None:
+    """Names of classes by their numbers, which JSON has as text."""
+    if labels is None:
+        return
+    if not isinstance(labels, dict):
+        raise ValueError(f"{named(where)}: id2label is {shown(labels)}, and no mapping of numbers to names: {AGAIN}.")
+    for number, name in labels.items():
+        if not (number.isascii() and number.isdecimal() and len(number) < 10 and isinstance(name, str)):
+            raise ValueError(f"{named(where)}: id2label has no names of classes at {shown(number)}: {AGAIN}.")
 
 
 def pipeline_class(index: Mapping[str, Any], where: Path) -> type:

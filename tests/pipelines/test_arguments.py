@@ -56,6 +56,14 @@ def test_without_names_every_class_of_the_transformer_counts(dit):
         class_id(dit, "1000")
 
 
+@pytest.mark.parametrize("label", ["9" * 5000, "owl", "5000"])
+def test_a_class_that_the_transformer_has_no_row_for_is_none(dit, label):
+    dit.labels = {"owl": 5000}
+    with pytest.raises(ValueError, match="has no class .*: give a number from 0 to 999") as caught:
+        class_id(dit, label)
+    assert len(str(caught.value)) < 500
+
+
 def test_of_few_classes_all_are_named_and_no_others_count(dit):
     dit.labels = {"t-shirt": 0, "sneaker": 1, "bag": 2}
     for label in ("snaeker", "3"):

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 from tests.helpers import TINY_PIPELINES
 from toca.pipelines import checksums, loading, registry
@@ -140,6 +141,15 @@ def test_weights_of_another_model_are_said(broken, other):
     shutil.copy(next((broken / other).glob("*.safetensors")), broken / WEIGHTS)
     with pytest.raises(ValueError, match="weights of its transformer are not those of the model that its config"):
         load(broken, device="cpu")
+
+
+def test_a_text_encoder_is_not_filled_by_chance(broken):
+    path = broken / "text_encoder" / "model.safetensors"
+    tensors = load_file(path)
+    for others in (load_file(broken / VAE), dict(list(tensors.items())[:-1])):
+        save_file(others, path, metadata={"format": "pt"})
+        with pytest.raises(ValueError, match="weights of its text_encoder are not those of the model that its config"):
+            load(broken, device="cpu")
 
 
 @pytest.mark.parametrize("value", ["no", 0, None])

@@ -148,6 +148,7 @@ class SchedulerClock:
         self.first = self.current = 0
         self.calls: dict[str | None, int] = {}
         self.lost = self.disturbed = False
+        self.spoilt: torch.Tensor | None = None
 
     def give_up(self) -> None:
         """Nothing to do: the scheduler's timesteps are new for each generation."""
@@ -175,8 +176,13 @@ class SchedulerClock:
 
         Raises:
             NotPlaced: If the timestep is not the schedule's.
+            RuntimeError: If somebody has set the scheduler's timesteps anew in the middle of the loop.
         """
         self._look_up()
+        if self._is_broken_into(name, timestep):
+            # Two loops have stepped this schedule: it is of no use for either.
+            self.spoilt = self.scheduler.timesteps
+            raise RuntimeError(SET_ANEW)
         source = _schedule_of(timestep)
         # A loop takes its timesteps from one tensor: another tensor is another loop.
         known = source is not None and self.source is not None
@@ -208,8 +214,23 @@ class SchedulerClock:
         if not (self.disturbed or same_loop) or self.scheduler.timesteps.tolist() != self.values:
             return False
         self.disturbed = False
+        return self._is_next(name, timestep)
+
+    def _is_next(self, name: str | None, timestep: torch.Tensor | None) -> bool:
+        """Whether a call is the one that the loop at hand makes next."""
         position = self._nearest(timestep, self.current)
         return position == self.current + 1 or (position == self.current and not self.calls.get(name, 0))
+
+    def _is_broken_into(self, name: str | None, timestep: torch.Tensor | None) -> bool:
+        """Whether the loop at hand goes on with a scheduler whose timesteps have been set anew meanwhile, so that its
+        latents are stepped wrongly: it has forgotten where it was, or has another schedule."""
+        timesteps = self.scheduler.timesteps
+        if timesteps is self.spoilt:
+            return True
+        if self.schedule is None or self.lost or timesteps is self.schedule or self.is_at_start(timestep):
+            return False
+        forgets = hasattr(self.scheduler, "step_index") or timesteps.tolist() != self.values
+        return forgets and self._is_next(name, timestep)
 
     def _place(self, timestep: torch.Tensor | None) -> int:
         placed = not (self.lost or self._is_unset() or self._is_of_another_schedule())
@@ -258,6 +279,13 @@ class SchedulerClock:
         if _schedule_of(timestep) is not None:
             return timestep.storage_offset() == position
         return timestep is not None and _is_near(timestep, self.scale, self.values[position])
+
+
+SET_ANEW = (
+    "The scheduler's timesteps were set anew in the middle of a generation, by another thread or task: a pipeline serves "
+    "one generation at a time, so run them one after the other (under a lock), or give each thread a pipeline of its "
+    "own. toca.reset(target) forgets this one."
+)
 
 
 def _branch(calls: dict[str | None, int], name: str | None, first: Hashable) -> Hashable:

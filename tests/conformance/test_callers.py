@@ -121,6 +121,24 @@ def test_a_schedule_that_another_thread_sets_between_two_steps_shifts_nothing() 
     assert torch.equal(made, wanted)
 
 
+@pytest.mark.parametrize("family", ["pixart", "flux"])
+def test_a_schedule_that_another_thread_sets_between_two_steps_is_refused(family: str) -> None:
+    """These schedulers remember where they are, and have forgotten it: whoever steps them gets wrong latents."""
+    pipe = TINY_PIPELINES[family]()
+    toca.enable_cache(pipe, toca.FORA(interval=3))
+    wanted = picture(pipe, family)
+
+    def set_anew(*_: Any) -> None:
+        pipe.scheduler.set_timesteps(6, **({"mu": 0.5} if family == "flux" else {}))
+        pipe.scheduler.set_begin_index(0)
+
+    hook = pipe.transformer.register_forward_hook(set_anew)
+    with pytest.raises(RuntimeError, match="set anew in the middle of a generation, by another thread"):
+        picture(pipe, family)
+    hook.remove()
+    assert torch.equal(picture(pipe, family), wanted)
+
+
 def test_a_pipeline_that_ends_in_another_thread_ends_no_generation_but_its_own() -> None:
     """Its denoising is over, and while it decoded its latents somebody else began."""
     pipe = TINY_PIPELINES["dit"]()

@@ -282,9 +282,9 @@ class SchedulerClock:
 
 
 SET_ANEW = (
-    "The scheduler's timesteps were set anew in the middle of a generation, by another thread or task: a pipeline serves "
-    "one generation at a time, so run them one after the other (under a lock), or give each thread a pipeline of its "
-    "own. toca.reset(target) forgets this one."
+    "The scheduler's timesteps were set anew in the middle of a generation, by another thread or task: a pipeline "
+    "serves one generation at a time, so run them one after the other (under a lock), or give each thread a pipeline "
+    "of its own. toca.reset(target) forgets this one."
 )
 
 

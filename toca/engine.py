@@ -22,6 +22,7 @@ from .arguments import narrowed, own_copy, rows_of_call
 from .callers import Caller, Ownership
 from .clock import NotPlaced, Tick, make_clock
 from .clusters import cluster_tokens
+from .condition import Condition
 from .connection import Connection
 from .freezing import Freezer
 from .gating import Gatekeeper
@@ -104,7 +105,7 @@ class Engine:
         self._running: Running | None = None
         self.branches: dict[Hashable, Memory] = {}
         # What each branch is conditioned on: the caller's own tensors.
-        self._conditions: dict[Hashable, torch.Tensor | None] = {}
+        self._conditions: dict[Hashable, Condition] = {}
         self._conditional: tuple[int, torch.Tensor] | None = None
         if num_inference_steps is not None:
             self.plan_for(num_inference_steps)
@@ -355,10 +356,10 @@ class Engine:
         why = None
         if key.shape.batch > 1 and plan.parts_batches:
             why = self.unplaced.why_whole(call, key.shape.batch)
-        condition = call.get(self.spec.condition)
+        condition = Condition.of(call.get(self.spec.condition))
         stale = memory is None or memory.last_step is None or memory.key != key
         # Another prompt is another generation, wherever it comes from.
-        stale = stale or not _is_same(self._conditions.get(tick.branch), condition)
+        stale = stale or not condition.is_same(self._conditions.get(tick.branch))
         stale = stale or memory.whole != (why is not None)
         if not stale and plan.is_guided(tick.step) and any(not part.guided for part in memory.parts):
             stale = True
@@ -544,10 +545,3 @@ class Engine:
         if key not in self._warned:
             self._warned.add(key)
             logger.warning(message)
-
-
-def _is_same(mine: torch.Tensor | None, others: torch.Tensor | None) -> bool:
-    """Whether two conditions are equal: mostly they are one tensor."""
-    if mine is others or mine is None or others is None:
-        return mine is others
-    return mine.shape == others.shape and torch.equal(mine, others)

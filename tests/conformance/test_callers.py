@@ -18,6 +18,7 @@ from diffusers import DDIMScheduler
 
 import toca
 from toca.install import engine_of
+from toca.models import FAMILIES
 
 from ..helpers import TINY, TINY_PIPELINES, inputs_for, pipeline_arguments, run_steps
 from .common import (
@@ -405,6 +406,20 @@ def test_another_prompt_never_meets_old_features(family: str) -> None:
         got = run_steps(transformer, inputs)
     assert_equal(got[:2], stock[:2])
     assert differ(got[2:], stock[2:])
+
+
+@pytest.mark.parametrize("family", ["pixart", "flux", "dit"])
+def test_a_prompt_written_over_another_is_another(family: str) -> None:
+    """A server may keep one buffer for the prompts of all requests."""
+    transformer, name = TINY[family](), FAMILIES[family].condition
+    calls = inputs_for(family, STEPS)
+    buffer, other = calls[0][name].clone(), inputs_for(family, STEPS, seed=5)[0][name]
+    calls = [call | {name: buffer} for call in calls]
+    wanted = run_steps(transformer, [call | {name: other} for call in calls])[3]
+    with toca.cached(transformer, toca.FORA(interval=8), num_inference_steps=STEPS):
+        run_steps(transformer, calls[:3])
+        buffer.copy_(other)
+        assert torch.equal(run_steps(transformer, calls[3:4])[0], wanted)
 
 
 @every_family

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from PIL import Image
 
@@ -92,7 +93,13 @@ def cached_for(pipe: Any, method: Any | None, steps: int) -> contextlib.Abstract
 def run_batch(pipe: Any, config: GenerationConfig, batch: range) -> list[Sample]:
     """Run the pipeline once, for the samples of one batch."""
     try:
-        output = pipe(**call_arguments(pipe, config, batch))
+        with np.errstate(invalid="raise"):
+            output = pipe(**call_arguments(pipe, config, batch))
+    except FloatingPointError as error:
+        raise ValueError(
+            "The picture is of no numbers (NaN): the model's weights are damaged, or too large for the precision; try "
+            "--dtype float32."
+        ) from error
     except AttributeError as error:
         if error.obj is not pipe.scheduler:
             raise

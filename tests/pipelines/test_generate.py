@@ -117,6 +117,13 @@ def test_a_scheduler_that_the_pipeline_cannot_work_with_is_said(pixart) -> None:
         generate(pixart, GenerationConfig("a red owl", num_inference_steps=2))
 
 
+def test_a_picture_of_no_numbers_is_none(pixart) -> None:
+    for weight in pixart.vae.parameters():
+        weight.data.mul_(float("nan"))
+    with pytest.raises(ValueError, match=r"of no numbers \(NaN\)"):
+        generate(pixart, GenerationConfig("a red owl", num_inference_steps=2))
+
+
 @pytest.mark.skipif(not EMBEDDED.exists(), reason="the embedded model is not there")
 def test_a_step_count_that_the_pipeline_cannot_take_is_said_so() -> None:
     pipe = load("emoji", device="cpu")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
@@ -208,6 +209,19 @@ def test_rows(batch: int, tokens: int, width: int, data: st.DataObject) -> None:
             assert torch.equal(target[b, t], features[b, t] + (t in order[b].tolist()))
 
 
+def indices_of(transformer: Any, call: dict[str, Any]) -> list[Tensor | None]:
+    """The tokens that each site computes in a call; decisions last as long as the call that they are of."""
+    found: list[Tensor | None] = []
+
+    def note(*_: Any) -> None:
+        found.extend(handle.index for handle in engine_of(transformer).freezer.handles)
+
+    hook = transformer.register_forward_hook(note, prepend=True)
+    run_steps(transformer, [call])
+    hook.remove()
+    return found
+
+
 @pytest.mark.parametrize("family", ["dit", "pixart", "flux", "latte"])
 def test_staleness_counts(family: str) -> None:
     """By hand: one older at each step, zero where a full step or the choice has just been."""
@@ -218,7 +232,7 @@ def test_staleness_counts(family: str) -> None:
         letters = method.plan(transformer, steps).steps
         # All but the last step, at whose end everything is let go.
         for call, letter in zip(inputs_for(family, steps, batch_size=2)[:-1], letters[:-1], strict=True):
-            run_steps(transformer, [call])
+            chosen = indices_of(transformer, call)
             engine = engine_of(transformer)
             assert engine is not None
             ((branch,),) = (memory.parts for memory in engine.branches.values())
@@ -226,7 +240,7 @@ def test_staleness_counts(family: str) -> None:
                 for position, site in enumerate(group.sites):
                     age = ages.setdefault((number, position), torch.zeros(group.rows * group.tokens))
                     age += 1
-                    index = engine.freezer.handles[site].index
+                    index = chosen[site]
                     if letter == "F":
                         age.zero_()
                     elif index is not None:

@@ -406,9 +406,10 @@ def test_the_recorder_notes_the_tokens_whose_features_change(method):
         engine = transformer._toca_engine
         run_steps(transformer, calls[:1])
         sites = sorted(engine.record.plan.partial_sites)
-        before = [engine.freezer.handles[i].state.terms.value.clone() for i in sites]
+        ((branch,),) = (memory.parts for memory in engine.branches.values())
+        before = [branch.sites[i].terms.value.clone() for i in sites]
         run_steps(transformer, calls[1:2])
-        after = [engine.freezer.handles[i].state.terms.value for i in sites]
+        after = [branch.sites[i].terms.value for i in sites]
     changed = torch.stack([(new != old).any(-1) for new, old in zip(after, before, strict=True)]).float().mean(0)
     assert 0 < changed.mean() < 1
     wanted = ((1 + changed) / 2).view(2, 1, 8, 8).numpy()

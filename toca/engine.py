@@ -344,7 +344,6 @@ class Engine:
         if tick.step == tick.num_inference_steps - 1:
             self.record.release(self.branches.pop(tick.branch))
             self._conditions.pop(tick.branch, None)
-            self.freezer.bypass()
 
     def _key(self, transformer: nn.Module, call: dict) -> CallKey:
         hidden_states, shape = call["hidden_states"], self.spec.call_shape(transformer, call)

@@ -19,11 +19,11 @@ from rich.table import Table
 from torch import nn
 
 import toca
+from toca.engine.summary import Summary
 from toca.eval.cases import CASES, Calls, Case
 from toca.eval.environment import machine
 from toca.eval.latency import Timing, interleaved, paired_ratio
 from toca.methods import Method
-from toca.report import Summary
 
 BASELINE = "uncached"
 ALL_FULL = "engine on, every step full"

@@ -15,7 +15,7 @@ import typer
 
 from toca.checks import cleaned, shown
 from toca.eval.refusal import Refused
-from toca.reading import parse_yaml
+from toca.files.reading import parse_yaml
 
 if TYPE_CHECKING:
     from toca.eval.run import Stage

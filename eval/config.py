@@ -18,9 +18,9 @@ from toca.eval.naming import check_name, slug
 from toca.eval.peers import PREFIX
 from toca.eval.scoring.settings import ScoreSettings
 from toca.eval.variants import Lineup, every_method, every_peer, expand, parse_variant
+from toca.files.reading import named, parse_yaml, read_text
 from toca.pipelines.config import MOST_STEPS
 from toca.pipelines.request import Request
-from toca.reading import named, parse_yaml, read_text
 
 PRESETS = Path(__file__).parent / "configs"
 LONGEST_PATH = 255

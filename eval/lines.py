@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from toca.checks import cleaned
+from toca.files.reading import named, parse_json
 from toca.pipelines.commands.console import errors
-from toca.reading import named, parse_json
 
 Note = TypeVar("Note")
 

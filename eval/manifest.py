@@ -12,7 +12,7 @@ from toca.checks import check_fields
 from toca.eval.lines import read_lines
 from toca.eval.metrics.tags import file_digest
 from toca.eval.running import Facts
-from toca.writing import append_line
+from toca.files.writing import append_line
 
 
 @dataclass(frozen=True)

@@ -23,8 +23,8 @@ from toca.eval.shards import WHOLE, Shard
 from toca.eval.store import Store
 from toca.eval.subject import Subject
 from toca.eval.variants import Variant
+from toca.files.writing import atomic_path
 from toca.pipelines.loading import first_sentence
-from toca.writing import atomic_path
 
 STAGE = "pictures"
 FAILURE = "failure.json"

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 
 from toca.eval.results import Results, Row
 from toca.eval.variants import FEWER_STEPS
-from toca.figure_file import plain
+from toca.files.figures import plain
 
 GREY, DARK = "#9a9a9a", "#333333"
 FEWER_LABEL, FEWER_COLOUR = f"{FEWER_STEPS}, no cache", "#6f6f6f"

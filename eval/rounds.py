@@ -10,7 +10,7 @@ from typing import Any
 from toca.eval.lines import read_lines
 from toca.eval.rivals import Rivals
 from toca.eval.sealed import digest
-from toca.writing import append_line
+from toca.files.writing import append_line
 
 
 @dataclass(frozen=True)

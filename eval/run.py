@@ -24,11 +24,11 @@ from toca.eval.study import Study
 from toca.eval.subject import load_subject
 from toca.eval.variants import Failure, Lineup
 from toca.eval.working import working
+from toca.files.writing import atomic_path
 from toca.pipelines.commands.console import output as console
 from toca.pipelines.config import GenerationConfig
 from toca.pipelines.loading import pick_device, pick_dtype, resolve_source
 from toca.pipelines.request import with_request
-from toca.writing import atomic_path
 
 Stage = Literal["generate", "bench", "score", "report"]
 STAGES: tuple[Stage, ...] = ("generate", "bench", "score", "report")

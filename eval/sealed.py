@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from toca.checks import cleaned
+from toca.files.reading import named, read_text
+from toca.files.writing import atomic_path, set_aside
 from toca.pipelines.commands.console import errors
-from toca.reading import named, read_text
-from toca.writing import atomic_path, set_aside
 
 LARGEST = 2**30
 """Bytes that are read of a file; the scores of a hundred thousand samples take thirty million."""

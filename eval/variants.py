@@ -17,11 +17,11 @@ from toca.eval.environment import fingerprint
 from toca.eval.labels import Recipe
 from toca.eval.naming import check_name, check_shown, names_uncached
 from toca.eval.peers import PREFIX, find_peer, peers
+from toca.files.reading import parse_yaml
 from toca.methods.presets import presets
 from toca.pipelines import method_options
 from toca.pipelines.calibration import with_calibration
 from toca.pipelines.setting_text import settings_of, value_text
-from toca.reading import parse_yaml
 
 FEWER_STEPS = "fewer steps"
 RELABEL = "give it another label"

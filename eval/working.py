@@ -9,8 +9,8 @@ from pathlib import Path
 
 from toca.eval.presence import Mark, present
 from toca.eval.shards import WHOLE, Shard, parse_shard
+from toca.files.reading import named
 from toca.pipelines.writing import prepare_folder
-from toca.reading import named
 
 MARKS = Path("stages") / ".present"
 

@@ -8,14 +8,14 @@ from pathlib import Path
 from typing import Any
 
 from toca.calibration.file import Calibration
-from toca.calibration.recorder import Recorder
+from toca.engine.recorder import Recorder
+from toca.files.reading import named, read_text
 from toca.methods import Method
 from toca.methods.calibrated import Calibrated
 from toca.pipelines.config import GenerationConfig
 from toca.pipelines.generate import generate, progress_bar
 from toca.pipelines.loading import resolve_source
 from toca.pipelines.prompts import known_prompts
-from toca.reading import named, read_text
 
 PROMPTS = 16
 """How many of a model's own prompts are taken where none are given."""

@@ -9,6 +9,7 @@ from typing import Any
 
 from safetensors import SafetensorError, safe_open
 
+from toca.files.reading import named, read_bytes
 from toca.pipelines.model_code import AGAIN as _AGAIN
 from toca.pipelines.model_code import INDEX as _INDEX
 from toca.pipelines.model_code import (
@@ -20,7 +21,6 @@ from toca.pipelines.model_code import (
     is_model,
     is_part,
 )
-from toca.reading import named, read_bytes
 
 NAME = "checksums.json"
 LARGEST_JSON = 128 * 2**20

@@ -15,12 +15,12 @@ from packaging.version import Version
 from transformers import PreTrainedModel
 
 from toca.checks import cleaned, shown
+from toca.files.reading import named
 from toca.pipelines import checksums
 from toca.pipelines.calling import fill_defaults
 from toca.pipelines.model_code import INDEX
 from toca.pipelines.on_meta import model_class, model_of, scheduler_of
 from toca.pipelines.registry import find_model, models
-from toca.reading import named
 
 DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")

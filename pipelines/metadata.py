@@ -17,11 +17,11 @@ from PIL import PngImagePlugin
 
 import toca
 from toca.checks import cleaned, shown
+from toca.files.reading import named, parse_json
 from toca.pipelines import method_options, png_text
 from toca.pipelines.config import LONGEST_LABEL, MOST_STEPS, GenerationConfig
 from toca.pipelines.generate import Sample
 from toca.pipelines.loading import DTYPES
-from toca.reading import named, parse_json
 
 TEXT_CHUNK = "parameters"
 JSON_CHUNK = "toca"

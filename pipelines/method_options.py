@@ -10,9 +10,9 @@ from typing import Any
 
 import toca
 from toca.checks import cleaned, shown
-from toca.methods.plain import convert, field_types, from_data, suggestion, to_data
+from toca.files.reading import parse_yaml
 from toca.methods.presets import presets
-from toca.reading import parse_yaml
+from toca.registry import convert, field_types, from_data, suggestion, to_data
 
 PACKAGE = Path(__file__).parent.as_posix() + "/"
 IN_PACKAGE = "toca.pipelines:"

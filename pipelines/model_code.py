@@ -17,7 +17,7 @@ import diffusers
 import torch
 
 from toca.checks import cleaned, shown
-from toca.reading import named
+from toca.files.reading import named
 
 INDEX = "model_index.json"
 AGAIN = "save or download the pipeline again"

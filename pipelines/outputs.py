@@ -14,12 +14,12 @@ from typing import Any
 
 from PIL import Image, PngImagePlugin
 
+from toca.files.writing import place, temporary_path
 from toca.pipelines.compare import Comparison, draw_comparison
 from toca.pipelines.generate import Sample
 from toca.pipelines.metadata import TEXT_CHUNK, Recipe, describe, png_info
 from toca.pipelines.video import video_writers
 from toca.pipelines.writing import check_folder, prepare_folder
-from toca.writing import place, temporary_path
 
 DEFAULT_FOLDER = Path("outputs")
 LONGEST_NAME = 255

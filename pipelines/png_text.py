@@ -9,7 +9,7 @@ import zlib
 from pathlib import Path
 from typing import BinaryIO
 
-from toca.reading import named
+from toca.files.reading import named
 
 LONGEST_TEXT = 8 * 2**20
 """Bytes of one text, unpacked; a plan of a thousand steps takes two million."""

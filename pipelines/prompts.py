@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-from toca.reading import read_json
+from toca.files.reading import read_json
 
 SMALL_WORDS = frozenset("a an the of with in on and at to for s".split())
 

@@ -7,9 +7,9 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from toca.files.reading import parse_yaml
 from toca.methods import Method
-from toca.methods.plain import field_types
-from toca.reading import parse_yaml
+from toca.registry import field_types
 
 _PLAIN = re.compile(r"[A-Za-z_][\w./-]*")
 

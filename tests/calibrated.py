@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import toca
-from toca.calibration.recorder import Recorder
+from toca.engine.recorder import Recorder
 
 from .helpers import TINY, inputs_for, run_steps
 

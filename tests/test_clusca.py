@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 import toca
+from toca.engine.install import engine_of
 from toca.eval.flops import FlopMeter
-from toca.install import engine_of
 from toca.kernels.kmeans import k_means, k_means_flops
 from toca.methods.clusca import ClusCa
 from toca.methods.composed import CacheMethod

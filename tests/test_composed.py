@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import toca
-from toca.methods.plain import from_data, to_data
 from toca.plan import Plan
+from toca.registry import from_data, to_data
 
 from .helpers import TINY, inputs_for, relative_error, run_steps
 

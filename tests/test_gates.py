@@ -12,16 +12,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import toca
-from toca.filling import Terms
-from toca.gates import Seen, reaches, relative_l1
+from toca.axes.forecast import Terms
+from toca.axes.gates import Seen, reaches, relative_l1
+from toca.engine.summary import StepTrace, Summary
+from toca.memory.branch import Branch, CallKey
 from toca.methods.dicache import DiCache
 from toca.methods.easycache import EasyCache
 from toca.methods.fbcache import DBCache, FBCache
 from toca.methods.speca import SpeCa
 from toca.methods.teacache import TeaCache
 from toca.models import CallShape
-from toca.report import StepTrace, Summary
-from toca.state import Branch, CallKey
 
 from .helpers import TINY, inputs_for, run_steps
 

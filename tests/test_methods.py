@@ -13,11 +13,11 @@ import pytest
 import torch
 
 import toca
-from toca.install import engine_of
+from toca.axes.sampling import Sampling
+from toca.axes.selection import SCORES, Selection
+from toca.engine.install import engine_of
 from toca.methods import Method
 from toca.models import Site
-from toca.sampling import Sampling
-from toca.selection import SCORES, Selection
 
 from .helpers import TINY, inputs_for, run_steps, tiny_pixart
 

@@ -13,7 +13,7 @@ from torch import Tensor
 import toca
 from toca.models import FAMILIES
 from toca.models.attention import AttentionDialect
-from toca.models.pixart import CROSS_ATTENTION, FEED_FORWARD, SELF_ATTENTION
+from toca.models.families.pixart import CROSS_ATTENTION, FEED_FORWARD, SELF_ATTENTION
 from toca.models.spec import BlockSpec, CallShape, FamilySpec
 
 from .helpers import randomize, relative_error, still

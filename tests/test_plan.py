@@ -11,8 +11,8 @@ import pytest
 from PIL import Image
 
 import toca
-from toca.actions import Action, partial
-from toca.selection import Selection
+from toca.axes.actions import Action, partial
+from toca.axes.selection import Selection
 
 from .helpers import TINY
 from .plans import STEPS, every_family, plan_of

@@ -12,7 +12,7 @@ import torch
 import yaml
 
 import toca
-from toca.actions import COMPUTE, REUSE, partial
+from toca.axes.actions import COMPUTE, REUSE, partial
 from toca.plan import Plan
 
 from .helpers import TINY, inputs_for, run_steps

@@ -10,16 +10,16 @@ import torch
 from torch import Tensor, nn
 
 import toca
-from toca.actions import COMPUTE, FORECAST, REUSE, partial
+from toca.axes.actions import COMPUTE, FORECAST, REUSE, partial
+from toca.axes.selection import Selection
+from toca.engine.install import engine_of
 from toca.eval.flops import FlopMeter
-from toca.install import engine_of
 from toca.methods.composed import CacheMethod
 from toca.methods.ras import RAS
 from toca.methods.taylorseer import TaylorSeer
 from toca.models.prediction import LATENTS, PACKED
 from toca.models.spec import CallShape
 from toca.plan import Plan
-from toca.selection import Selection
 
 from .conformance.common import assert_close, assert_equal, cached_run
 from .conformance.test_batch import rows_of

@@ -13,9 +13,9 @@ import pytest
 import torch
 import yaml
 
-from toca import reading
 from toca.checks import LONGEST_SHOWN, cleaned, shown
-from toca.reading import parse_json, parse_yaml, read_bytes, read_json, read_text, read_yaml
+from toca.files import reading
+from toca.files.reading import parse_json, parse_yaml, read_bytes, read_json, read_text, read_yaml
 
 
 @pytest.mark.parametrize(

@@ -9,9 +9,9 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 import toca
-from toca.actions import COMPUTE, REUSE, partial, step_letter, tokens_of
+from toca.axes.actions import COMPUTE, REUSE, partial, step_letter, tokens_of
+from toca.axes.schedule import FullStepSchedule, step_index
 from toca.models import FAMILIES, describe
-from toca.schedule import FullStepSchedule, step_index
 
 from .helpers import TINY
 

@@ -13,11 +13,11 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 import toca
-from toca.actions import REUSE
-from toca.install import engine_of
+from toca.axes.actions import REUSE
+from toca.axes.selection import SCORES, Selection, best_tokens, spatial_bonus
+from toca.engine.install import engine_of
 from toca.kernels import scores
 from toca.kernels.rows import put_rows, take_rows
-from toca.selection import SCORES, Selection, best_tokens, spatial_bonus
 
 from .helpers import TINY, inputs_for, run_steps
 

@@ -16,9 +16,9 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 import toca
-from toca.engine import Engine
+from toca.engine.engine import Engine
+from toca.engine.install import engine_of
 from toca.eval.flops import FlopMeter
-from toca.install import engine_of
 from toca.methods import Method
 from toca.methods.delta_dit import DeltaDiT
 from toca.methods.fastercache import FasterCache

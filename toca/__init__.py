@@ -1,6 +1,8 @@
 """toca makes diffusion transformers fast: token-wise feature caching on stock diffusers pipelines, in one line."""
 
+from . import moved as moved
 from .api import cached, disable_cache, enable_cache, reset, summary
+from .engine.summary import Summary
 from .methods import (
     FORA,
     PAB,
@@ -31,7 +33,6 @@ from .methods import (
     presets,
 )
 from .plan import Plan
-from .report import Summary
 
 __version__ = "0.1.0"
 

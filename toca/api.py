@@ -10,15 +10,15 @@ from typing import Any, TypeVar
 from torch import nn
 
 from .checks import SomeSteps, checked
-from .engine import Engine
-from .install import engine_of, install, remove
+from .engine.engine import Engine
+from .engine.install import engine_of, install, remove
+from .engine.other_caches import refuse_other_cache
+from .engine.summary import Summary, summarize
 from .methods import Method
-from .methods.plain import named
 from .methods.presets import foreign_to
 from .models import FAMILIES, family_of
-from .other_caches import refuse_other_cache
 from .plan import Plan
-from .report import Summary, summarize
+from .registry import named
 
 logger = logging.getLogger(__name__)
 

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from toca.eval.metrics.extractors import Extractor
 from toca.eval.metrics.tags import ExtractorTag, check_same
-from toca.writing import atomic_path
+from toca.files.writing import atomic_path
 
 BATCH = 64
 

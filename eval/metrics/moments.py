@@ -11,7 +11,7 @@ from torch import Tensor
 
 from toca.eval.metrics.features import Features, read_tensors
 from toca.eval.metrics.tags import ExtractorTag, check_same
-from toca.writing import atomic_path
+from toca.files.writing import atomic_path
 
 
 @dataclass(frozen=True)

@@ -8,13 +8,13 @@ from collections.abc import Callable, Iterator
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any, ClassVar
 
+from toca.engine.install import engine_of
+from toca.engine.other_caches import other_cache
 from toca.eval.peers.denoisers import transformers_of
 from toca.eval.peers.meter import Meter
 from toca.eval.peers.session import Session
 from toca.eval.peers.unchanged import unchanged
-from toca.install import engine_of
-from toca.methods.plain import to_data
-from toca.other_caches import other_cache
+from toca.registry import to_data
 
 
 class PeerRefusal(ValueError):

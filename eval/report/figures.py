@@ -36,7 +36,7 @@ from toca.eval.plot import (
 from toca.eval.report.content import Report, is_peer
 from toca.eval.report.scores import ScoreColumn
 from toca.eval.results import Results, Row
-from toca.figure_file import plain
+from toca.files.figures import plain
 
 # Text stays text, and names inside the file come from what it holds, not from chance.
 SETTINGS: dict[Any, Any] = {"svg.fonttype": "none", "svg.hashsalt": "toca", "font.family": "DejaVu Sans"}

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from toca.install import engine_of
+from toca.engine.install import engine_of
 from toca.models import walk_blocks
 
 

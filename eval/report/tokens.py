@@ -12,7 +12,7 @@ from matplotlib import colormaps
 from toca.eval.report.content import Report
 from toca.eval.report.images import data_uri, middle_frame, picture_uri
 from toca.eval.results import Row
-from toca.plan_drawing import draw_plan
+from toca.plan.drawing import draw_plan
 
 SHOWN = 6
 """Samples of each variant."""

@@ -10,7 +10,7 @@ from toca.eval.report.comma_separated import samples_csv, variants_csv
 from toca.eval.report.content import Report
 from toca.eval.report.page import page
 from toca.eval.sealed import write_json
-from toca.writing import atomic_path
+from toca.files.writing import atomic_path
 
 
 def write_report(report: Report, folder: str | Path) -> list[Path]:

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
+from toca.files.writing import atomic_path
 from toca.methods.learned import Router
-from toca.writing import atomic_path
 
 MODULES = {"self_attn": "self-attention", "cross_attn": "cross-attention", "ff": "feed-forward"}
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from toca.writing import atomic_path
+from toca.files.writing import atomic_path
 
 from .recipe import Recipe
 

@@ -13,7 +13,7 @@ from rich.progress import track
 
 import toca
 from toca.calibration.charts import draw_charts
-from toca.figure_file import figure_format
+from toca.files.figures import figure_format
 from toca.methods.calibrated import Calibrated
 from toca.pipelines.calibration import calibrate as run
 from toca.pipelines.calibration import own_prompts, read_prompts

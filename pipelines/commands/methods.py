@@ -10,9 +10,9 @@ import typer
 from rich.table import Column, Table
 
 import toca
-from toca.methods.plain import field_types
 from toca.methods.presets import presets
 from toca.pipelines.commands.console import output
+from toca.registry import field_types
 
 NameArgument = Annotated[str | None, typer.Argument(metavar="[NAME]", help="A method or preset to explain.")]
 

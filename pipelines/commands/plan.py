@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from toca.figure_file import figure_format
+from toca.files.figures import figure_format
 from toca.pipelines.arguments import require_argument
 from toca.pipelines.calibration import with_calibration
 from toca.pipelines.call_sizes import call_sizes

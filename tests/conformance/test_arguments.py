@@ -15,7 +15,7 @@ from diffusers.models.transformers.transformer_flux import FluxAttnProcessor, Fl
 from torch import Tensor, nn
 
 import toca
-from toca.arguments import narrowed, own_copy, unclear
+from toca.engine.arguments import narrowed, own_copy, unclear
 from toca.models import FAMILIES
 
 from ..calibrated import calibrated

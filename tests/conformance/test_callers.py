@@ -17,7 +17,7 @@ import torch
 from diffusers import DDIMScheduler
 
 import toca
-from toca.install import engine_of
+from toca.engine.install import engine_of
 from toca.models import FAMILIES
 
 from ..helpers import TINY, TINY_PIPELINES, inputs_for, pipeline_arguments, run_steps

@@ -19,12 +19,12 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 import toca
+from toca.engine.summary import Summary
 from toca.methods.dicache import DiCache
 from toca.methods.easycache import EasyCache
 from toca.methods.fbcache import DBCache, FBCache
 from toca.methods.speca import SpeCa
 from toca.methods.teacache import TeaCache
-from toca.report import Summary
 
 from ..helpers import FAMILIES, TINY, Inputs, inputs_for, relative_error, run_steps, tiny_pixart_pipeline
 from ..reference import gates

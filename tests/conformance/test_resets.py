@@ -12,7 +12,7 @@ import pytest
 import torch
 
 import toca
-from toca.install import engine_of
+from toca.engine.install import engine_of
 from toca.models import FAMILIES as FAMILY_SPECS
 
 from ..helpers import FAMILIES, TINY, TINY_PIPELINES, inputs_for, pipeline_arguments, run_steps

@@ -15,12 +15,12 @@ from toca.eval.config import PRESETS, read_run
 from toca.eval.labels import Recipe, read_name
 from toca.eval.report import read_report
 from toca.eval.variants import every_method, expand, parse_variant
-from toca.methods.plain import to_data
+from toca.files.reading import parse_yaml
 from toca.methods.presets import presets
 from toca.pipelines.cli import app
 from toca.pipelines.method_options import find_method, from_record, override
 from toca.pipelines.setting_text import settings_of, value_text
-from toca.reading import parse_yaml
+from toca.registry import to_data
 
 RESULTS = Path(__file__).parents[2] / "eval" / "results"
 RECORDED = [

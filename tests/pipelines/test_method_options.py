@@ -8,8 +8,8 @@ import pytest
 
 import toca
 from tests.helpers import tiny_pixart
-from toca.methods.plain import convert
 from toca.pipelines.method_options import find_method, from_record, method_name, override, recorded
+from toca.registry import convert
 
 EVERY_METHOD = {**toca.presets(), **{name: cls() for name, cls in toca.methods().items()}}
 

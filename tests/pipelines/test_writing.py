@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
+from toca.files.writing import STALE_SECONDS, append_line, atomic_path, place, set_aside, sweep
 from toca.pipelines.outputs import RESERVED, check_output, choose_paths
 from toca.pipelines.writing import check_folder, prepare_folder
-from toca.writing import STALE_SECONDS, append_line, atomic_path, place, set_aside, sweep
 
 FORK = multiprocessing.get_context("fork")
 

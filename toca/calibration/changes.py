@@ -10,7 +10,7 @@ import torch
 from torch import nn
 from torch.utils.hooks import RemovableHandle
 
-from ..gates import relative_l1
+from ..axes.gates import relative_l1
 from ..models import FamilySpec
 from .gauges import Gauge, rounded
 from .reading import on_leaving, on_modulated_input

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from os import PathLike
 
-from ..figure_file import plain, save_figure
+from ..files.figures import plain, save_figure
 
 
 @dataclass(frozen=True)

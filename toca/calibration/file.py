@@ -13,10 +13,10 @@ from os import PathLike
 from typing import Any
 
 from ..checks import SomeSteps, check_fields, cleaned
+from ..files.reading import read_json
+from ..files.writing import atomic_path
 from ..models import Layout
 from ..models.fingerprint import Fingerprint, fingerprint
-from ..reading import read_json
-from ..writing import atomic_path
 from .schedulers import SchedulerMark
 
 FORMAT = "toca-calibration"

@@ -9,13 +9,14 @@ from typing import Any, ClassVar
 
 from torch import nn
 
-from ..actions import COMPUTE, FORECAST, REUSE, SKIP, Action, partial
+from ..axes.actions import COMPUTE, FORECAST, REUSE, SKIP, Action, partial
+from ..axes.sampling import Sampling
+from ..axes.selection import Selection
+from ..axes.spans import Span, skipped
 from ..checks import SomeSteps, check_fields, checked
 from ..models import FAMILIES, Layout, Site, describe, family_of
-from ..plan import Plan, check_size
-from ..sampling import Sampling
-from ..selection import Selection
-from ..spans import Span, skipped
+from ..plan import Plan
+from ..plan.plan import check_size
 from .beside import file_beside
 
 

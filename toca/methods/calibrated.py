@@ -8,12 +8,12 @@ from typing import Any, ClassVar
 
 from torch import nn
 
+from ..axes.sampling import Sampling
 from ..calibration.charts import Chart
 from ..calibration.file import Calibration
 from ..calibration.gauges import Gauge
 from ..checks import cleaned
 from ..plan import Plan
-from ..sampling import Sampling
 from .base import Method
 
 

@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import ClassVar
 
+from ..axes.forecast import Fill
+from ..axes.sampling import Sampling
+from ..axes.selection import Selection
 from ..checks import Clusters, Order, Seed, Share, SomeSteps
-from ..filling import Fill
 from ..models import Site
-from ..sampling import Sampling
-from ..selection import Selection
 from .base import Method
 from .taylorseer import TaylorSeer
 

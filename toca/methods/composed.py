@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
+from ..axes.sampling import Sampling
+from ..axes.selection import Selection
+from ..axes.spans import Span
 from ..models import Site
-from ..sampling import Sampling
-from ..selection import Selection
-from ..spans import Span
 from .base import Method
 
 
@@ -38,7 +38,7 @@ class CacheMethod(Method):
     title: ClassVar[str] = "a combination of your own"
 
     def __post_init__(self) -> None:
-        from .plain import named
+        from ..registry import named
 
         super().__post_init__()
         for axis in ("when", "which", "fill"):

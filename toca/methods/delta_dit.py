@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
+from ..axes.sampling import Sampling
+from ..axes.spans import Span, skipped
 from ..checks import SomeLayers, SomeSteps, Steps, check
 from ..models import Site
-from ..sampling import Sampling
-from ..spans import Span, skipped
 from .base import Method
 
 

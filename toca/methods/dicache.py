@@ -8,12 +8,12 @@ from typing import ClassVar
 
 import torch
 
+from ..axes.forecast import Fill
+from ..axes.gates import Gate, GateSizes, Seen, mean_per_image, reaches, relative_l1
+from ..axes.sampling import Sampling
+from ..axes.spans import Span
 from ..checks import NonNegative, SomeLayers, SomeSteps, check
-from ..filling import Fill
-from ..gates import Gate, GateSizes, Seen, mean_per_image, reaches, relative_l1
 from ..models import Site
-from ..sampling import Sampling
-from ..spans import Span
 from .base import Method
 
 GAMMA = 1.0, 1.5

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from ..sampling import Sampling
-from ..spans import Span
+from ..axes.sampling import Sampling
+from ..axes.spans import Span
 from .toca import ToCa
 
 

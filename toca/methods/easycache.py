@@ -7,11 +7,11 @@ from typing import Annotated, ClassVar
 
 import torch
 
+from ..axes.gates import Gate, GateSizes, Seen, mean_per_image, reaches
+from ..axes.sampling import Sampling
+from ..axes.spans import Span
 from ..checks import MOST_STEPS, NonNegative, Within
-from ..gates import Gate, GateSizes, Seen, mean_per_image, reaches
 from ..models import Site
-from ..sampling import Sampling
-from ..spans import Span
 from .base import Method
 
 

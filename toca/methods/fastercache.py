@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated, ClassVar
 
+from ..axes.forecast import Fill
+from ..axes.sampling import Sampling
 from ..checks import MOST_STEPS, Within
-from ..filling import Fill
 from ..models import Site
-from ..sampling import Sampling
 from .base import Method
 
 

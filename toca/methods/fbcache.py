@@ -7,11 +7,11 @@ from typing import ClassVar
 
 import torch
 
+from ..axes.gates import Gate, GateSizes, Seen, reaches, relative_l1
+from ..axes.sampling import Sampling
+from ..axes.spans import Span
 from ..checks import Layers, NonNegative, SomeLayers, SomeSteps, Steps
-from ..gates import Gate, GateSizes, Seen, reaches, relative_l1
 from ..models import Site
-from ..sampling import Sampling
-from ..spans import Span
 from .base import Method
 
 

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import ClassVar
 
+from ..axes.sampling import Sampling
+from ..axes.schedule import FullStepSchedule
 from ..checks import SomeSteps
 from ..models import Site
-from ..sampling import Sampling
-from ..schedule import FullStepSchedule
 from .base import Method
 
 

@@ -13,13 +13,13 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar
 
+from ..axes.sampling import Sampling
 from ..calibration.schedulers import SchedulerMark
 from ..checks import Share, check, cleaned
+from ..files.reading import read_json
+from ..files.writing import atomic_path
 from ..models import Site
 from ..models.fingerprint import Fingerprint, fingerprint
-from ..reading import read_json
-from ..sampling import Sampling
-from ..writing import atomic_path
 from .base import Method
 
 FORMAT = "toca-router"

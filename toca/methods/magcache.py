@@ -6,13 +6,13 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import ClassVar, NamedTuple
 
+from ..axes.sampling import Sampling
+from ..axes.spans import Span
 from ..calibration.charts import Chart
 from ..calibration.file import Calibration
 from ..calibration.magnitude_ratios import MagnitudeRatios
 from ..checks import NonNegative, Share, Steps
 from ..models import Site
-from ..sampling import Sampling
-from ..spans import Span
 from .calibrated import Calibrated
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
+from ..axes.sampling import Sampling
 from ..models import Site
-from ..sampling import Sampling
 from .base import Method
 
 

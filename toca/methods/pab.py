@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
+from ..axes.sampling import Sampling
 from ..checks import SomeSteps, check
 from ..models import Site
-from ..sampling import Sampling
 from .base import Method
 
 

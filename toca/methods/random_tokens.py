@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import ClassVar
 
+from ..axes.sampling import Sampling
+from ..axes.schedule import FullStepSchedule
+from ..axes.selection import Selection
 from ..checks import Seed, Share, SomeSteps
 from ..models import Site
-from ..sampling import Sampling
-from ..schedule import FullStepSchedule
-from ..selection import Selection
 from .base import Method
 
 

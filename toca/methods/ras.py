@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
+from ..axes.sampling import Sampling
+from ..axes.selection import Selection
 from ..checks import NonNegative, SomeShare, SomeSteps, Steps
 from ..models import Site
-from ..sampling import Sampling
-from ..selection import Selection
 from .base import Method
 
 

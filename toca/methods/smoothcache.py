@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import ClassVar, NamedTuple
 
+from ..axes.sampling import Sampling
 from ..calibration.charts import Chart
 from ..calibration.file import Calibration
 from ..calibration.lag_errors import LagErrors, curve_name
 from ..checks import NonNegative, SomeSteps, check
 from ..models import Site
-from ..sampling import Sampling
 from .calibrated import Calibrated
 
 

@@ -8,11 +8,11 @@ from typing import ClassVar
 
 import torch
 
+from ..axes.forecast import Fill
+from ..axes.gates import Gate, GateSizes, Seen, mean_per_image, relative_l1
+from ..axes.sampling import Sampling
 from ..checks import NonNegative, Order, SomeShare, SomeSteps, Steps, check
-from ..filling import Fill
-from ..gates import Gate, GateSizes, Seen, mean_per_image, relative_l1
 from ..models import Site
-from ..sampling import Sampling
 from .base import Method
 from .taylorseer import TaylorSeer
 

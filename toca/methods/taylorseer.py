@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import ClassVar
 
+from ..axes.forecast import Fill
+from ..axes.sampling import Sampling
+from ..axes.schedule import FullStepSchedule
+from ..axes.spans import Span
 from ..checks import Order, SomeSteps, check
-from ..filling import Fill
 from ..models import Site
-from ..sampling import Sampling
-from ..schedule import FullStepSchedule
-from ..spans import Span
 from .base import Method
 
 SCOPES = ("module", "block", "lite")

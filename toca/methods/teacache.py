@@ -8,15 +8,15 @@ from typing import ClassVar, TypeVar
 import torch
 from torch import nn
 
+from ..axes.gates import Gate, GateSizes, Seen, reaches, relative_l1
+from ..axes.sampling import Sampling
+from ..axes.spans import Span
 from ..calibration.changes import Changes
 from ..calibration.charts import Chart
 from ..calibration.file import Calibration
 from ..checks import NonNegative, check
-from ..gates import Gate, GateSizes, Seen, reaches, relative_l1
 from ..models import Site
 from ..plan import Plan
-from ..sampling import Sampling
-from ..spans import Span
 from .base import Method
 from .calibrated import Calibrated
 

@@ -7,11 +7,11 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Annotated, ClassVar
 
+from ..axes.sampling import Sampling
+from ..axes.schedule import LEAST_FACTOR, FullStepSchedule, step_index
+from ..axes.selection import Selection
 from ..checks import NonNegative, PatchSide, Share, SomeSteps, Steps, Within, check
 from ..models import MODULES, Site
-from ..sampling import Sampling
-from ..schedule import LEAST_FACTOR, FullStepSchedule, step_index
-from ..selection import Selection
 from .base import Method
 
 

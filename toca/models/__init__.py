@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from torch import nn
 
-from .dit import DIT
-from .flux import FLUX
-from .latte import LATTE
+from .families.dit import DIT
+from .families.flux import FLUX
+from .families.latte import LATTE
+from .families.pixart import PIXART
 from .layout import Layout, Site, describe, walk_blocks
-from .pixart import PIXART
 from .spec import MODULES, CallShape, FamilySpec
 
 FAMILIES: dict[str, FamilySpec] = {spec.name: spec for spec in (DIT, PIXART, FLUX, LATTE)}

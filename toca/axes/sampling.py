@@ -1,0 +1,47 @@
+"""One generation as a method sees it: the model, the number of steps, the timesteps."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from ..checks import SomeSteps, check, check_fields
+from ..models import Layout
+
+TRAIN_TIMESTEPS = 1000
+"""Timesteps run from here down to 0 (diffusers gives flow matching the same scale: 1000 sigma)."""
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """What a plan is made for.
+
+    Args:
+        layout (`Layout`): The model.
+        num_inference_steps (`int`): S, the number of steps.
+        timesteps (`tuple[float, ...]`): The scheduler's timestep of each step, in the order of sampling; evenly
+            spaced ones where no scheduler has been asked.
+        timesteps_known (`bool`): Whether a scheduler has been asked.
+
+    Raises:
+        ValueError: If the steps are no positive number, or the timesteps are not as many.
+    """
+
+    layout: Layout
+    num_inference_steps: SomeSteps
+    timesteps: tuple[float, ...] = field(default=())
+    timesteps_known: bool = field(init=False)
+
+    def __post_init__(self) -> None:
+        check_fields(self)
+        steps = self.num_inference_steps
+        right = len(self.timesteps) in (0, steps)
+        check(right, "timesteps", self.timesteps, f"must be one for each of the {steps} steps")
+        object.__setattr__(self, "timesteps_known", bool(self.timesteps))
+        if not self.timesteps:
+            spaced = tuple(TRAIN_TIMESTEPS * (1 - step / steps) for step in range(steps))
+            object.__setattr__(self, "timesteps", spaced)
+
+    @property
+    def layers(self) -> int:
+        """Number of blocks, over all stacks."""
+        return self.layout.sites[-1].layer + 1

@@ -1,0 +1,57 @@
+"""A span: blocks that a step leaves out all together, with what is put in their place."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from ..checks import MOST_LAYERS, check, shown
+
+QUANTITIES = ("residual", "output")
+SCOPES = ("blocks", "model")
+
+
+@dataclass(frozen=True)
+class Span:
+    """Blocks `first` to `stop - 1`, not run in a step.
+
+    Args:
+        first, stop (`int`): Layers, in the order in which the model runs them; `stop` is the first that runs again.
+        keeps (`str`, defaults to `"residual"`): What is kept of a step that runs them: `"residual"` (what leaves the
+            span minus what enters it, added to what enters it now) or `"output"` (what leaves it).
+        around (`str`, defaults to `"blocks"`): `"blocks"` for the hidden states at the span's ends, `"model"` for the
+            model's own input and output; the span is the whole stack then.
+        forecasts (`bool`, defaults to `False`): Whether what is kept is forecast rather than reused.
+
+    Raises:
+        ValueError: If the span is empty, or a value is none of the above.
+    """
+
+    first: int
+    stop: int
+    keeps: str = "residual"
+    around: str = "blocks"
+    forecasts: bool = False
+
+    def __post_init__(self) -> None:
+        whole = type(self.first) is int and type(self.stop) is int
+        if not whole or not 0 <= self.first < self.stop <= MOST_LAYERS:
+            got = f"got first={shown(self.first)} and stop={shown(self.stop)}"
+            raise ValueError(f"A span needs whole numbers 0 <= `first` < `stop` <= {MOST_LAYERS}, {got}.")
+        check(isinstance(self.forecasts, bool), "forecasts", self.forecasts, "must be True or False")
+        for name, value, allowed in (("keeps", self.keeps, QUANTITIES), ("around", self.around, SCOPES)):
+            if value not in allowed:
+                raise ValueError(f"`{name}` of a span must be one of {', '.join(allowed)}, got {shown(value)}.")
+
+    @property
+    def stored(self) -> Span:
+        """What is remembered for it: the same whether it is reused or forecast."""
+        return replace(self, forecasts=False)
+
+    def __contains__(self, layer: int) -> bool:
+        return self.first <= layer < self.stop
+
+
+def skipped(layer: int, spans: Sequence[Span]) -> bool:
+    """Whether one of `spans` leaves out this layer."""
+    return any(layer in span for span in spans)

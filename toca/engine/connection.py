@@ -1,0 +1,158 @@
+"""Connecting a model's modules with the handles of their sites: what a plan reaches, and nothing else."""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+
+from torch import nn
+
+from ..hooks.attention import can_measure
+from ..hooks.attention import make_forward_with as attention
+from ..hooks.block import make_call_with
+from ..hooks.classes import BLOCK, HANDLE, is_connected, replaces_forward, restore, swap_class
+from ..hooks.feed_forward import make_forward as feed_forward
+from ..hooks.norm import make_forward as norm
+from ..hooks.parallel_block import make_forward_with as parallel_block
+from ..models import FamilySpec, walk_blocks
+from ..models.spec import BlockSpec, SiteSpec
+from ..plan import Plan
+from .decisions import Freezer
+
+
+class Point(NamedTuple):
+    """A module whose method `name` is to ask a handle."""
+
+    module: nn.Module
+    make_method: Callable[[type], Callable]
+    handle: Any
+    name: str = "forward"
+    attribute: str = HANDLE
+
+
+class Connection:
+    """What hangs on the blocks of one transformer. No module is held alive.
+
+    Args:
+        spec (`FamilySpec`): Where the sites are.
+        freezer (`Freezer`): Their handles.
+    """
+
+    def __init__(self, spec: FamilySpec, freezer: Freezer):
+        self.spec, self.freezer = spec, freezer
+        self.readers = tuple(freezer.readers)
+        self.modules: weakref.WeakSet[nn.Module] = weakref.WeakSet()
+
+    def follow(self, transformer: nn.Module, plan: Plan) -> None:
+        """Connect what the plan reaches; anew where somebody has exchanged a module since. On an error nothing is.
+
+        Raises:
+            ValueError: If a site cannot be reached, or its attention not be measured; it says why and what to do.
+        """
+        self._refuse_shared(transformer)
+        try:
+            points = list(self._points(transformer, plan))
+            if all(is_connected(point.module, point.handle, point.attribute) for point in points):
+                return
+            self.remove(transformer)
+            for point in points:
+                self._connect(point)
+        except BaseException:
+            self.remove(transformer)
+            raise
+
+    def remove(self, transformer: nn.Module) -> None:
+        """Take everything off, wherever it went."""
+        for module in {*self.modules, *transformer.modules()}:
+            restore(module)
+
+    def _refuse_shared(self, transformer: nn.Module) -> None:
+        """Refuse blocks that another model has too, whose cache is on."""
+        modules = (module for module in transformer.modules() if module not in self.modules)
+        if any(vars(module).get(name) is not None for module in modules for name in (HANDLE, BLOCK)):
+            raise ValueError(
+                "Blocks of this model are another model's too, on which a toca cache is on: call "
+                "toca.disable_cache on that one first."
+            )
+
+    def _connect(self, point: Point) -> None:
+        if vars(point.module).get(point.attribute) is not None:
+            raise ValueError(
+                f"One {type(point.module).__name__} stands in two places of the model, which a cache cannot tell "
+                "apart. Give each place a module of its own."
+            )
+        swap_class(*point)
+        self.modules.add(point.module)
+
+    def _points(self, transformer: nn.Module, plan: Plan) -> Iterator[Point]:
+        """All modules to connect. Of a kind of module that is reached in one layer all are connected where they can
+        be, so that compiled blocks are of one kind."""
+        sites, measured = plan.layout.sites, measured_sites(plan)
+        reached = reached_sites(plan) | measured
+        kinds = {(sites[i].stack, sites[i].module) for i in reached}
+        blocks = list(walk_blocks(transformer, self.spec))
+        if sum(len(block_spec.sites) for *_, block_spec in blocks) != len(sites):
+            raise ValueError(
+                "The number of the model's blocks has changed since the cache was put on. Call "
+                "toca.disable_cache(target) and toca.enable_cache(target, method) again."
+            )
+        here = ((block, block_spec, site) for *_, block, block_spec in blocks for site in block_spec.sites)
+        for i, (block, block_spec, site_spec) in enumerate(here):
+            if i in measured:
+                self._check_measurable(block.get_submodule(site_spec.path), sites[i].layer)
+            if (sites[i].stack, sites[i].module) in kinds:
+                yield from self._site(i, block, block_spec, site_spec, i in reached)
+        if plan.wraps_blocks:
+            for layer, _, _, block, block_spec in blocks:
+                handle = self.freezer.blocks[layer]
+                yield Point(block, make_call_with(block_spec.streams), handle, "__call__", BLOCK)
+
+    def _site(self, i: int, block, block_spec: BlockSpec, site_spec: SiteSpec, reached: bool) -> Iterator[Point]:
+        handle, module = self.freezer.handles[i], block.get_submodule(site_spec.path)
+        if reached and site_spec.kind == "feed_forward":
+            _refuse_chunks(block)
+        if not reached and replaces_forward(module):
+            return
+        makers = {"attention": attention(self.spec.attention), "feed_forward": feed_forward}
+        if site_spec.kind == "parallel_block":
+            makers["parallel_block"] = parallel_block(block_spec.parallel)
+        yield Point(module, makers[site_spec.kind], handle)
+        norms = [block.get_submodule(path) for path in site_spec.norms]
+        # Narrowing a norm only saves time: one that is hooked by somebody else is left as it is.
+        hooked = any(replaces_forward(each) for each in norms)
+        self.freezer.readers[i] = None if hooked else self.readers[i]
+        if not hooked:
+            yield from (Point(each, norm, handle) for each in norms)
+
+    def _check_measurable(self, attn: nn.Module, layer: int) -> None:
+        """Refuse attention whose processor is unknown, where it is to be measured, or its keys and values kept."""
+        if not can_measure(attn, self.spec.attention):
+            raise ValueError(
+                f"The attention of layer {layer} uses {type(attn.get_processor()).__name__}, which this library "
+                f"cannot measure (it knows {', '.join(self.spec.attention.processors)}). Use a method that measures "
+                'none and drops no tokens, such as "fora" or "random", or the default processor.'
+            )
+
+
+def measured_sites(plan: Plan) -> set[int]:
+    """The attention sites that are ever measured, or whose keys and values are kept."""
+    measured = set(plan.score_sources.values())
+    if plan.narrows_stack:
+        measured |= {i for i, site in enumerate(plan.layout.sites) if site.attends == "self"}
+    return measured
+
+
+def reached_sites(plan: Plan) -> set[int]:
+    """The sites that are ever to do anything but compute; others are none of the cache's business."""
+    probed = plan.gate is not None and plan.gate.probe == 0
+    sites = enumerate(plan.layout.sites)
+    return {i for i, site in sites if plan.kept[i] or (probed and site.layer == 0)}
+
+
+def _refuse_chunks(block: nn.Module) -> None:
+    if getattr(block, "_chunk_size", None) is not None:
+        raise ValueError(
+            "`set_chunk_feed_forward` is on, which cuts the tokens of a feed-forward into pieces; switch it off with "
+            "`disable_forward_chunking()` or `set_chunk_feed_forward(None)` to use a cache."
+        )

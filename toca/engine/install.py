@@ -1,0 +1,141 @@
+"""Putting a cache on a transformer and taking it off without a trace.
+
+The transformer holds the engine, and nothing of ours holds the transformer: it is freed when it is dropped.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import weakref
+from collections.abc import Callable
+from typing import Any
+
+from torch import nn
+
+from ..plan import Plan
+from .callers import Caller
+from .engine import Engine
+
+ENGINE = "_toca_engine"
+"""Attribute of a transformer while a cache is on."""
+
+
+class Shadow:
+    """A method that an instance has in the place of its class's while a cache is on.
+
+    Args:
+        module (`nn.Module`): The instance; held weakly.
+        name (`str`): Name of the method.
+        act (`Callable`): `(original, *args, **kwargs) -> Any`, what a call does; `original` is the bound method that
+            would have been called, or `None` where there is none.
+    """
+
+    def __init__(self, module: nn.Module, name: str, act: Callable):
+        self.module, self.name, self.act = weakref.ref(module), name, act
+        self.own = vars(module).get(name)
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        module = self.module()
+        method = getattr(type(module), self.name, None)
+        stock = None if method is None else method.__get__(module)
+        return self.act(stock if self.own is None else self.own, *args, **kwargs)
+
+
+def engine_of(transformer: nn.Module) -> Engine | None:
+    """The engine of a transformer whose cache is on."""
+    return vars(transformer).get(ENGINE)
+
+
+def install(transformer: nn.Module, engine: Engine, plan: Plan) -> None:
+    """Connect what the plan reaches with the engine, and the engine with the transformer's calls.
+
+    Raises:
+        ValueError: If a site cannot be reached; it says why and what to do. Nothing is changed then.
+    """
+    engine.connection.follow(transformer, plan)
+    vars(transformer)[ENGINE] = engine
+    transformer.register_forward_pre_hook(engine.before_call, with_kwargs=True)
+    transformer.register_forward_hook(engine.after_call, always_call=True)
+    # diffusers calls it for every component that has it when a pipeline call ends.
+    _shadow(transformer, "_reset_stateful_cache", _end_of_pipeline(engine))
+    if hasattr(transformer, "cache_context"):
+        _shadow(transformer, "cache_context", _named_context(engine))
+    if hasattr(transformer, "enable_cache"):
+        _shadow(transformer, "enable_cache", _refuse_other_cache)
+    _shadow(transformer, "__reduce_ex__", _reduce_to_stock)
+    if engine.spec.entry is not None:
+        entry = transformer.get_submodule(engine.spec.entry)
+        entry.register_forward_hook(engine.after_entry)
+        _shadow(entry, "__reduce_ex__", _reduce_to_stock)
+        engine.connection.modules.add(entry)
+
+
+def remove(transformer: nn.Module) -> None:
+    """Put everything back."""
+    engine = vars(transformer)[ENGINE]
+    modules = {*engine.connection.modules, *transformer.modules()}
+    engine.connection.remove(transformer)
+    for module in modules:
+        _strip(vars(module))
+    engine.end_generation()
+
+
+def _shadow(module: nn.Module, name: str, act: Callable) -> None:
+    vars(module)[name] = Shadow(module, name, act)
+
+
+def _strip(attributes: dict[str, Any]) -> None:
+    """Take out of a module's attributes whatever this file has put there."""
+    hooks = [held for name, held in attributes.items() if _holds_hooks(name, held)]
+    ours = [key for held in hooks for key, hook in held.items() if isinstance(getattr(hook, "__self__", None), Engine)]
+    for held in hooks:
+        for key in ours:
+            held.pop(key, None)
+    attributes.pop(ENGINE, None)
+    for name, shadow in [(name, value) for name, value in attributes.items() if isinstance(value, Shadow)]:
+        del attributes[name]
+        if shadow.own is not None:
+            attributes[name] = shadow.own
+
+
+def _holds_hooks(name: str, value: Any) -> bool:
+    """Whether an attribute holds native hooks, or what is noted of them, by their number."""
+    return name.startswith("_forward") and isinstance(value, dict)
+
+
+def _reduce_to_stock(original: Callable, protocol: int) -> tuple:
+    """For `copy` and `pickle`: the module without its cache."""
+    function, arguments, state, *rest = original(protocol)
+    state = {
+        name: copy.copy(value) if _holds_hooks(name, value) else value for name, value in state.items()
+    }
+    _strip(state)
+    return (function, arguments, state, *rest)
+
+
+def _end_of_pipeline(engine: Engine) -> Callable:
+    def reset_stateful_cache(original: Callable | None, *args: Any, **kwargs: Any) -> None:
+        engine.end_generation_of(Caller.current())
+        if original is not None:
+            original(*args, **kwargs)
+
+    return reset_stateful_cache
+
+
+def _named_context(engine: Engine) -> Callable:
+    """`cache_context` of this instance, listening to the name that the pipeline gives the branch."""
+
+    @contextlib.contextmanager
+    def cache_context(original: Callable, name: str, *args: Any, **kwargs: Any):
+        with engine.named(name), original(name, *args, **kwargs):
+            yield
+
+    return cache_context
+
+
+def _refuse_other_cache(original: Callable, *args: Any, **kwargs: Any) -> None:
+    raise ValueError(
+        "A toca cache is on, and two caches cannot share a model: call toca.disable_cache(target) before "
+        "`enable_cache` of diffusers."
+    )

@@ -1,0 +1,203 @@
+"""What a generation did: the record the engine keeps, and the summary users read."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Hashable
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from ..axes.actions import Action, step_letter
+from ..axes.spans import Span
+from ..models import CallShape
+from ..plan import Plan
+from ..plan.cost import full_flops, pass_flops, tokens_computed
+from ..plan.passes import Pass
+
+
+@dataclass(frozen=True)
+class CallRecord:
+    """What a transformer call did for some of its rows, all of them where no gate decides.
+
+    Args:
+        step (`int`): Index of the step.
+        branch (`Hashable`): The branch of guidance.
+        row (`tuple[Action, ...]`): What each site did.
+        spans (`tuple[Span, ...]`): Blocks that were left out.
+        shape (`CallShape`): Of these rows.
+        full_batch (`int`): Rows that would have run without the cache: more where a branch of guidance was dropped.
+        images (`tuple[int, ...]` or `None`): Which images of the call these rows are; `None` for all.
+    """
+
+    step: int
+    branch: Hashable
+    row: tuple[Action, ...]
+    spans: tuple[Span, ...]
+    shape: CallShape
+    full_batch: int
+    images: tuple[int, ...] | None = None
+
+    @property
+    def letter(self) -> str:
+        return step_letter(self.row, self.spans)
+
+
+_numbers = itertools.count()
+
+
+@dataclass
+class GenerationRecord:
+    """All calls of one generation of one transformer, the runs that they took, the cache bytes of its branches, and
+    calls past the cache; the scheduler's timesteps, and a number that grows from record to record."""
+
+    plan: Plan | None = None
+    calls: list[CallRecord] = field(default_factory=list)
+    passes: list[tuple[Pass, CallShape]] = field(default_factory=list)
+    cache_bytes: int = 0
+    bypassed: int = 0
+    schedule: Any = None
+    number: int = field(default_factory=_numbers.__next__)
+
+    def add(self, call: CallRecord) -> None:
+        self.calls.append(call)
+
+    def add_pass(self, run: Pass, shape: CallShape) -> None:
+        self.passes.append((run, shape))
+
+    def release(self, memory) -> None:
+        """Note what a branch held, before it is let go."""
+        self.cache_bytes += memory.cache_bytes
+
+
+@dataclass(frozen=True)
+class SiteTrace:
+    """What one site did in one call: its action, and tokens computed of all its tokens."""
+
+    layer: int
+    module: str
+    action: str
+    tokens_recomputed: int
+    tokens: int
+
+
+@dataclass(frozen=True)
+class StepTrace:
+    """One transformer call, or what it did for some of its images: its step, branch, letter, what each site did, and
+    which images these are (`None` for all)."""
+
+    step: int
+    branch: Hashable
+    letter: str
+    sites: tuple[SiteTrace, ...]
+    images: tuple[int, ...] | None = None
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What the last generation did.
+
+    Args:
+        method (`str`): Name of the method or plan.
+        steps (`str`): One letter a step, as in `Plan.steps`, for what really ran; m where the images of a batch, or
+            the branches of guidance, did different things.
+        full_steps (`int`): Steps in which every site computed.
+        tokens_recomputed (`float`): Share of the sites' tokens that were computed.
+        flops (`int`): FLOPs of all transformer calls, two a multiply-add.
+        flops_full (`int`): The same with every site computed.
+        cache_bytes (`int`): Bytes of the tensors kept between steps.
+        trace (`tuple[StepTrace, ...]`): Each call in order, site by site.
+        bypassed (`int`): Further calls that ran in full, past the cache, with a warning that says why; they are in no
+            other figure.
+    """
+
+    method: str
+    steps: str
+    full_steps: int
+    tokens_recomputed: float
+    flops: int
+    flops_full: int
+    cache_bytes: int
+    trace: tuple[StepTrace, ...] = field(repr=False)
+    bypassed: int = 0
+
+    @property
+    def flops_speedup(self) -> float:
+        """FLOPs without the cache over FLOPs with it; 1 before anything ran."""
+        return self.flops_full / self.flops if self.flops else 1.0
+
+    def steps_of(self, image: int) -> str:
+        """One letter a step for one image of the batch, where images decide for themselves; m where the branches of
+        guidance did different things.
+
+        Args:
+            image (`int`): Its place in the batch, from 0.
+
+        Raises:
+            ValueError: If nothing is known of such an image.
+        """
+        letters: dict[int, set[str]] = {}
+        for call in self.trace:
+            if image >= 0 and (call.images is None or image in call.images):
+                letters.setdefault(call.step, set()).add(call.letter)
+        if len(letters) < len(self.steps):
+            raise ValueError(f"`image` must be the place of an image in the batch, from 0, got {image}.")
+        return "".join(_common_letter(letters[step]) for step in sorted(letters))
+
+    def __str__(self) -> str:
+        past = f"{self.bypassed} transformer calls ran in full, past the cache." if self.bypassed else ""
+        if not self.steps:
+            return f"{self.method}: {past or 'nothing has been generated yet.'}"
+        lines = [
+            f"{self.method}, {len(self.steps)} steps, {self.full_steps} of them full",
+            f"  steps   {self.steps}",
+            f"  FLOPs   {self.flops / 1e9:.2f} G instead of {self.flops_full / 1e9:.2f} G: {self.flops_speedup:.2f}x",
+            f"  tokens  {self.tokens_recomputed:.1%} computed",
+            f"  cache   {self.cache_bytes / 2**20:.2f} MiB",
+        ]
+        if self.flops >= self.flops_full:
+            lines.append("  Nothing was skipped.")
+        if past:
+            lines.append(f"  {past}")
+        return "\n".join(lines)
+
+
+def summarize(method: str, records: list[tuple[GenerationRecord, list]]) -> Summary:
+    """The summary of one or more transformers' last generations.
+
+    Args:
+        method (`str`): Name of the method.
+        records (`list`): For each transformer its record and the memories it still holds.
+    """
+    # A transformer that sat out the last generation (Wan 2.2 at few steps) still has the one before.
+    newest = max((record for record, _ in records), key=lambda record: record.number)
+    records = [(record, memories) for record, memories in records if record.schedule is newest.schedule]
+    flops = flops_full = cache_bytes = 0
+    computed, all_tokens, trace = 0, 0, []
+    letters: dict[int, set[str]] = {}
+    for record, memories in records:
+        cache_bytes += record.cache_bytes + sum(memory.cache_bytes for memory in memories)
+        flops += sum(pass_flops(record.plan, run, shape) for run, shape in record.passes)
+        computed += sum(tokens_computed(record.plan, run.row, shape) for run, shape in record.passes)
+        for call in record.calls:
+            shape = replace(call.shape, batch=call.full_batch)
+            flops_full += full_flops(record.plan, shape)
+            all_tokens += tokens_computed(record.plan, record.plan.full_row, shape)
+            letters.setdefault(call.step, set()).add(call.letter)
+            trace.append(_trace(record.plan, call))
+    steps = "".join(_common_letter(letters[step]) for step in sorted(letters))
+    share = computed / all_tokens if all_tokens else 1.0
+    bypassed = sum(record.bypassed for record, _ in records)
+    return Summary(method, steps, steps.count("F"), share, flops, flops_full, cache_bytes, tuple(trace), bypassed)
+
+
+def _common_letter(letters: set[str]) -> str:
+    """The letter of a step; m where the images of a batch, or the branches, did different things."""
+    return next(iter(letters)) if len(letters) == 1 else "m"
+
+
+def _trace(plan: Plan, call: CallRecord) -> StepTrace:
+    sites = []
+    for i, (site, action) in enumerate(zip(plan.layout.sites, call.row, strict=True)):
+        fresh, tokens = plan.fresh_tokens(i, call.row, call.shape), site.geometry(call.shape)[1]
+        sites.append(SiteTrace(site.layer, site.module, action.kind, fresh, tokens))
+    return StepTrace(call.step, call.branch, call.letter, tuple(sites), call.images)

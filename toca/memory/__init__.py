@@ -1,0 +1,1 @@
+"""What is remembered between the steps of a generation."""

@@ -1,0 +1,1 @@
+"""The supported transformers, one file a family."""

@@ -1,0 +1,5 @@
+"""Plans: a table of actions that is seen, costed, saved and loaded before anything runs."""
+
+from .plan import Plan
+
+__all__ = ["Plan"]

@@ -1,0 +1,214 @@
+"""What a plan costs: FLOPs and cache bytes, from the shapes alone."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Annotated
+
+import torch
+
+from ..axes.actions import Action
+from ..axes.gates import GateSizes
+from ..axes.spans import Span
+from ..checks import Within, check, checked
+from ..memory.clustered_tokens import clustering_flops
+from ..models import CallShape
+from .passes import Pass, expected_passes
+
+if TYPE_CHECKING:
+    from . import Plan
+
+MOST_SIZE = 1_000_000
+"""Samples, latent pixels of a side, frames, or text tokens of a call."""
+
+Size = Annotated[int, Within(1, MOST_SIZE)]
+
+STATISTIC_BYTES = 4
+"""Scores and counts are float32, and the numbers of clusters int32, whatever the model's dtype."""
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What a generation costs.
+
+    Args:
+        flops (`int`): FLOPs of all transformer calls of the plan, two a multiply-add; what
+            `toca.eval.flops.FlopMeter` counts in eager mode.
+        flops_full (`int`): The same with every site computed in every step.
+        cache_bytes (`int`): Bytes of the tensors kept between steps.
+        tokens_recomputed (`float`): Share of the sites' tokens that are computed, over all steps.
+        decides_online (`bool`): Whether a gate decides while the model runs: `flops` and `tokens_recomputed` are then
+            the least, and the speed-up the most, that there can be.
+    """
+
+    flops: int
+    flops_full: int
+    cache_bytes: int
+    tokens_recomputed: float
+    decides_online: bool = False
+
+    @property
+    def flops_speedup(self) -> float:
+        return self.flops_full / self.flops
+
+    @property
+    def speedup_text(self) -> str:
+        """The speed-up in words: a bound where a gate decides."""
+        return f"{'at most ' if self.decides_online else ''}{self.flops_speedup:.2f}x"
+
+    def __str__(self) -> str:
+        least = "at least " if self.decides_online else ""
+        return (
+            f"{least}{self.flops / 1e9:.2f} GFLOPs instead of {self.flops_full / 1e9:.2f} ({self.speedup_text}), "
+            f"{least}{self.tokens_recomputed:.0%} of the tokens computed, {self.cache_bytes / 2**20:.2f} MiB of cache"
+        )
+
+
+def plan_cost(
+    plan: Plan,
+    batch_size: int = 1,
+    height: int | None = None,
+    width: int | None = None,
+    num_frames: int | None = None,
+    text_tokens: int | None = None,
+    batched_cfg: bool = False,
+    dtype: torch.dtype | None = None,
+) -> Cost:
+    """The cost of running `plan` once.
+
+    Args:
+        plan (`Plan`): The plan.
+        batch_size (`int`, defaults to 1): Samples in a transformer call, guidance halves included.
+        height, width (`int`, *optional*): Size in latent pixels; the model's own by default.
+        num_frames (`int`, *optional*): Frames of a video; the model's own by default.
+        text_tokens (`int`, *optional*): Text tokens of a sample; the family's usual number by default.
+        batched_cfg (`bool`, defaults to `False`): Whether the batch's halves are the guidance branches of the same
+            samples; it decides how many staleness counts are kept where they share one selection.
+        dtype (`torch.dtype`, *optional*): Of the cached features; the model's own by default.
+
+    Returns:
+        `Cost`
+
+    Raises:
+        ValueError: If a value is of another type, or a size is not positive, or not a multiple of the patch size.
+    """
+    shape = _shape_of(plan, batch_size, height, width, num_frames, text_tokens)
+    batched_cfg = checked(batched_cfg, bool, "batched_cfg")
+    check(dtype is None or isinstance(dtype, torch.dtype), "dtype", dtype, "must be a torch.dtype or None")
+    itemsize = plan.layout.itemsize if dtype is None else dtype.itemsize
+    flops = sum(step_flops(plan, step, shape, batched_cfg) for step in range(plan.num_inference_steps))
+    return Cost(
+        flops=flops,
+        flops_full=plan.num_inference_steps * full_flops(plan, shape),
+        cache_bytes=cache_bytes(plan, shape, itemsize, batched_cfg),
+        tokens_recomputed=_tokens_share(plan, shape),
+        decides_online=plan.gate is not None,
+    )
+
+
+def _tokens_share(plan: Plan, shape: CallShape) -> float:
+    runs = [run for step in range(plan.num_inference_steps) for run in expected_passes(plan, step)]
+    computed = sum(tokens_computed(plan, run.row, shape) for run in runs)
+    return computed / (plan.num_inference_steps * tokens_computed(plan, plan.full_row, shape))
+
+
+def _shape_of(plan: Plan, batch_size, height, width, num_frames, text_tokens) -> CallShape:
+    default, patch = plan.layout.default_shape, plan.layout.patch
+    batch_size = checked(batch_size, Size, "batch_size")
+    height, width = checked(height, Size | None, "height"), checked(width, Size | None, "width")
+    num_frames = checked(num_frames, Size | None, "num_frames")
+    text_tokens = checked(text_tokens, Annotated[int, Within(0, MOST_SIZE)] | None, "text_tokens")
+    grid = default.grid or (default.tokens, 1)
+    grid = (height // patch[0] if height else grid[0], width // patch[1] if width else grid[1])
+    for name, value, side in (("height", height, patch[0]), ("width", width, patch[1])):
+        if value is not None and value % side:
+            raise ValueError(f"`{name}` must be a multiple of {side} latent pixels, got {value}.")
+    return replace(
+        default,
+        batch=batch_size,
+        tokens=grid[0] * grid[1],
+        grid=grid,
+        text_tokens=default.text_tokens if text_tokens is None else text_tokens,
+        frames=num_frames or default.frames,
+    )
+
+
+def step_flops(plan: Plan, step: int, shape: CallShape, batched_cfg: bool) -> int:
+    """FLOPs of one transformer call in a step that a gate, if there is one, lets be filled."""
+    if batched_cfg and not plan.is_guided(step):
+        shape = replace(shape, batch=shape.batch // 2)
+    return sum(pass_flops(plan, run, shape) for run in expected_passes(plan, step))
+
+
+def pass_flops(plan: Plan, run: Pass, shape: CallShape) -> int:
+    """FLOPs of one run of the transformer over the samples of `shape`."""
+    total = plan.layout.overhead_flops(shape, run.left_out)
+    for i, site in enumerate(plan.layout.sites):
+        tokens = plan.fresh_tokens(i, run.row, shape)
+        if tokens == 0 or plan.is_hidden(run.row, i):
+            continue
+        total += site.flops(shape, tokens)
+        if i in run.measured and plan.selection.reads_map:
+            total += site.measuring_flops(shape, tokens)
+    return total + (clustering_flops(plan, shape) if run.clusters else 0)
+
+
+def full_flops(plan: Plan, shape: CallShape) -> int:
+    """FLOPs of one call with every site computed and nothing measured."""
+    sites = sum(site.flops(shape, site.geometry(shape)[1]) for site in plan.layout.sites)
+    return plan.layout.overhead_flops(shape) + sites
+
+
+def cache_bytes(plan: Plan, shape: CallShape, itemsize: int, batched_cfg: bool) -> int:
+    """Bytes kept between the steps of one branch: outputs, keys and values, attention statistics, counts and
+    clusters."""
+    total = sum(span_bytes(plan, span, shape, itemsize) for span in plan.kept_spans)
+    if plan.gate is not None:
+        sizes = sizes_of(plan, shape, itemsize, batched_cfg)
+        # And of each image whether what was last returned is finite.
+        total += plan.gate.bytes_kept(sizes) + STATISTIC_BYTES * sizes.images
+    measured = frozenset(plan.score_sources.values())
+    paired = batched_cfg and plan.selection is not None and plan.selection.shared_cfg
+    for i, site in enumerate(plan.layout.sites):
+        rows, tokens = site.geometry(shape)
+        terms = 1 + (plan.fill.fill_order if i in plan.forecast_sites else 0)
+        total += terms * rows * tokens * site.width * itemsize if plan.kept[i] else 0
+        total += rows * tokens * STATISTIC_BYTES if i in measured else 0
+        if i in plan.partial_sites and plan.selection.staleness_weight:
+            total += (rows // 2 if paired else rows) * tokens * STATISTIC_BYTES
+        if plan.narrows_stack and plan.partial_sites and site.attends == "self":
+            total += 2 * rows * tokens * site.attention_width * itemsize
+    # The cluster of each token, or how often it was dropped.
+    if any(plan.clustered) or (plan.narrows_stack and plan.partial_sites):
+        samples = shape.batch // 2 if paired else shape.batch
+        total += samples * shape.frames * shape.tokens * STATISTIC_BYTES
+    return total
+
+
+def span_bytes(plan: Plan, span: Span, shape: CallShape, itemsize: int) -> int:
+    """Bytes kept of a span: what leaves its last block, or the model."""
+    terms = 1 + (plan.fill.fill_order if plan.kept_spans[span] else 0)
+    width = plan.layout.out_width if span.around == "model" else plan.layout.width
+    tokens = shape.frames * shape.tokens
+    if span.around == "blocks" and span.stop <= plan.layout.sites[-1].layer:
+        tokens += shape.text_tokens if plan.layout.text_stream else 0
+    return terms * shape.batch * tokens * width * itemsize
+
+
+def sizes_of(plan: Plan, shape: CallShape, itemsize: int, batched_cfg: bool) -> GateSizes:
+    """How large what a gate may keep is."""
+    tokens = shape.batch * shape.frames * shape.tokens * itemsize
+    images = shape.batch // 2 if batched_cfg else shape.batch
+    return GateSizes(
+        images=images if plan.gate.per_sample else 1,
+        input=tokens * plan.layout.in_width,
+        output=tokens * plan.layout.out_width,
+        hidden=tokens * plan.layout.width,
+    )
+
+
+def tokens_computed(plan: Plan, row: Sequence[Action], shape: CallShape) -> int:
+    """Tokens that the sites compute, over all sites and samples."""
+    rows = [site.geometry(shape)[0] for site in plan.layout.sites]
+    return sum(rows[i] * plan.fresh_tokens(i, row, shape) for i in range(len(rows)))

@@ -1,0 +1,141 @@
+"""Plans as files: YAML or JSON, versioned, readable and editable by hand, validated when read.
+
+The table is written step by step and, in a step, module by module: one word or number where all layers agree, else
+a list over the layers that have the module. A number is the fresh ratio of a partial action whose other tokens are
+reused, `forecast 0.3` of one whose others are forecast. `skip` is for blocks that one of the step's `spans` leaves
+out; `guided: false` drops the unconditional branch.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from os import PathLike
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import yaml
+
+from ..axes.actions import COMPUTE, FORECAST, REUSE, SKIP, Action, partial
+from ..axes.selection import Selection
+from ..axes.spans import Span
+from ..checks import cleaned, shown
+from ..files.reading import named, parse_json, parse_yaml, read_text
+from ..files.writing import atomic_path
+from ..models import Layout
+
+if TYPE_CHECKING:
+    from . import Plan
+
+FORMAT = "toca-plan"
+VERSION = 2
+READABLE = (1, 2)
+
+
+def write_plan(plan: Plan, path: str | PathLike) -> None:
+    """Write `plan` as YAML or JSON, by the suffix; the file appears whole or not at all."""
+    path = Path(path)
+    text = _encode(_to_dict(plan), path)
+    with atomic_path(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def _encode(data: dict, path: Path) -> str:
+    if path.suffix == ".json":
+        return json.dumps(data, indent=1)
+    if path.suffix in (".yaml", ".yml"):
+        # Parts that stand twice are written twice: aliases are read of nobody.
+        data = json.loads(json.dumps(data))
+        return yaml.safe_dump(data, sort_keys=False, default_flow_style=None, width=116)
+    raise ValueError(f"A plan is saved as .yaml, .yml or .json, got {path.name!r}.")
+
+
+def read_plan(path: str | PathLike) -> Plan:
+    """Read and validate; every fault is a `ValueError` that names the file."""
+    path = Path(path)
+    try:
+        text = read_text(path)
+        return _from_dict(parse_json(text) if path.suffix == ".json" else parse_yaml(text))
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError, MemoryError) as error:
+        reason = f"missing key {error}" if isinstance(error, KeyError) else str(error)
+        raise ValueError(f"{named(path)} is not a valid plan: {cleaned(reason, 400)}") from error
+
+
+def _to_dict(plan: Plan) -> dict[str, Any]:
+    from ..registry import to_data as method_to_data
+
+    return {
+        "format": FORMAT,
+        "version": VERSION,
+        "method": plan.method,
+        "num_inference_steps": plan.num_inference_steps,
+        "selection": None if plan.selection is None else asdict(plan.selection),
+        "fill": None if plan.fill is None else method_to_data(plan.fill),
+        "gate": None if plan.gate is None else method_to_data(plan.gate),
+        "steps": [_step_to_dict(plan, step) for step in range(plan.num_inference_steps)],
+        "model": json.loads(json.dumps(plan.layout.to_dict())),
+    }
+
+
+def _step_to_dict(plan: Plan, step: int) -> dict[str, Any]:
+    data = _row_to_dict(plan, plan.table[step])
+    if plan.spans[step]:
+        data["spans"] = [asdict(span) for span in plan.spans[step]]
+    return data if plan.guided[step] else {**data, "guided": False}
+
+
+def _row_to_dict(plan: Plan, row: tuple[Action, ...]) -> dict[str, Any]:
+    cells: dict[str, list] = {}
+    for site, action in zip(plan.layout.sites, row, strict=True):
+        cells.setdefault(site.module, []).append(_cell_of(action))
+    return {module: values[0] if len(set(values)) == 1 else values for module, values in cells.items()}
+
+
+def _from_dict(data: Any) -> Plan:
+    from ..registry import from_data as method_from_data
+    from . import Plan
+
+    if not isinstance(data, dict) or data.get("format") != FORMAT:
+        raise ValueError(f"it does not say `format: {FORMAT}`.")
+    if data["version"] not in READABLE:
+        raise ValueError(f"it has version {data['version']!r}, this library reads versions {READABLE}.")
+    layout = Layout.from_dict(data["model"])
+    selection = None if data["selection"] is None else Selection(**data["selection"])
+    steps = [dict(step) for step in data["steps"]]
+    spans = tuple(tuple(Span(**span) for span in step.pop("spans", ())) for step in steps)
+    guided = tuple(bool(step.pop("guided", True)) for step in steps)
+    table = tuple(_row_from_dict(layout, row, step) for step, row in enumerate(steps))
+    fill, gate = (None if data.get(key) is None else method_from_data(data[key]) for key in ("fill", "gate"))
+    return Plan(data["method"], data["num_inference_steps"], layout, table, selection, spans, fill, gate, guided)
+
+
+def _row_from_dict(layout: Layout, row: dict[str, Any], step: int) -> tuple[Action, ...]:
+    cells = {}
+    for module, value in row.items():
+        count = sum(site.module == module for site in layout.sites)
+        values = value if isinstance(value, list) else [value] * count
+        if not count or len(values) != count:
+            raise ValueError(f"step {step}: {module} has {len(values)} values, the model has {count} such sites.")
+        cells[module] = iter([_cell(value, f"step {step}, {module}") for value in values])
+    missing = sorted({site.module for site in layout.sites} - set(cells))
+    if missing:
+        raise ValueError(f"step {step} says nothing of {', '.join(missing)}.")
+    return tuple(next(cells[site.module]) for site in layout.sites)
+
+
+def _cell(value: Any, where: str) -> Action:
+    words = {"compute": COMPUTE, "reuse": REUSE, "forecast": FORECAST, "skip": SKIP}
+    if isinstance(value, str) and value in words:
+        return words[value]
+    forecasts = isinstance(value, str) and value.startswith("forecast ")
+    value = parse_yaml(value.split()[1]) if forecasts else value
+    if isinstance(value, (int, float)) and not isinstance(value, bool) and 0 <= value <= 1:
+        return partial(value, forecasts)
+    wanted = "compute, reuse, forecast, skip or a fresh ratio from 0 to 1"
+    raise ValueError(f"{where}: expected {wanted}, got {shown(value)}.")
+
+
+def _cell_of(action: Action) -> str | float:
+    if action.kind != "partial":
+        return action.kind
+    return f"forecast {action.fresh_ratio!r}" if action.forecasts else action.fresh_ratio

@@ -1,0 +1,198 @@
+"""A pass: one run of the transformer's blocks, over all rows of a call or some of them, as one decision says."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from ..axes.actions import COMPUTE, SKIP, Action
+from ..axes.spans import Span
+
+if TYPE_CHECKING:
+    from . import Plan
+
+
+MODULATED = -1
+"""Key of the modulated input of the first attention among what a job notes."""
+
+
+@dataclass(frozen=True)
+class Pass:
+    """What the blocks do in one run.
+
+    Args:
+        row (`tuple[Action, ...]`): What each site does; skip where its block does not run in this pass.
+        measured (`frozenset[int]`): The attention sites that are measured.
+        spans (`tuple[Span, ...]`): Blocks that are left out and filled.
+        stores (`frozenset[Span]`): Spans whose quantity is remembered.
+        left_out (`frozenset[int]`): All layers that do not run.
+        resumes (`int`, defaults to 0): The first layers, which a probe has run: what left them is put in their place.
+        keeps (`bool`, defaults to `True`): Whether computed outputs are remembered.
+        watches (`tuple[int, ...]`): Boundaries whose hidden states are noted: 0 enters the first layer, n leaves the
+            n-th.
+        probes_input (`bool`, defaults to `False`): Whether the modulated input of the first attention is noted.
+        clusters (`bool`, defaults to `False`): Whether the tokens are clustered by what leaves the last layer.
+        narrows (`bool`, defaults to `False`): Whether tokens are dropped before the first layer.
+        refreshes (`bool`, defaults to `False`): Whether self-attention renews the keys and values that it remembers.
+    """
+
+    row: tuple[Action, ...]
+    measured: frozenset[int] = frozenset()
+    spans: tuple[Span, ...] = ()
+    stores: frozenset[Span] = frozenset()
+    left_out: frozenset[int] = frozenset()
+    resumes: int = 0
+    keeps: bool = True
+    watches: tuple[int, ...] = ()
+    probes_input: bool = False
+    clusters: bool = False
+    narrows: bool = False
+    refreshes: bool = False
+
+    def is_full(self, plan: Plan) -> bool:
+        """Whether every site computes, so that the model returns what it returns without a cache."""
+        return self.row == plan.full_row
+
+
+def step_pass(plan: Plan, step: int, computed: bool | None = None, measure_all: bool = False) -> Pass:
+    """The run of one step.
+
+    Args:
+        plan (`Plan`): The plan.
+        step (`int`): The step.
+        computed (`bool`, *optional*): Whether everything is computed, whatever the plan says.
+        measure_all (`bool`, defaults to `False`): Whether every site that is ever measured is, and so with keys and
+            values that are ever remembered: compiled blocks then have one graph for all full steps.
+    """
+    everything = frozenset(plan.score_sources.values())
+    if computed:
+        clusters, stores = any(plan.clustered), frozenset(plan.kept_spans)
+        return Pass(
+            row=plan.full_row,
+            measured=everything,
+            stores=stores,
+            watches=_watches(plan, clusters),
+            clusters=clusters,
+            refreshes=_remembers_keys(plan, stores),
+        )
+    spans, clusters = plan.spans[step], plan.clustered[step]
+    narrows, stores = plan.narrows(plan.table[step]), plan.stored_spans[step]
+    if measure_all and plan.narrows_stack:
+        stores = frozenset(plan.kept_spans)
+    return Pass(
+        row=plan.table[step],
+        measured=everything if measure_all else plan.measured[step],
+        spans=spans,
+        stores=stores,
+        left_out=frozenset(layer for span in spans for layer in range(span.first, span.stop)),
+        watches=_watches(plan, clusters),
+        clusters=clusters,
+        narrows=narrows,
+        refreshes=narrows or _remembers_keys(plan, stores),
+    )
+
+
+def _watches(plan: Plan, clusters: bool) -> tuple[int, ...]:
+    return (_layers(plan),) if clusters else ()
+
+
+def _remembers_keys(plan: Plan, stores: frozenset[Span]) -> bool:
+    """Dropped tokens need the keys and values of the same full step as the output that they keep."""
+    return plan.narrows_stack and plan.output_span in stores
+
+
+def probe_pass(plan: Plan, layers: int) -> Pass:
+    """The run of the first blocks alone, or for 0 of block 0's norm alone."""
+    sites = plan.layout.sites
+    row = tuple(COMPUTE if site.layer < layers else SKIP for site in sites)
+    measured = frozenset(i for i in plan.score_sources.values() if sites[i].layer < layers)
+    left_out = frozenset(range(max(layers, 1), _layers(plan)))
+    watches = (0, layers) if layers else ()
+    return Pass(row, measured, left_out=left_out, watches=watches, probes_input=layers == 0)
+
+
+def resumed(plan: Plan, run: Pass, layers: int) -> Pass:
+    """The same run after a probe has run the first blocks; those that it leaves out anyhow stay so."""
+    done = [layer for layer in range(layers) if layer not in run.left_out]
+    if not done:
+        return run
+    sites = plan.layout.sites
+    return replace(
+        run,
+        row=tuple(SKIP if site.layer in done else action for site, action in zip(sites, run.row, strict=True)),
+        measured=frozenset(i for i in run.measured if sites[i].layer not in done),
+        left_out=run.left_out | set(done),
+        resumes=len(done),
+    )
+
+
+def verifying_pass(plan: Plan) -> Pass:
+    """The run of the last block alone, on what entered it before; nothing is remembered."""
+    last = _layers(plan) - 1
+    row = tuple(COMPUTE if site.layer == last else SKIP for site in plan.layout.sites)
+    left_out = frozenset(range(last))
+    return Pass(row, left_out=left_out, resumes=last, keeps=False, watches=(last + 1,))
+
+
+def replayed(plan: Plan) -> Pass:
+    """A run of no block at all, for a call whose output is known."""
+    row = (SKIP,) * len(plan.layout.sites)
+    stack = Span(0, _layers(plan), keeps="output", around="model")
+    return Pass(row, spans=(stack,), left_out=frozenset(range(_layers(plan))))
+
+
+def _layers(plan: Plan) -> int:
+    return plan.layout.sites[-1].layer + 1
+
+
+def watched(run: Pass, boundaries: Iterable[int], probes_input: bool = False) -> Pass:
+    """The same run with more noted."""
+    return replace(run, watches=tuple(sorted({*run.watches, *boundaries})), probes_input=probes_input)
+
+
+def expected_passes(plan: Plan, step: int) -> list[Pass]:
+    """The runs that a step takes where the gate, if there is one, lets it be filled."""
+    run = step_pass(plan, step)
+    if plan.gate is None or plan.table[step] == plan.full_row or plan.gate.probe is None:
+        return [run]
+    return [probe_pass(plan, plan.gate.probe), resumed(plan, run, plan.gate.probe)]
+
+
+@dataclass(eq=False)
+class Job:
+    """A pass over the rows of one part of a branch's memory.
+
+    Args:
+        part (`Branch`): The memory.
+        run (`Pass`): What the blocks do.
+        seen (`Seen` or `None`): What the gate sees of the step.
+        computed (`bool`): Whether everything is computed, whatever the plan says.
+        streams (`tuple` or `None`): What left the blocks before those that resume.
+        output (`torch.Tensor` or `None`): The output, where it is known beforehand.
+        notes (`dict[int, tuple]`): The hidden states at the boundaries that are watched.
+        active (`torch.Tensor` or `None`): (rows, k), counted over the batch: the image tokens that were not dropped.
+    """
+
+    part: Any
+    run: Pass
+    seen: Any = None
+    computed: bool = False
+    streams: tuple | None = None
+    output: torch.Tensor | None = None
+    notes: dict[int, tuple] = field(default_factory=dict)
+    active: torch.Tensor | None = None
+
+
+def sample_of(output: Any) -> torch.Tensor:
+    """The tensor that a transformer returned, in a tuple or an output class."""
+    return output[0] if isinstance(output, tuple) else output.sample
+
+
+def with_sample(output: Any, sample: torch.Tensor) -> Any:
+    """The same output with another tensor."""
+    if isinstance(output, tuple):
+        return (sample, *output[1:])
+    return type(output)(**{**output, "sample": sample})

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import importlib.util
 import sys
 import warnings
 from collections.abc import Mapping, Sequence
@@ -29,8 +28,8 @@ class _Elsewhere(Loader):
 
     def get_code(self, fullname: str) -> CodeType:
         """For `python -m` with the old name."""
-        spec = importlib.util.find_spec(self.name)
-        return spec.loader.get_code(self.name)  # type: ignore[union-attr]
+        program = f"import runpy; runpy.run_module({self.name!r}, run_name='__main__', alter_sys=True)"
+        return compile(program, fullname, "exec")
 
 
 class _Finder(MetaPathFinder):

@@ -1,1 +1,61 @@
-"""Evaluation: what the speed is (`python -m toca.eval.benchmark`), and what it costs (`toca eval run`)."""
+"""Evaluation: what the speed is (`python -m toca.eval.benchmarks.benchmark`), and what it costs (`toca eval run`).
+
+Rooms from the ground up, imports point down only: metrics, counting, architectures · store · peers · labels ·
+variants · config · samples · timing · findings · scoring · report · benchmarks · study · refusal · run · command.
+"""
+
+from toca.moved import redirect
+
+redirect(
+    {
+        f"toca.eval.{old}": f"toca.eval.{new}"
+        for old, new in {
+            "benchmark": "benchmarks.benchmark",
+            "cases": "benchmarks.cases",
+            "per_sample": "benchmarks.per_sample",
+            "random_weights": "benchmarks.random_weights",
+            "scoring.settings": "config.scores",
+            "flops": "counting.flops",
+            "report.quality": "findings.from_metrics",
+            "matching": "findings.matching",
+            "report.scores": "findings.quality",
+            "results": "findings.results",
+            "rows": "findings.rows",
+            "bootstrap": "metrics.bootstrap",
+            "fidelity": "metrics.fidelity",
+            "lpips": "metrics.lpips",
+            "perceptual": "metrics.perceptual",
+            "again": "report.again",
+            "best": "report.best",
+            "columns": "report.columns",
+            "markdown": "report.markdown",
+            "plot": "report.plot",
+            "quality_columns": "report.quality_columns",
+            "short_table": "report.short_table",
+            "time_columns": "report.time_columns",
+            "token_maps": "report.token_maps",
+            "manifest": "samples.manifest",
+            "noise": "samples.noise",
+            "pictures": "samples.pictures",
+            "prompt_lists": "samples.prompt_lists",
+            "prompts": "samples.prompts",
+            "running": "samples.running",
+            "shards": "samples.shards",
+            "subject": "samples.subject",
+            "weights": "samples.weights",
+            "working": "samples.working",
+            "scoring.judge": "scoring.judges",
+            "environment": "store.environment",
+            "lines": "store.lines",
+            "naming": "store.naming",
+            "presence": "store.presence",
+            "sealed": "store.sealed",
+            "latency": "timing.latency",
+            "loop_clock": "timing.loop_clock",
+            "parts": "timing.parts",
+            "rivals": "timing.rivals",
+            "rounds": "timing.rounds",
+            "speed": "timing.speed",
+        }.items()
+    }
+)

@@ -58,7 +58,7 @@ def _stage(name: str, stages: Sequence[Stage], about: str) -> None:
             list[str] | None, typer.Option(metavar="NAME|FILE|transformers:ID", help="Judge of the CLIP score.")
         ] = None,
         lpips: Annotated[
-            Path | None, typer.Option(metavar="FILE", help="Weights of LPIPS; see eval/lpips.py.")
+            Path | None, typer.Option(metavar="FILE", help="Weights of LPIPS; see eval/metrics/lpips.py.")
         ] = None,
         trust_torchscript: Annotated[
             bool, typer.Option("--trust-torchscript", help="Run files of judges that are programs of their authors'.")
@@ -132,7 +132,7 @@ _stage("report", ("report",), "Write the page, the tables and the plots of what 
 )
 def random_weights(context: typer.Context) -> None:
     """Hands everything on: the command has flags of its own."""
-    from toca.eval.random_weights import main
+    from toca.eval.benchmarks.random_weights import main
 
     alone = typer.Typer(add_completion=False)
     alone.command()(main)

@@ -13,17 +13,17 @@ from rich.progress import Progress
 from rich.text import Text
 
 from toca.checks import cleaned
-from toca.eval.config import Settings, read_run
-from toca.eval.naming import slug
-from toca.eval.plot import draw
+from toca.eval.config.settings import Settings, read_run
 from toca.eval.refusal import Refused, refusing
 from toca.eval.report import Report, write_report
-from toca.eval.shards import Shard, launched_device, launched_shard, parse_shard, wait_for_all
-from toca.eval.store import Store
+from toca.eval.report.plot import draw
+from toca.eval.samples.shards import Shard, launched_device, launched_shard, parse_shard, wait_for_all
+from toca.eval.samples.subject import load_subject
+from toca.eval.samples.working import working
+from toca.eval.store.naming import slug
+from toca.eval.store.store import Store
 from toca.eval.study import Study
-from toca.eval.subject import load_subject
 from toca.eval.variants import Failure, Lineup
-from toca.eval.working import working
 from toca.files.writing import atomic_path
 from toca.pipelines.commands.console import output as console
 from toca.pipelines.config import GenerationConfig

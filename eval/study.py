@@ -13,22 +13,22 @@ from typing import Any
 import numpy as np
 from rich.progress import Progress
 
-from toca.eval.bootstrap import RESAMPLES
-from toca.eval.config import Settings
-from toca.eval.environment import code_fingerprint, environment
-from toca.eval.pictures import Gallery, VariantFailed
-from toca.eval.prompts import choose, items_of
+from toca.eval.config.settings import Settings
+from toca.eval.findings.results import Results
+from toca.eval.findings.rows import make_row, with_matches
+from toca.eval.metrics.bootstrap import RESAMPLES
 from toca.eval.report import Report
-from toca.eval.results import Results
-from toca.eval.rivals import competition
-from toca.eval.rows import make_row, with_matches
-from toca.eval.scoring.judges import Judges
+from toca.eval.report.token_maps import TokenMaps
+from toca.eval.samples.pictures import Gallery, VariantFailed
+from toca.eval.samples.prompts import choose, items_of
+from toca.eval.samples.shards import WHOLE, Shard
+from toca.eval.samples.subject import Subject
+from toca.eval.scoring.judges.making import Judges
 from toca.eval.scoring.stage import Scores, Scoring
-from toca.eval.shards import WHOLE, Shard
-from toca.eval.speed import Speed, Stopwatch
-from toca.eval.store import Store
-from toca.eval.subject import Subject
-from toca.eval.token_maps import TokenMaps
+from toca.eval.store.environment import code_fingerprint, environment
+from toca.eval.store.store import Store
+from toca.eval.timing.rivals import competition
+from toca.eval.timing.speed import Speed, Stopwatch
 from toca.eval.variants import BASELINE, Failure, Lineup, Variant, fewer_steps
 from toca.pipelines.commands.console import errors
 

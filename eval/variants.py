@@ -13,10 +13,10 @@ from typing import Any
 
 import toca
 from toca.checks import cleaned, shown
-from toca.eval.environment import fingerprint
 from toca.eval.labels import Recipe
-from toca.eval.naming import check_name, check_shown, names_uncached
 from toca.eval.peers import PREFIX, find_peer, peers
+from toca.eval.store.environment import fingerprint
+from toca.eval.store.naming import check_name, check_shown, names_uncached
 from toca.files.reading import parse_yaml
 from toca.methods.presets import presets
 from toca.pipelines import method_options

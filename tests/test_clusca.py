@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 import toca
 from toca.engine.install import engine_of
-from toca.eval.flops import FlopMeter
+from toca.eval.counting.flops import FlopMeter
 from toca.kernels.kmeans import k_means, k_means_flops
 from toca.methods.clusca import ClusCa
 from toca.methods.composed import CacheMethod

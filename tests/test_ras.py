@@ -13,7 +13,7 @@ import toca
 from toca.axes.actions import COMPUTE, FORECAST, REUSE, partial
 from toca.axes.selection import Selection
 from toca.engine.install import engine_of
-from toca.eval.flops import FlopMeter
+from toca.eval.counting.flops import FlopMeter
 from toca.methods.composed import CacheMethod
 from toca.methods.ras import RAS
 from toca.methods.taylorseer import TaylorSeer

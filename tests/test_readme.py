@@ -14,10 +14,11 @@ from typer.testing import CliRunner
 
 import toca
 from tests.readme_commands import NOT_RUN, README, ROOT, blocks, commands, reason_not_to_run, with_fewer_steps
-from toca.eval import benchmark, command, random_weights
-from toca.eval.config import read_run
+from toca.eval import command
+from toca.eval.benchmarks import benchmark, random_weights
+from toca.eval.config.settings import read_run
 from toca.eval.report import read_report
-from toca.eval.short_table import short_table
+from toca.eval.report.short_table import short_table
 from toca.pipelines import loading, request
 from toca.pipelines.cli import app
 from toca.pipelines.registry import EMBEDDED
@@ -113,7 +114,7 @@ def look_through(words: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
         assert f"\n{words[1]}:" in (ROOT / "Makefile").read_text(encoding="utf-8")
     elif words[:3] == ["toca", "eval", "random-weights"]:
         parse(random_weights.main, words[3:])
-    elif words[:3] == ["python", "-m", "toca.eval.benchmark"]:
+    elif words[:3] == ["python", "-m", "toca.eval.benchmarks.benchmark"]:
         parse(benchmark.main, words[3:])
     elif words[:2] == ["toca", "eval"]:
         settled: list[str] = []

@@ -18,7 +18,7 @@ from torch import Tensor
 import toca
 from toca.engine.engine import Engine
 from toca.engine.install import engine_of
-from toca.eval.flops import FlopMeter
+from toca.eval.counting.flops import FlopMeter
 from toca.methods import Method
 from toca.methods.delta_dit import DeltaDiT
 from toca.methods.fastercache import FasterCache

@@ -57,8 +57,8 @@ def redirect(moved: Mapping[str, str]) -> None:
     """
     _FINDER.moved.update(moved)
     if _FINDER not in sys.meta_path:
-        # The last that is asked: a module that is there is never passed over.
-        sys.meta_path.append(_FINDER)
+        # The first that is asked: a folder of data with a module's old name, as `eval/results`, passes for a package.
+        sys.meta_path.insert(0, _FINDER)
 
 
 def moved_modules() -> dict[str, str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from toca.eval import bootstrap
+from toca.eval.metrics import bootstrap
 from toca.eval.metrics.tags import DifferentTags, ExtractorTag, ResultTag, check_same
 
 
@@ -69,7 +69,7 @@ def difference(ours: Score, theirs: Score) -> float:
 
 
 def differences(ours: SampleScores, theirs: SampleScores) -> list[float | None]:
-    """`ours - theirs`, sample by sample, for `toca.eval.bootstrap.mean_interval`.
+    """`ours - theirs`, sample by sample, for `toca.eval.metrics.bootstrap.mean_interval`.
 
     Raises:
         DifferentTags: If they are not of one metric and one tag.

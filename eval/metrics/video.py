@@ -1,6 +1,6 @@
 """Video: does it stay itself from frame to frame, and does it move as the full run's does?
 
-Fidelity frame by frame is in `toca.eval.fidelity`, whose metrics are means over frames.
+Fidelity frame by frame is in `toca.eval.metrics.fidelity`, whose metrics are means over frames.
 """
 
 from __future__ import annotations
@@ -10,9 +10,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from toca.eval.fidelity import psnr
 from toca.eval.metrics.extractors import Extractor
 from toca.eval.metrics.features import extract
+from toca.eval.metrics.fidelity import psnr
 from toca.eval.metrics.pictures import as_pictures, check_pair, check_samples
 from toca.eval.metrics.scores import Refusal, SampleScores
 

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from toca.eval.flops import FlopMeter
+from toca.eval.counting.flops import FlopMeter
 
 _ROOT = ""  # the transformer itself: what it computes outside all parts
 _RAN = 0.1  # share of its FLOPs from which a block ran; under it only an embedding that others use was computed

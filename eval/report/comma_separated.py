@@ -9,10 +9,10 @@ from dataclasses import asdict
 from typing import Any
 
 from toca.checks import visible
-from toca.eval.again import evaluation
+from toca.eval.findings.quality import ScoreColumn
+from toca.eval.findings.results import Row
+from toca.eval.report.again import evaluation
 from toca.eval.report.content import Report, is_peer
-from toca.eval.report.scores import ScoreColumn
-from toca.eval.results import Row
 
 FORMULA = ("=", "+", "-", "@")
 """How text begins that a spreadsheet takes for a formula."""

@@ -7,8 +7,8 @@ from dataclasses import asdict, dataclass, field
 from statistics import median
 from typing import TYPE_CHECKING, Any
 
-from toca.eval.report.scores import ScoreColumn
-from toca.eval.results import Results, Row
+from toca.eval.findings.quality import ScoreColumn
+from toca.eval.findings.results import Results, Row
 
 if TYPE_CHECKING:
     import numpy as np
@@ -26,7 +26,7 @@ class Report:
 
     Args:
         results (`Results`): What was measured.
-        environment (`dict`): Machine, versions and revision, as `toca.eval.environment.environment` tells them.
+        environment (`dict`): Machine, versions and revision, as `toca.eval.store.environment.environment` tells them.
         command (`str`): The exact command that makes the figures again.
         speedups (`Sequence[float]`): Of the denoising loop, at which methods are put side by side.
         scores (`Sequence[ScoreColumn]`): Quality, in columns of its own.

@@ -19,8 +19,11 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from numpy.typing import ArrayLike
 
-from toca.eval.fidelity import Metric
-from toca.eval.plot import (
+from toca.eval.findings.quality import ScoreColumn
+from toca.eval.findings.results import Results, Row
+from toca.eval.metrics.fidelity import Metric
+from toca.eval.report.content import Report, is_peer
+from toca.eval.report.plot import (
     COLOURS,
     DARK,
     FEWER_LABEL,
@@ -33,9 +36,6 @@ from toca.eval.plot import (
     frontier,
     name_beside,
 )
-from toca.eval.report.content import Report, is_peer
-from toca.eval.report.scores import ScoreColumn
-from toca.eval.results import Results, Row
 from toca.files.figures import plain
 
 # Text stays text, and names inside the file come from what it holds, not from chance.

@@ -8,11 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from toca.eval.fidelity import PSNR
-from toca.eval.matching import nearest
+from toca.eval.findings.matching import nearest
+from toca.eval.findings.results import Row
+from toca.eval.metrics.fidelity import PSNR
 from toca.eval.report.content import Report
 from toca.eval.report.images import middle_frame, picture_uri
-from toca.eval.results import Row
 
 SHOWN = 4
 """Pairs at either end."""

@@ -10,19 +10,19 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from toca.eval.again import commands
-from toca.eval.best import Best, best_at
-from toca.eval.markdown import notes
-from toca.eval.naming import slug
+from toca.eval.report.again import commands
+from toca.eval.report.best import Best, best_at
 from toca.eval.report.comma_separated import variants_csv
 from toca.eval.report.content import Report, is_peer
 from toca.eval.report.figures import Plot, plots
 from toca.eval.report.grids import grids
 from toca.eval.report.images import LONGEST, data_uri
+from toca.eval.report.markdown import notes
 from toca.eval.report.table import make_table, make_time_table
+from toca.eval.report.time_columns import ABOUT
 from toca.eval.report.tokens import token_wise
 from toca.eval.report.traces import LETTERS, traces
-from toca.eval.time_columns import ABOUT
+from toca.eval.store.naming import slug
 
 TEMPLATES = Path(__file__).parent / "templates"
 

@@ -7,13 +7,13 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from toca.eval.bootstrap import Interval
-from toca.eval.fidelity import Metric
+from toca.eval.findings.quality import Score, ScoreColumn
+from toca.eval.findings.results import Match, Part, Results, Row
 from toca.eval.labels import Recipe
-from toca.eval.parts import Memory
+from toca.eval.metrics.bootstrap import Interval
+from toca.eval.metrics.fidelity import Metric
 from toca.eval.report.content import FORMAT, Report
-from toca.eval.report.scores import Score, ScoreColumn
-from toca.eval.results import Match, Part, Results, Row
+from toca.eval.timing.parts import Memory
 from toca.eval.variants import Failure
 
 

@@ -5,14 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from itertools import groupby
 
-from toca.eval.columns import NONE, Cell, Column, cache_column, direction, interval_cell
-from toca.eval.fidelity import PSNR, Metric
+from toca.eval.findings.results import Match, Quartiles, Row
 from toca.eval.labels import setting_of
-from toca.eval.quality_columns import quality_columns
+from toca.eval.metrics.fidelity import PSNR, Metric
+from toca.eval.report.columns import NONE, Cell, Column, cache_column, direction, interval_cell
 from toca.eval.report.comma_separated import kind
 from toca.eval.report.content import Report
-from toca.eval.results import Match, Quartiles, Row
-from toca.eval.time_columns import time_columns
+from toca.eval.report.quality_columns import quality_columns
+from toca.eval.report.time_columns import time_columns
 
 UNCACHED = "no cache,"
 SPEED, COST, GAIN = "Speed-up", "Cost", "Gain over fewer steps, dB"

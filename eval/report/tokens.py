@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 from matplotlib import colormaps
 
+from toca.eval.findings.results import Row
 from toca.eval.report.content import Report
 from toca.eval.report.images import data_uri, middle_frame, picture_uri
-from toca.eval.results import Row
 from toca.plan.drawing import draw_plan
 
 SHOWN = 6

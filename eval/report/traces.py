@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import groupby
 
-from toca.eval.results import Row
+from toca.eval.findings.results import Row
 
 LETTERS = {
     "F": "full: every site computed",

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from toca.eval.markdown import report as markdown
-from toca.eval.naming import slug
 from toca.eval.report.comma_separated import samples_csv, variants_csv
 from toca.eval.report.content import Report
+from toca.eval.report.markdown import report as markdown
 from toca.eval.report.page import page
-from toca.eval.sealed import write_json
+from toca.eval.store.naming import slug
+from toca.eval.store.sealed import write_json
 from toca.files.writing import atomic_path
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from toca.eval.pictures import Gallery
+from toca.eval.samples.pictures import Gallery
 from toca.eval.variants import BASELINE, Variant
 
 CHUNK = 64

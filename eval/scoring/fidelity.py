@@ -1,4 +1,4 @@
-"""Fidelity of every variant to the full run: what `toca.eval.fidelity` computes, MS-SSIM, and the motion of videos."""
+"""Fidelity of every variant to the full run: PSNR, SSIM, a perceptual distance, MS-SSIM, and the motion of videos."""
 
 from __future__ import annotations
 
@@ -8,21 +8,21 @@ from typing import Any
 
 import numpy as np
 
-from toca.eval.environment import scoring_fingerprint
-from toca.eval.fidelity import PERCEPTUAL, STAGE, Metric, fidelity, metrics_with
+from toca.eval.findings.rows import Samples
+from toca.eval.metrics.fidelity import PERCEPTUAL, STAGE, Metric, fidelity, metrics_with
 from toca.eval.metrics.ms_ssim import MS_SSIM, ms_ssim
+from toca.eval.metrics.perceptual import PerceptualDistance
 from toca.eval.metrics.pictures import as_pictures
 from toca.eval.metrics.scores import Refusal
 from toca.eval.metrics.video import MOTION, motion_psnr
-from toca.eval.perceptual import PerceptualDistance
-from toca.eval.pictures import Gallery
-from toca.eval.rows import Samples
+from toca.eval.samples.pictures import Gallery
 from toca.eval.scoring.chunk import Chunk, Task, carry_out
-from toca.eval.store import Store
+from toca.eval.store.environment import scoring_fingerprint
+from toca.eval.store.store import Store
 from toca.eval.variants import BASELINE, Variant
 
 FURTHER = {"ms_ssim": Metric(MS_SSIM, 3), "motion_psnr": Metric(f"{MOTION} dB", 1)}
-"""What there is beside the metrics of `toca.eval.fidelity`, by key."""
+"""What there is beside the metrics of `toca.eval.metrics.fidelity`, by key."""
 
 
 class Fidelity:

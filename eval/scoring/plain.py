@@ -7,7 +7,7 @@ from typing import Any
 
 from toca.eval.metrics.scores import Refusal, SampleScores, Score
 from toca.eval.metrics.tags import ExtractorTag, ResultTag
-from toca.eval.scoring.judge import Figure
+from toca.eval.scoring.judges.judge import Figure
 
 
 def to_data(figure: Figure) -> dict[str, Any]:

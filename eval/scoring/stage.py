@@ -7,18 +7,18 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
-from toca.eval.environment import scoring_fingerprint
-from toca.eval.fidelity import Metric
-from toca.eval.pictures import Gallery
-from toca.eval.report.quality import LOOKS, score_column
-from toca.eval.report.scores import ScoreColumn
-from toca.eval.rows import Samples
+from toca.eval.findings.from_metrics import LOOKS, score_column
+from toca.eval.findings.quality import ScoreColumn
+from toca.eval.findings.rows import Samples
+from toca.eval.metrics.fidelity import Metric
+from toca.eval.samples.pictures import Gallery
 from toca.eval.scoring.chunk import Chunk, Task, carry_out
 from toca.eval.scoring.fidelity import Fidelity
-from toca.eval.scoring.judge import Figure, Judge
-from toca.eval.scoring.judges import Judges
+from toca.eval.scoring.judges.judge import Figure, Judge
+from toca.eval.scoring.judges.making import Judges
 from toca.eval.scoring.plain import from_data, to_data
-from toca.eval.store import Store
+from toca.eval.store.environment import scoring_fingerprint
+from toca.eval.store.store import Store
 from toca.eval.variants import BASELINE, Variant
 
 STAGE = "quality"

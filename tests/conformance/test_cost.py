@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 import toca
 from toca.engine.install import engine_of
-from toca.eval.flops import FlopMeter
+from toca.eval.counting.flops import FlopMeter
 
 from ..helpers import FRAMES, TEXT_TOKENS, TINY, TINY_PIPELINES, Inputs, inputs_for, pipeline_arguments, run_steps
 from .common import STEPS, cached_run, every_family, every_method, method_of

@@ -11,10 +11,10 @@ import pytest
 
 from tests.eval.test_matching import UNCACHED
 from tests.eval.test_page import MACHINE, named, results, section
-from toca.eval.best import FEWER, LOSS, TIE, UNKNOWN, WIN, best_at, verdict_of
-from toca.eval.fidelity import PSNR
-from toca.eval.markdown import report as markdown
+from toca.eval.metrics.fidelity import PSNR
 from toca.eval.report import Report, page, read_report
+from toca.eval.report.best import FEWER, LOSS, TIE, UNKNOWN, WIN, best_at, verdict_of
+from toca.eval.report.markdown import report as markdown
 
 RECORDED = sorted((Path(__file__).parents[2] / "eval" / "results").glob("*.json"))
 # At one second, twice the speed, fewer steps have 28.3, 29.3 and 30.3 dB.
@@ -100,7 +100,7 @@ def test_the_recorded_page_holds_the_recorded_data():
 
 @pytest.mark.parametrize("path", RECORDED, ids=lambda path: path.stem)
 def test_recorded_gains_are_those_of_their_samples(path):
-    from toca.eval.rows import with_matches
+    from toca.eval.findings.rows import with_matches
 
     results = read_report(path).results
     prompts = [prompt for prompt, _, _ in results.config["items"]]

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from toca.eval import bootstrap
-from toca.eval.bootstrap import differences, mean_interval
+from toca.eval.metrics import bootstrap
+from toca.eval.metrics.bootstrap import differences, mean_interval
 
 
 def test_ninety_five_of_a_hundred_intervals_hold_the_truth(monkeypatch):

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 import toca
 from toca.eval.command import PRESETS as told
-from toca.eval.config import PRESETS, Settings, find_config, presets, read_run
+from toca.eval.config.settings import PRESETS, Settings, find_config, presets, read_run
 
 
 def written(folder, **data):

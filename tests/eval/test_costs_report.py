@@ -13,15 +13,15 @@ import pytest
 
 from tests.eval.test_page import MACHINE, ROWS, results, section
 from tests.eval.test_report import Reader, plain_text
-from toca.eval.columns import NONE
-from toca.eval.markdown import notes
-from toca.eval.markdown import report as markdown
-from toca.eval.parts import DENOISER, TEXT_ENCODER, TOTAL, VAE_DECODE, Memory
+from toca.eval.findings.results import Part, Row
 from toca.eval.report import Report, page, read_report, write_report
+from toca.eval.report.columns import NONE
 from toca.eval.report.comma_separated import variants_csv
+from toca.eval.report.markdown import notes
+from toca.eval.report.markdown import report as markdown
 from toca.eval.report.table import make_time_table
-from toca.eval.results import Part, Row
-from toca.eval.time_columns import ABOUT, time_columns
+from toca.eval.report.time_columns import ABOUT, time_columns
+from toca.eval.timing.parts import DENOISER, TEXT_ENCODER, TOTAL, VAE_DECODE, Memory
 
 PARTS = {
     TEXT_ENCODER: Part(0.01234, 0.012, 0.0131, 0.0149, (1.0, 0.98, 1.02), 1_500_000),

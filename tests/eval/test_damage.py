@@ -12,9 +12,9 @@ from rich.progress import Progress
 import toca
 from tests.eval.test_study import STEPS, measure, subject
 from tests.helpers import tiny_pixart
-from toca.eval.config import Settings
-from toca.eval.pictures import FAILURE
-from toca.eval.store import Store
+from toca.eval.config.settings import Settings
+from toca.eval.samples.pictures import FAILURE
+from toca.eval.store.store import Store
 from toca.eval.study import Study
 from toca.eval.variants import Lineup, Variant, parse_variant
 

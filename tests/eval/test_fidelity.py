@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from toca.eval.fidelity import PERCEPTUAL, PSNR, SSIM, fidelity, metrics_with
+from toca.eval.metrics.fidelity import PERCEPTUAL, PSNR, SSIM, fidelity, metrics_with
 
 
 def pictures(samples: int = 3, frames: int = 1, side: int = 14, seed: int = 0) -> np.ndarray:

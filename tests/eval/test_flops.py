@@ -12,7 +12,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.nn.attention.flex_attention import create_block_mask, flex_attention
 from torch.nn.functional import scaled_dot_product_attention
 
-from toca.eval.flops import FlopMeter
+from toca.eval.counting.flops import FlopMeter
 
 ROWS, HEADS, QUERIES, KEYS, WIDTH = 2, 4, 10, 12, 20
 ATTENTION = 4 * ROWS * HEADS * QUERIES * KEYS * WIDTH

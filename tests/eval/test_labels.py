@@ -10,10 +10,10 @@ from typer.testing import CliRunner
 
 import toca
 from tests.helpers import tiny_pixart
-from toca.eval.again import evaluation, generation
-from toca.eval.config import PRESETS, read_run
+from toca.eval.config.settings import PRESETS, read_run
 from toca.eval.labels import Recipe, read_name
 from toca.eval.report import read_report
+from toca.eval.report.again import evaluation, generation
 from toca.eval.variants import every_method, expand, parse_variant
 from toca.files.reading import parse_yaml
 from toca.methods.presets import presets

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import pytest
 
-from toca.eval.fidelity import PSNR, SSIM, metrics_with
-from toca.eval.latency import Timing
-from toca.eval.matching import at_equal_time, matches, nearest
-from toca.eval.parts import DENOISER, TEXT_ENCODER, TOTAL, Memory, PartCosts
-from toca.eval.results import EQUAL, LONGER, SHORTER
-from toca.eval.rivals import Rivals
-from toca.eval.rows import make_row, with_matches
-from toca.eval.running import Facts
-from toca.eval.speed import Speed
+from toca.eval.findings.matching import at_equal_time, matches, nearest
+from toca.eval.findings.results import EQUAL, LONGER, SHORTER
+from toca.eval.findings.rows import make_row, with_matches
+from toca.eval.metrics.fidelity import PSNR, SSIM, metrics_with
+from toca.eval.samples.running import Facts
+from toca.eval.timing.latency import Timing
+from toca.eval.timing.parts import DENOISER, TEXT_ENCODER, TOTAL, Memory, PartCosts
+from toca.eval.timing.rivals import Rivals
+from toca.eval.timing.speed import Speed
 from toca.eval.variants import FEWER_STEPS, Variant
 from toca.methods import FORA, NoCache
 

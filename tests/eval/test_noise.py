@@ -6,10 +6,10 @@ import pytest
 import torch
 
 from tests.helpers import tiny_dit_pipeline, tiny_pixart_pipeline
-from toca.eval.noise import generators, noise_seed
-from toca.eval.prompts import Item, Prompt, choose, find_prompts, items_of
-from toca.eval.running import run_items
-from toca.eval.subject import Subject
+from toca.eval.samples.noise import generators, noise_seed
+from toca.eval.samples.prompts import Item, Prompt, choose, find_prompts, items_of
+from toca.eval.samples.running import run_items
+from toca.eval.samples.subject import Subject
 from toca.eval.variants import BASELINE
 from toca.pipelines.config import GenerationConfig
 

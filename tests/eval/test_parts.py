@@ -14,10 +14,10 @@ from torch import nn
 import toca
 from tests.eval.test_turns import FakeTime
 from tests.helpers import tiny_dit_pipeline, tiny_pixart_pipeline
-from toca.eval import loop_clock, parts
-from toca.eval.flops import FlopMeter
-from toca.eval.latency import Timing
-from toca.eval.parts import (
+from toca.eval.counting.flops import FlopMeter
+from toca.eval.timing import loop_clock, parts
+from toca.eval.timing.latency import Timing
+from toca.eval.timing.parts import (
     DENOISER,
     TEXT_ENCODER,
     TOTAL,

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 import toca
 from tests.helpers import FAMILIES, TINY_PIPELINES, pipeline_arguments, tiny_pixart_pipeline
-from toca.eval.flops import FlopMeter
+from toca.eval.counting.flops import FlopMeter
 from toca.eval.peers import Peer, PeerRefusal, find_peer, peers
 from toca.eval.peers.from_cache_dit import DBCache, DBCacheTaylorSeer
 from toca.eval.peers.from_diffusers import (
@@ -23,9 +23,9 @@ from toca.eval.peers.from_diffusers import (
 )
 from toca.eval.peers.held import held_bytes
 from toca.eval.peers.unchanged import unchanged
-from toca.eval.prompts import Prompt, items_of
-from toca.eval.running import run_items
-from toca.eval.subject import Subject
+from toca.eval.samples.prompts import Prompt, items_of
+from toca.eval.samples.running import run_items
+from toca.eval.samples.subject import Subject
 from toca.eval.variants import Variant, every_peer, parse_variant
 from toca.pipelines.config import GenerationConfig
 

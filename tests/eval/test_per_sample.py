@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from toca.eval import per_sample
+from toca.eval.benchmarks import per_sample
 from toca.methods.fbcache import FBCache
 from toca.pipelines.config import GenerationConfig
 

@@ -12,8 +12,8 @@ import torch
 from torch import nn
 
 from tests.helpers import tiny_vae
-from toca.eval.lpips import Lpips, read_arrays
-from toca.eval.perceptual import VaeDistance, vae_distance
+from toca.eval.metrics.lpips import Lpips, read_arrays
+from toca.eval.metrics.perceptual import VaeDistance, vae_distance
 
 torchvision = pytest.importorskip("torchvision")
 CHANNELS = [(64, 3, 11), (192, 64, 5), (384, 192, 3), (256, 384, 3), (256, 256, 3)]

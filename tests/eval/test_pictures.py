@@ -14,11 +14,11 @@ import pytest
 
 import toca
 from tests.eval.test_study import subject
-from toca.eval import pictures
-from toca.eval.pictures import Gallery
-from toca.eval.prompts import items_of
-from toca.eval.shards import Shard
-from toca.eval.store import Store
+from toca.eval.samples import pictures
+from toca.eval.samples.pictures import Gallery
+from toca.eval.samples.prompts import items_of
+from toca.eval.samples.shards import Shard
+from toca.eval.store.store import Store
 from toca.eval.variants import BASELINE, Variant
 
 TEACACHE = Variant("teacache", "teacache", toca.TeaCache(threshold=0.3, per_sample=False))
@@ -98,7 +98,7 @@ WORKER = """
 import sys
 from pathlib import Path
 from tests.eval.test_pictures import TEACACHE, gallery
-from toca.eval.shards import launched_shard
+from toca.eval.samples.shards import launched_shard
 gallery(Path(sys.argv[1])).make(TEACACHE, launched_shard())
 """
 

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from tests.helpers import tiny_dit_pipeline
-from toca.eval.prompt_lists import NAMED, named_list, read_list
-from toca.eval.prompts import Prompt, choose, find_prompts, items_of
+from toca.eval.samples.prompt_lists import NAMED, named_list, read_list
+from toca.eval.samples.prompts import Prompt, choose, find_prompts, items_of
 
 DRAWBENCH = [
     ("A red colored car.", "Colors"),

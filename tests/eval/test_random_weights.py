@@ -11,14 +11,14 @@ import typer
 from typer.testing import CliRunner
 
 import toca
-from toca.eval import random_weights
 from toca.eval.architectures import Setting, architecture, memory, names
 from toca.eval.architectures.making import make_random
 from toca.eval.architectures.memory import GIB, SHARE, largest_scale, weight_bytes
-from toca.eval.benchmark import ALL_FULL, BASELINE, run_case
-from toca.eval.cases import CASES, Case
-from toca.eval.flops import FlopMeter
-from toca.eval.random_weights import build, build_denoiser
+from toca.eval.benchmarks import random_weights
+from toca.eval.benchmarks.benchmark import ALL_FULL, BASELINE, run_case
+from toca.eval.benchmarks.cases import CASES, Case
+from toca.eval.benchmarks.random_weights import build, build_denoiser
+from toca.eval.counting.flops import FlopMeter
 
 META, CPU = torch.device("meta"), torch.device("cpu")
 TINY = 0.01  # one layer of one head

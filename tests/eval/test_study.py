@@ -13,13 +13,14 @@ from rich.progress import Progress
 
 import toca
 from tests.helpers import tiny_pixart, tiny_pixart_pipeline
-from toca.eval import pictures, speed
-from toca.eval.config import Settings
-from toca.eval.prompts import Prompt
+from toca.eval.config.settings import Settings
 from toca.eval.report import Report
-from toca.eval.store import Store
+from toca.eval.samples import pictures
+from toca.eval.samples.prompts import Prompt
+from toca.eval.samples.subject import Subject
+from toca.eval.store.store import Store
 from toca.eval.study import Study
-from toca.eval.subject import Subject
+from toca.eval.timing import speed
 from toca.eval.variants import Lineup, Variant, parse_variant
 from toca.pipelines.config import GenerationConfig
 

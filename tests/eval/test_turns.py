@@ -6,9 +6,9 @@ import pytest
 import torch
 from torch import nn
 
-from toca.eval import latency, loop_clock
-from toca.eval.latency import Timing, interleaved, paired_ratio, take_turns
-from toca.eval.loop_clock import LoopClock
+from toca.eval.timing import latency, loop_clock
+from toca.eval.timing.latency import Timing, interleaved, paired_ratio, take_turns
+from toca.eval.timing.loop_clock import LoopClock
 
 
 class FakeTime:

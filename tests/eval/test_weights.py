@@ -10,11 +10,11 @@ import huggingface_hub
 import pytest
 
 from tests.pipelines.folders import save_tiny
-from toca.eval import weights
-from toca.eval.config import Settings
-from toca.eval.store import Store
-from toca.eval.subject import load_subject
-from toca.eval.weights import LARGE, weights_of
+from toca.eval.config.settings import Settings
+from toca.eval.samples import weights
+from toca.eval.samples.subject import load_subject
+from toca.eval.samples.weights import LARGE, weights_of
+from toca.eval.store.store import Store
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 

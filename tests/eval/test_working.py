@@ -14,9 +14,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from toca.eval.presence import others, present
-from toca.eval.shards import WHOLE, Shard
-from toca.eval.working import MARKS, _meet, working
+from toca.eval.samples.shards import WHOLE, Shard
+from toca.eval.samples.working import MARKS, _meet, working
+from toca.eval.store.presence import others, present
 
 FORK = multiprocessing.get_context("fork")
 

@@ -34,7 +34,7 @@ class Cost:
 
     Args:
         flops (`int`): FLOPs of all transformer calls of the plan, two a multiply-add; what
-            `toca.eval.flops.FlopMeter` counts in eager mode.
+            `toca.eval.counting.flops.FlopMeter` counts in eager mode.
         flops_full (`int`): The same with every site computed in every step.
         cache_bytes (`int`): Bytes of the tensors kept between steps.
         tokens_recomputed (`float`): Share of the sites' tokens that are computed, over all steps.

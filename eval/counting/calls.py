@@ -1,0 +1,40 @@
+"""Calls of modules, counted while a pipeline runs."""
+
+from __future__ import annotations
+
+from typing import Any, TypeVar
+
+from torch import nn
+
+Watch = TypeVar("Watch", bound="CallWatch")
+
+
+class CallWatch:
+    """While it is entered, counts the calls of the modules; `_before` and `_after` are told of each.
+
+    Enter it after a cache is on: its hooks then stand outside the cache's, whose work counts.
+
+    Args:
+        modules (`list[nn.Module]`): Those that are watched.
+    """
+
+    def __init__(self, modules: list[nn.Module]) -> None:
+        self._modules = modules
+        self._handles: list[Any] = []
+        self.calls = 0
+
+    def __enter__(self: Watch) -> Watch:
+        for module in self._modules:
+            self._handles.append(module.register_forward_pre_hook(self._before, prepend=True))
+            self._handles.append(module.register_forward_hook(self._after))
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        for handle in self._handles:
+            handle.remove()
+
+    def _before(self, module: nn.Module, inputs: tuple) -> None:
+        self.calls += 1
+
+    def _after(self, module: nn.Module, inputs: tuple, output: Any) -> None:
+        """Nothing to do, unless a subclass has something."""

@@ -1,0 +1,185 @@
+"""The pictures of every variant, as PNG files: made in a stage of its own, in which nothing is timed."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import asdict, dataclass
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+import diffusers
+import numpy as np
+import torch
+import transformers
+from PIL import Image
+
+from toca.eval.samples.manifest import Entry, Manifest, sha256
+from toca.eval.samples.prompts import Item
+from toca.eval.samples.running import Facts, Run, run_items
+from toca.eval.samples.shards import WHOLE, Shard
+from toca.eval.samples.subject import Subject
+from toca.eval.store.naming import file_part
+from toca.eval.store.sealed import digest, seal, unseal
+from toca.eval.store.store import Store
+from toca.eval.variants import Variant
+from toca.files.writing import atomic_path
+from toca.pipelines.loading import first_sentence
+
+STAGE = "pictures"
+FAILURE = "failure.json"
+ALL = slice(None)
+
+
+class VariantFailed(Exception):
+    """A variant raised while it made pictures, for a reason of its own; the cause is what it raised."""
+
+
+@dataclass(frozen=True)
+class Gallery:
+    """Makes the pictures of a run and finds them again.
+
+    Args:
+        subject (`Subject`): The pipeline.
+        items (`list[Item]`): The samples, the same for every variant.
+        seed (`int`): Of the run.
+        batch_size (`int`): Samples computed together.
+        store (`Store`): Where the files go.
+        code (`str`): Hash of the sources.
+    """
+
+    subject: Subject
+    items: list[Item]
+    seed: int
+    batch_size: int
+    store: Store
+    code: str
+
+    def key(self, variant: Variant) -> dict[str, Any]:
+        """All that a variant's pictures depend on."""
+        return {
+            **self.subject.identity(),
+            **variant.describe(),
+            "items": [(item.prompt.id, item.prompt.text, item.sample) for item in self.items],
+            "seed": self.seed,
+            "batch_size": self.batch_size,
+            "device": self.subject.pipe.device.type,
+            "versions": [torch.__version__, diffusers.__version__, transformers.__version__],
+            "code": self.code,
+        }
+
+    def make(self, variant: Variant, shard: Shard = WHOLE) -> None:
+        """Make this process's share of a variant's pictures, all but those that are there.
+
+        The batches are the same whatever the number of processes: so are the pictures, even of a method that looks at
+        a whole batch. A batch whose files are damaged or gone is made again.
+
+        Raises:
+            VariantFailed: If the variant does; the reason is on disk, and `failure` tells it.
+            OSError: If a file cannot be written.
+        """
+        folder, manifest = self._folder(variant), self._manifest(variant)
+        done = manifest.entries()
+        for number, batch in shard.own(list(enumerate(self._batches()))):
+            if number in done and not manifest.faults(done[number]):
+                continue
+            run = self._run(variant, batch)
+            files = self._save(folder, batch, run)
+            taken_at = datetime.now(timezone.utc).isoformat(timespec="microseconds")
+            manifest.append(shard.rank, Entry(number, files, asdict(run.facts), taken_at))
+
+    def _run(self, variant: Variant, batch: list[Item]) -> Run:
+        try:
+            return run_items(self.subject, variant, batch, self.seed)
+        except Exception as error:  # whatever it is, the others go on
+            reason = f"{type(error).__name__}: {first_sentence(error)}"
+            seal(self._folder(variant) / FAILURE, variant.name, reason)
+            raise VariantFailed(reason) from error
+
+    def failure(self, variant: Variant) -> str | None:
+        """Why a variant has no pictures; `None` if they are all there, or if nobody knows."""
+        reason = unseal(self._folder(variant) / FAILURE, variant.name)
+        if reason is None or self._manifest(variant).entries().keys() >= set(range(len(self._batches()))):
+            return None
+        return reason
+
+    def facts(self, variant: Variant) -> dict[str, Any]:
+        """What the cache did over all batches.
+
+        Returns:
+            `dict`: `steps`, the steps strings of the batches with their number; `flops_speedup`, over all batches;
+            `bypassed`, calls that ran past the cache; `taken_at`, of the last batch.
+
+        Raises:
+            ValueError: If pictures are missing or damaged; it says which, and what to do.
+        """
+        entries = self._entries(variant)
+        facts = [Facts(**entry.facts) for entry in entries]
+        flops, full = (sum(getattr(fact, name) for fact in facts) for name in ("flops", "flops_full"))
+        return {
+            "steps": dict(Counter(fact.steps for fact in facts)),
+            "flops_speedup": full / flops if flops else 1.0,
+            "bypassed": sum(fact.bypassed for fact in facts),
+            "taken_at": max(entry.taken_at for entry in entries),
+        }
+
+    def _entries(self, variant: Variant) -> list[Entry]:
+        manifest = self._manifest(variant)
+        found, wanted = manifest.entries(), range(len(self._batches()))
+        missing = [number for number in wanted if number not in found]
+        if missing:
+            raise ValueError(
+                f"{variant.name!r} lacks {len(missing)} of {len(wanted)} batches of pictures: "
+                "run the stage `generate` again, every shard of it."
+            )
+        for number in wanted:
+            for name in manifest.faults(found[number]):
+                path = manifest.folder / name
+                raise ValueError(f"{path} is damaged or gone: run the stage `generate` again, which makes it anew.")
+        return [found[number] for number in wanted]
+
+    def _batches(self) -> list[list[Item]]:
+        starts = range(0, len(self.items), self.batch_size)
+        return [self.items[start : start + self.batch_size] for start in starts]
+
+    def _save(self, folder: Path, batch: list[Item], run: Run) -> dict[str, str]:
+        files = {}
+        for item, frames in zip(batch, run.frames, strict=True):
+            for number, frame in enumerate(frames):
+                path = folder / _file_name(item, number)
+                with atomic_path(path) as temporary:
+                    frame.convert("RGB").save(temporary)
+                files[path.name] = str(sha256(path))
+        return files
+
+    def _manifest(self, variant: Variant) -> Manifest:
+        return Manifest(self._folder(variant))
+
+    def _folder(self, variant: Variant) -> Path:
+        return self.store.folder / STAGE / f"{file_part(variant.name)}-{digest(self.key(variant))[:12]}"
+
+    def load(self, variant: Variant, place: slice = ALL) -> np.ndarray:
+        """The pictures of a variant, in the order of `items`: (n, frames, height, width, 3), uint8.
+
+        Args:
+            variant (`Variant`): Whose.
+            place (`slice`): Which of `items`; all of them if not given.
+        """
+        folder = self._folder(variant)
+        return np.stack([_load(folder, item) for item in self.items[place]])
+
+    def chunks(self, size: int) -> list[slice]:
+        """Places for `load`: all of `items`, in their order, `size` at a time; the last may be fewer."""
+        count = len(self.items)
+        return [slice(start, min(start + size, count)) for start in range(0, count, size)]
+
+
+def _load(folder: Path, item: Item) -> np.ndarray:
+    files = sorted(folder.glob(_file_name(item, None)))
+    return np.stack([np.asarray(Image.open(file)) for file in files])
+
+
+def _file_name(item: Item, frame: int | None) -> str:
+    """Named by what it is, never by the prompt's text; the pattern of all frames for `None`."""
+    prompt, sample = item.key
+    return f"p{prompt:06}-s{sample:03}-f{'*' if frame is None else f'{frame:04}'}.png"

@@ -1,0 +1,141 @@
+"""One call of a pipeline: its pictures, and what the cache did. Nothing is timed here."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any
+
+import torch
+from PIL import Image
+
+import toca
+from toca.eval.counting.calls import CallWatch
+from toca.eval.samples.noise import generators
+from toca.eval.samples.prompts import Item
+from toca.eval.samples.subject import Subject
+from toca.eval.variants import Variant
+from toca.pipelines.arguments import call_arguments, class_id, makes_video
+from toca.pipelines.generate import cached_for, progress_bar
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What a call did.
+
+    Args:
+        calls (`int`): Transformer calls.
+        steps (`str`): One letter a step; empty without a cache.
+        flops, flops_full (`int`): FLOPs of all calls by the cache's own account, and the same uncached; 0 without a
+            cache, which keeps none.
+        cache_bytes (`int`): Bytes kept between steps.
+        bypassed (`int`): Calls that ran past the cache.
+    """
+
+    calls: int
+    steps: str = ""
+    flops: int = 0
+    flops_full: int = 0
+    cache_bytes: int = 0
+    bypassed: int = 0
+
+    @property
+    def flops_speedup(self) -> float:
+        """1 where nothing was skipped, and without a cache."""
+        return self.flops_full / self.flops if self.flops else 1.0
+
+
+@dataclass(frozen=True)
+class Run:
+    """One call of a pipeline.
+
+    Args:
+        frames (`list[list[PIL.Image.Image]]`): The frames of each sample; one for a picture.
+        facts (`Facts`): What the cache did.
+    """
+
+    frames: list[list[Image.Image]]
+    facts: Facts
+
+
+@torch.no_grad()
+def run_items(subject: Subject, variant: Variant, items: list[Item], seed: int) -> Run:
+    """Make the samples of one batch."""
+    with ready(subject, variant, items, seed) as (call, summarize):
+        with CallWatch(_transformers(subject.pipe)) as watch:
+            output = call()
+        facts = facts_of(watch.calls, summarize())
+    return Run(_frames(subject.pipe, output), facts)
+
+
+@contextlib.contextmanager
+def ready(
+    subject: Subject, variant: Variant, items: list[Item], seed: int
+) -> Iterator[tuple[Callable[[], Any], Callable[[], Any | None]]]:
+    """All that comes before and after the call of a pipeline for one batch: its arguments, new noise, and the cache,
+    which is on for the length of a `with` block.
+
+    Yields:
+        `tuple[Callable, Callable]`: Makes the samples; to be called once. And what `switched_on` yields.
+    """
+    steps = variant.steps or subject.steps
+    call = partial(subject.pipe, **_arguments(subject, steps, items, seed))
+    with progress_bar(subject.pipe, None), switched_on(subject.pipe, variant.method, steps) as summarize:
+        yield call, summarize
+
+
+def _arguments(subject: Subject, steps: int, items: list[Item], seed: int) -> dict[str, Any]:
+    config = replace(subject.config, num_inference_steps=steps, prompt=items[0].prompt.text)
+    arguments = call_arguments(subject.pipe, config, range(len(items)))
+    texts = [item.prompt.text for item in items]
+    if "class_labels" in arguments:
+        arguments["class_labels"] = [class_id(subject.pipe, text) for text in texts]
+    else:
+        arguments["prompt"] = texts
+    return {**arguments, "generator": generators(seed, [item.key for item in items])}
+
+
+@contextlib.contextmanager
+def switched_on(pipe: Any, method: Any | None, steps: int) -> Iterator[Callable[[], Any | None]]:
+    """A method or a peer on the pipeline for the length of a `with` block; nothing for `None`.
+
+    A peer is what has a way onto a pipeline of its own, `on`; all else is ours.
+
+    Yields:
+        `Callable`: Tells what was done, with the attributes of `toca.Summary` that `Facts` has; `None` without a
+            cache. To be asked last: a peer is off the pipeline afterwards.
+    """
+    own = getattr(method, "on", None)
+    if own is None:
+        with cached_for(pipe, method, steps):
+            yield partial(toca.summary, pipe) if method is not None else lambda: None
+    else:
+        with own(pipe, steps) as session:
+            yield session.summary
+
+
+def _transformers(pipe: Any) -> list[torch.nn.Module]:
+    parts = (getattr(pipe, name, None) for name in ("transformer", "transformer_2"))
+    return [part for part in parts if part is not None]
+
+
+def facts_of(calls: int, summary: Any | None) -> Facts:
+    """The facts of a call of so many transformer calls; the summary is that of `switched_on`."""
+    if summary is None:
+        return Facts(calls)
+    return Facts(
+        calls=calls,
+        steps=summary.steps,
+        flops=summary.flops,
+        flops_full=summary.flops_full,
+        cache_bytes=summary.cache_bytes,
+        bypassed=summary.bypassed,
+    )
+
+
+def _frames(pipe: Any, output: Any) -> list[list[Image.Image]]:
+    if makes_video(type(pipe)):
+        return [list(frames) for frames in output.frames]
+    return [[image] for image in output.images]

@@ -1,0 +1,70 @@
+"""A judge scores the samples of one variant, by one metric or by several that need the same features.
+
+It sees the samples a chunk at a time, and makes its figures of what it found in all of them.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import asdict, replace
+from itertools import chain
+from typing import Any
+
+import numpy as np
+
+from toca.eval.metrics.scores import Refusal, SampleScores, Score
+from toca.eval.metrics.tags import NO_REFERENCE, ExtractorTag
+
+Figure = Score | SampleScores | Refusal
+
+
+class Judge(ABC):
+    """Scores samples.
+
+    Args:
+        metrics (`tuple[str, ...]`): Which figures it gives.
+        tag (`ExtractorTag`): What it sees with.
+        reference (`str`): SHA-256 of the file it compares with; "none" where there is none.
+        name (`str`): What tells it from others that give the same figure.
+        note (`str`): What must be known of its figures.
+    """
+
+    def __init__(
+        self,
+        metrics: tuple[str, ...],
+        tag: ExtractorTag,
+        reference: str = NO_REFERENCE,
+        name: str = "",
+        note: str = "",
+    ) -> None:
+        self.metrics, self.tag, self.reference = metrics, tag, reference
+        self.name, self.note = name, note
+
+    def describe(self) -> dict[str, Any]:
+        """All that its figures depend on beside the samples, as plain data."""
+        return {"tag": asdict(self.tag), "reference": self.reference}
+
+    @abstractmethod
+    def look(self, samples: np.ndarray, place: slice, prompts: Sequence[str]) -> Any:
+        """What `figures` needs of some samples; the pictures themselves are not held on to.
+
+        Args:
+            samples (`np.ndarray`): (n, frames, height, width, 3), uint8.
+            place (`slice`): Which of the run's samples they are, with a start and a stop.
+            prompts (`Sequence[str]`): One for each sample of the whole run.
+        """
+
+    @abstractmethod
+    def figures(self, parts: Sequence[Any], prompts: Sequence[str]) -> list[Figure]:
+        """A figure for each of `metrics`, in their order.
+
+        Args:
+            parts (`Sequence`): What `look` returned for all samples, in their order.
+            prompts (`Sequence[str]`): One a sample.
+        """
+
+
+def joined(parts: Sequence[SampleScores]) -> SampleScores:
+    """The scores of all samples; all else is that of the first part."""
+    return replace(parts[0], values=tuple(chain.from_iterable(part.values for part in parts)))

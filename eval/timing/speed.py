@@ -1,0 +1,207 @@
+"""What every variant costs, part by part, in turns with the full run; a stage that makes no pictures to keep."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from toca.eval.samples.prompts import Item
+from toca.eval.samples.running import Facts, facts_of, ready
+from toca.eval.samples.subject import Subject
+from toca.eval.store.environment import machine
+from toca.eval.store.sealed import digest
+from toca.eval.store.store import Store
+from toca.eval.timing.latency import paired_ratio
+from toca.eval.timing.parts import DENOISER, TOTAL, Job, PartCosts, Turn, measure_parts
+from toca.eval.timing.rivals import Rivals, lookout, together
+from toca.eval.timing.rounds import Round, Rounds
+from toca.eval.variants import BASELINE, Variant
+
+STAGE = "speed"
+FULL = ""
+"""The job that is the full run. It has no variant's name, for the full run may be a variant of a group itself."""
+GROUP = 4  # variants that take turns with one full run; every round is on disk as soon as it is taken
+
+
+@dataclass(frozen=True)
+class Speed:
+    """What a variant costs, and what the full run costs in the same turns.
+
+    Args:
+        facts (`Facts`): What the cache did.
+        costs (`PartCosts`): Of the variant.
+        full (`PartCosts`): Of the full run.
+        rivals (`Rivals`): Who else was busy meanwhile.
+        taken_at (`str`): When.
+    """
+
+    facts: Facts
+    costs: PartCosts
+    full: PartCosts
+    rivals: Rivals
+    taken_at: str
+
+    def part(self, name: str) -> tuple[float, float, float]:
+        """Median and quartiles of the speed-up of a part, turn by turn."""
+        return paired_ratio(self.full.seconds[name], self.costs.seconds[name])
+
+    def loop_speedup(self) -> tuple[float, float, float]:
+        """Median and quartiles."""
+        return self.part(DENOISER)
+
+    def total_speedup(self) -> tuple[float, float, float]:
+        """Median and quartiles."""
+        return self.part(TOTAL)
+
+    def flops_speedup(self) -> float:
+        """The denoiser's FLOPs in the full run over those in the variant's, as `FlopMeter` counts both."""
+        return self.full.flops[DENOISER] / self.costs.flops[DENOISER]
+
+
+class VariantJob:
+    """A variant as `measure_parts` measures it.
+
+    Args:
+        subject (`Subject`): The pipeline.
+        variant (`Variant`): What is on it.
+        items (`list[Item]`): One batch.
+        seed (`int`): Of the run.
+    """
+
+    _call: Callable[[], Any]
+    _summarize: Callable[[], Any | None]
+
+    def __init__(self, subject: Subject, variant: Variant, items: list[Item], seed: int) -> None:
+        self._batch = (subject, variant, items, seed)
+        self._summary: Any | None = None
+
+    def job(self) -> Job:
+        """To be measured by one `measure_parts`."""
+        return Job(self._run, self._on, self._cache_bytes)
+
+    def facts(self, calls: int) -> Facts:
+        """What the cache did in so many transformer calls; known once the bytes of the cache have been asked for."""
+        return facts_of(calls, self._summary)
+
+    @contextlib.contextmanager
+    def _on(self) -> Iterator[None]:
+        with ready(*self._batch) as (self._call, self._summarize):
+            yield
+        # Noise and what a peer's meter holds would count in the peaks of the jobs that come after.
+        del self._call, self._summarize
+
+    def _run(self) -> None:
+        self._call()
+
+    def _cache_bytes(self) -> int:
+        self._summary = self._summarize()
+        return self._summary.cache_bytes if self._summary is not None else 0
+
+
+@dataclass(frozen=True)
+class Stopwatch:
+    """Measures what the variants of a run cost.
+
+    Args:
+        subject (`Subject`): The pipeline.
+        items (`list[Item]`): One batch.
+        seed (`int`): Of the run.
+        repeats, warmups (`int`): Rounds that count, and rounds before them.
+        store (`Store`): Where the results go.
+        code (`str`): Hash of the sources.
+    """
+
+    subject: Subject
+    items: list[Item]
+    seed: int
+    repeats: int
+    warmups: int
+    store: Store
+    code: str
+
+    def key(self, variant: Variant) -> dict[str, Any]:
+        """All that a variant's time depends on."""
+        return {
+            **self.subject.identity(),
+            **variant.describe(),
+            "items": [(item.prompt.id, item.prompt.text, item.sample) for item in self.items],
+            "seed": self.seed,
+            "turns": [self.repeats, self.warmups],
+            "machine": machine(self.subject.pipe.device),
+            "code": self.code,
+        }
+
+    def measure(self, variants: list[Variant], report: Callable[[int], None]) -> dict[str, Speed]:
+        """Measure the variants that are not on disk yet, from the round on in which an earlier process stopped;
+        `report` is told how many more are done.
+
+        Raises:
+            ValueError: If there are too few rounds.
+            OSError: If a result cannot be written.
+        """
+        missing = {self._job(variant): variant for variant in variants if self._find(variant) is None}
+        report(len(variants) - len(missing))
+        for jobs, before in _groups(list(missing), self._rounds.taken()):
+            self._measure({job: missing[job] for job in jobs}, before)
+            report(len(jobs))
+        self._rounds.clear()
+        return self.load(variants)
+
+    def load(self, variants: list[Variant]) -> dict[str, Speed]:
+        """What is on disk.
+
+        Raises:
+            ValueError: If a variant is not.
+        """
+        return {variant.name: self._load(variant) for variant in variants}
+
+    def _load(self, variant: Variant) -> Speed:
+        found = self._find(variant)
+        if found is None:
+            raise ValueError(f"{variant.name!r} has not been timed: run the stage `bench`.")
+        costs, full = (PartCosts.from_record(found[name]) for name in ("costs", "full"))
+        return Speed(Facts(**found["facts"]), costs, full, Rivals(**found["rivals"]), found["taken_at"])
+
+    def _find(self, variant: Variant) -> dict[str, Any] | None:
+        return self.store.load(STAGE, variant.name, self.key(variant))
+
+    def _measure(self, group: dict[str, Variant], before: list[Round]) -> None:
+        rounds = list(before[: self.repeats])
+        runs = {FULL: BASELINE} | group
+        jobs = {name: VariantJob(self.subject, variant, self.items, self.seed) for name, variant in runs.items()}
+        with lookout() as out:
+
+            def keep(seconds: Turn) -> None:
+                rounds.append(Round(dict(seconds), out.look()))
+                self._rounds.append(rounds[-1])
+
+            costs = measure_parts(
+                self.subject.pipe.components, {name: job.job() for name, job in jobs.items()}, self.repeats,
+                self.warmups, before=[round.seconds for round in before], keep=keep,
+            )  # fmt: skip
+        shared = {"full": costs[FULL].record(), "rivals": asdict(together(round.rivals for round in rounds))}
+        for name, variant in group.items():
+            facts = asdict(jobs[name].facts(costs[name].calls))
+            record = {"facts": facts, "costs": costs[name].record(), **shared}
+            self.store.save(STAGE, variant.name, self.key(variant), record)
+
+    def _job(self, variant: Variant) -> str:
+        """What a variant is called in the rounds, where those of other settings may stand too."""
+        return digest([variant.name, self.key(variant)])
+
+    @property
+    def _rounds(self) -> Rounds:
+        return Rounds(self.store.folder / STAGE / f"rounds-{digest(self.key(BASELINE))[:12]}.jsonl")
+
+
+def _groups(jobs: list[str], taken: list[Round]) -> Iterator[tuple[list[str], list[Round]]]:
+    """Jobs that take turns with one full run, and the rounds in which all of them have done so already."""
+    found: dict[tuple[int, ...], list[str]] = {}
+    for job in jobs:
+        numbers = tuple(i for i, round in enumerate(taken) if {job, FULL} <= round.seconds.keys())
+        found.setdefault(numbers, []).append(job)
+    for numbers, alike in found.items():
+        for start in range(0, len(alike), GROUP):
+            yield alike[start : start + GROUP], [taken[i] for i in numbers]

@@ -1,7 +1,7 @@
 """Evaluation: what the speed is (`python -m toca.eval.benchmarks.benchmark`), and what it costs (`toca eval run`).
 
-Rooms from the ground up, imports point down only: metrics, counting, architectures · store · peers · labels ·
-variants · config · samples · timing · findings · scoring · report · benchmarks · study · refusal · run · command.
+Rooms and files from the ground up: metrics · counting · architectures · store · peers · labels · variants · config ·
+samples · timing · findings · scoring · report · benchmarks. What asks for all of them stands above.
 """
 
 from toca.moved import redirect

@@ -123,7 +123,8 @@ def _called(node: ast.Call) -> str:
 
 
 def eval_rooms(root: Path = ROOT) -> tuple[str, ...]:
-    """The rooms of the evaluation from the ground up, as the docstring of its package lists them."""
+    """The rooms of the evaluation from the ground up, as the docstring of its package lists them; files that rooms
+    stand upon are listed among them."""
     text = ast.get_docstring(ast.parse((root / "eval" / "__init__.py").read_text())) or ""
     return tuple(re.findall(r"\w+(?= ·)|(?<=· )\w+", text))
 
@@ -146,7 +147,7 @@ def floor_of(path: str, inner: tuple[str, ...] = ()) -> tuple[int, int]:
     room = room_of(path)
     assert room is not None, path
     if path.startswith("eval/"):
-        name = room.removeprefix("eval/")
+        name = path.split("/")[1].removesuffix(".py")
         return len(FLOORS) - 1, inner.index(name) if name in inner else len(inner)
     return next(i for i, floor in enumerate(FLOORS) if room in floor), 0
 

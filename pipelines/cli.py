@@ -1,4 +1,4 @@
-"""The command line: `toca generate`, `methods`, `models`, `plan`, `calibrate`, `eval`, `env`."""
+"""The command line: `toca generate`, `methods`, and whatever else has a file in `commands/` or an entry point."""
 
 from __future__ import annotations
 
@@ -13,14 +13,8 @@ import typer
 from typer.core import TyperGroup
 
 from toca.checks import cleaned
-from toca.eval.command import app as evaluation
-from toca.pipelines.commands.calibrate import calibrate
 from toca.pipelines.commands.console import errors
-from toca.pipelines.commands.env import env
-from toca.pipelines.commands.generate import generate
-from toca.pipelines.commands.methods import methods
-from toca.pipelines.commands.models import models
-from toca.pipelines.commands.plan import plan
+from toca.pipelines.commands.joining import our_commands, their_commands
 
 # What a user can put right. Anything else is a bug and keeps its traceback.
 USER_ERRORS = (ValueError, OSError, ImportError)
@@ -29,7 +23,27 @@ LONGEST = 1500
 
 
 class OneSentenceGroup(TyperGroup):
-    """Commands whose mistakes end in one sentence on stderr and a non-zero exit code."""
+    """Commands whose mistakes end in one sentence on stderr and a non-zero exit code.
+
+    Those of other packages, and `eval`, are looked for when somebody asks for a list, or for a name that is not ours:
+    whoever makes a picture does not wait for them.
+    """
+
+    joined = False
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        self._join()
+        return super().list_commands(ctx)
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        if cmd_name not in self.commands:
+            self._join()
+        return super().get_command(ctx, cmd_name)
+
+    def _join(self) -> None:
+        if not self.joined:
+            self.joined = True
+            self.commands.update(their_commands(self.commands))
 
     def main(self, *args: Any, **kwargs: Any) -> Any:
         kwargs["standalone_mode"] = False
@@ -63,9 +77,8 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-for command in (generate, methods, models, plan, calibrate, env):
+for command in our_commands():
     app.command()(command)
-app.add_typer(evaluation, name="eval")
 
 
 def main() -> None:

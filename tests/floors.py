@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import ast
 import re
-from collections.abc import Iterator, Mapping
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,7 +16,7 @@ PACKAGES = {"toca": "toca", "pipelines": "toca.pipelines", "eval": "toca.eval"}
 
 # From the ground up. An import points to a floor below, or stays on its own.
 FLOORS: tuple[tuple[str, ...], ...] = (
-    ("toca/files", "toca/checks.py", "toca/registry.py", "toca/moved.py"),
+    ("toca/checks.py", "toca/files", "toca/moved.py", "toca/registry.py"),
     ("toca/kernels",),
     ("toca/models",),
     ("toca/axes",),
@@ -171,6 +172,57 @@ def reasons_against(arrow: Arrow, inner: tuple[str, ...] = ()) -> list[str]:
 
 def _within(room: str, named: str) -> bool:
     return room == named or room.startswith(f"{named}/")
+
+
+@dataclass(frozen=True)
+class View:
+    """The house seen from one side: its rooms from the top down, how many imports go from one to another, what each
+    is for, and the files in it."""
+
+    counts: dict[tuple[str, str], int]
+    about: dict[str, str]
+    files: dict[str, list[str]]
+
+
+def house(root: Path = ROOT) -> View:
+    """The rooms of the library; the evaluation is one room, whose files are its own rooms."""
+    order = [room for floor in reversed(FLOORS) for room in reversed(floor)]
+    view = _view(root, order, lambda path: "eval" if path.startswith("eval/") else str(room_of(path)))
+    view.files["eval"] = list(dict.fromkeys(name.split("/")[0] for name in view.files["eval"]))
+    return view
+
+
+def evaluation(root: Path = ROOT) -> View:
+    """The rooms of the evaluation, and files that rooms stand upon; what it stands on itself is one room each."""
+    inner = [f"eval/{name}" for name in reversed(eval_rooms(root))]
+    inner = [name if (root / name).is_dir() else f"{name}.py" for name in inner]
+
+    def seen_in(path: str) -> str:
+        if not path.startswith("eval/"):
+            return path.split("/")[0]
+        return path if path in inner else str(room_of(path))
+
+    view = _view(root, ["eval", *inner, "pipelines", "toca"], seen_in)
+    view.files["pipelines"] = view.files["toca"] = []
+    return view
+
+
+def _view(root: Path, order: list[str], seen_in: Callable[[str], str]) -> View:
+    files: dict[str, list[str]] = {room: [] for room in order}
+    for path in files_of(root).values():
+        room = seen_in(path)
+        if path != room and not path.endswith("__init__.py"):
+            files[room].append(path.removeprefix(f"{room}/").removesuffix(".py"))
+    pairs = ((seen_in(arrow.source), seen_in(arrow.target)) for arrow in arrows(root))
+    counts = Counter(pair for pair in pairs if pair[0] != pair[1])
+    return View(dict(counts), {room: _about(root / room) for room in order}, files)
+
+
+def _about(path: Path) -> str:
+    """The first paragraph of a module's docstring, or of a package's."""
+    file = path if path.suffix else path / "__init__.py"
+    text = ast.get_docstring(ast.parse(file.read_text())) or ""
+    return " ".join(text.split("\n\n")[0].split())
 
 
 def circles(drawn: list[Arrow]) -> list[list[str]]:

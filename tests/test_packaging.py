@@ -62,19 +62,40 @@ def test_the_wheel_holds_every_file_of_the_packages_and_no_other(wheel):
     assert licences
 
 
-def test_the_wheel_imports_away_from_the_checkout(wheel, tmp_path):
+@pytest.fixture(scope="module")
+def site(wheel, tmp_path_factory) -> Path:
+    """The wheel installed in a place of its own."""
+    folder = tmp_path_factory.mktemp("installed")
     pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-index", "--no-deps"]
-    run(*pip, "--target", tmp_path / "site", wheel, cwd=tmp_path)
-    # -I keeps the working directory and the user's paths out; the target goes before an editable install.
+    run(*pip, "--target", folder / "site", wheel, cwd=folder)
+    return folder / "site"
+
+
+def run_installed(site: Path, program: str) -> str:
+    """Run a program with the wheel before an editable install; -I keeps the working directory and the user's paths
+    out."""
+    before = f"import sys; sys.path.insert(0, {str(site)!r})\n"
+    return run(sys.executable, "-I", "-c", before + program, cwd=site.parent)
+
+
+def test_the_wheel_imports_away_from_the_checkout(wheel, site):
     program = f"""
-import importlib, json, sys
-sys.path.insert(0, {str(tmp_path / "site")!r})
+import importlib, json
 from importlib.metadata import version
 print(json.dumps([importlib.import_module(name).__file__ for name in {MODULES}] + [version("toca")]))
 """
-    *files, version = json.loads(run(sys.executable, "-I", "-c", program, cwd=tmp_path))
-    assert all(Path(file).is_relative_to(tmp_path / "site") for file in files), files
+    *files, version = json.loads(run_installed(site, program))
+    assert all(Path(file).is_relative_to(site) for file in files), files
     assert wheel.name.startswith(f"toca-{version}-")
+
+
+def test_the_wheel_brings_every_command_along(site):
+    program = "sys.argv = ['toca', 'eval', '--help']; from toca.pipelines.cli import main; main()"
+    assert "random-weights" in run_installed(site, program)
+    listed = run_installed(site, program.replace("'eval', ", ""))
+    commands = ("generate", "methods", "models", "plan", "calibrate", "env", "eval")
+    places = [listed.index(f"│ {name}") for name in commands]
+    assert places == sorted(places)
 
 
 def test_the_version_is_said_once_more_in_the_package(wheel):

@@ -20,6 +20,7 @@ from toca.pipelines.calibration import own_prompts, read_prompts
 from toca.pipelines.call_sizes import call_sizes
 from toca.pipelines.commands import options
 from toca.pipelines.commands.console import errors, output
+from toca.pipelines.commands.joining import command
 from toca.pipelines.method_options import find_method, override
 from toca.pipelines.registry import DEFAULT_MODEL
 from toca.pipelines.request import Job, Request, prepare
@@ -39,6 +40,7 @@ DrawOption = Annotated[
 ]
 
 
+@command(place=50)
 def calibrate(
     method: MethodOption,
     model: options.ModelOption = None,

@@ -9,6 +9,7 @@ import torch
 from rich.table import Table
 
 from toca.pipelines.commands.console import errors, output
+from toca.pipelines.commands.joining import command
 from toca.pipelines.tested_versions import untested
 
 _PACKAGES = (
@@ -28,6 +29,7 @@ _PACKAGES = (
 )
 
 
+@command(place=60)
 def env() -> None:
     """Show versions and devices, and which of the versions are not tested."""
     table = Table("what", "which", show_header=False)

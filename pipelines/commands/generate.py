@@ -14,6 +14,7 @@ from toca.pipelines.arguments import makes_video
 from toca.pipelines.commands import options
 from toca.pipelines.commands.consent import ask_about, names_method
 from toca.pipelines.commands.console import errors, output
+from toca.pipelines.commands.joining import command
 from toca.pipelines.compare import Comparison, mean_psnr
 from toca.pipelines.config import LARGEST_BATCH, MOST_IMAGES
 from toca.pipelines.generate import Done, GenerationResult, Sample, progress_bar
@@ -35,6 +36,7 @@ OutputOption = Annotated[
 ]
 
 
+@command(place=10)
 def generate(
     prompt: Annotated[str | None, typer.Argument(help="What to make.", show_default=False)] = None,
     class_label: Annotated[str | None, typer.Option(help="Number or name of a class, for models of classes.")] = None,

@@ -12,11 +12,13 @@ from rich.table import Column, Table
 import toca
 from toca.methods.presets import presets
 from toca.pipelines.commands.console import output
+from toca.pipelines.commands.joining import command
 from toca.registry import field_types
 
 NameArgument = Annotated[str | None, typer.Argument(metavar="[NAME]", help="A method or preset to explain.")]
 
 
+@command(place=20)
 def methods(name: NameArgument = None) -> None:
     """List the methods and presets, or explain one."""
     if name is not None:

@@ -10,9 +10,11 @@ from rich.table import Column, Table
 from toca.pipelines import registry
 from toca.pipelines.checksums import read_json
 from toca.pipelines.commands.console import output
+from toca.pipelines.commands.joining import command
 from toca.pipelines.registry import ModelEntry
 
 
+@command(place=30)
 def models() -> None:
     """List the models that have a name. A folder or a hub id works as well."""
     entries = registry.models().values()

@@ -13,6 +13,7 @@ from toca.pipelines.calibration import with_calibration
 from toca.pipelines.call_sizes import call_sizes
 from toca.pipelines.commands import options
 from toca.pipelines.commands.console import errors, output
+from toca.pipelines.commands.joining import command
 from toca.pipelines.loading import pick_device, pick_dtype
 from toca.pipelines.method_options import find_method, override
 from toca.pipelines.planning import plan_of
@@ -27,6 +28,7 @@ PromptArgument = Annotated[
 ]
 
 
+@command(place=40)
 def plan(
     prompt: PromptArgument = None,
     model: options.ModelOption = None,

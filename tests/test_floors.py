@@ -10,10 +10,6 @@ from . import floors
 from .floors import Arrow
 
 KNOWN: set[str] = {
-    "eval/benchmarks/benchmark.py -> toca/engine/summary.py",
-    "eval/peers/peer.py -> toca/engine/install.py",
-    "eval/peers/peer.py -> toca/engine/other_caches.py",
-    "eval/report/token_recorder.py -> toca/engine/install.py",
     "toca/calibration/magnitude_ratios.py -> toca/engine/span_ends.py",
     "toca/memory/branch.py -> toca/engine/dropping.py",
     "toca/memory/clustered_tokens.py -> toca/engine/span_ends.py",

@@ -12,7 +12,7 @@ from torch import nn
 from .checks import SomeSteps, checked
 from .engine.engine import Engine
 from .engine.install import engine_of, install, remove
-from .engine.other_caches import refuse_other_cache
+from .engine.other_caches import other_cache, refuse_other_cache
 from .engine.summary import Summary, summarize
 from .methods import Method
 from .methods.presets import foreign_to
@@ -181,6 +181,24 @@ def summary(target: Any) -> Summary:
     method = engines[0].method
     name = method.method if isinstance(method, Plan) else method.label
     return summarize(name, [(engine.record, list(engine.branches.values())) for engine in engines])
+
+
+def plan_of(transformer: nn.Module) -> Plan | None:
+    """The plan of the generation that runs or ran last; `None` before the first.
+
+    Raises:
+        ValueError: If no cache is on.
+    """
+    (engine,) = _engines(transformer)
+    return engine.record.plan
+
+
+def cache_on(transformer: nn.Module) -> str | None:
+    """Whose cache is on a transformer, for a message; `None` where none is."""
+    if engine_of(transformer) is not None:
+        return "A toca cache"
+    other = other_cache(transformer)
+    return None if other is None else other.name
 
 
 def _engines(target: Any) -> list[Engine]:

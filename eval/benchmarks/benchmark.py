@@ -20,7 +20,6 @@ from rich.table import Table
 from torch import nn
 
 import toca
-from toca.engine.summary import Summary
 from toca.eval.benchmarks.cases import CASES, Calls, Case
 from toca.eval.store.environment import machine
 from toca.eval.timing.latency import Timing, interleaved, paired_ratio
@@ -56,7 +55,7 @@ def run_case(case: Case, device: torch.device, dtype: torch.dtype, repeats: int,
     if compile_blocks:
         transformer._repeated_blocks = list(case.blocks)
         transformer.compile_repeated_blocks(fullgraph=True)
-    summaries: dict[str, Summary] = {}
+    summaries: dict[str, toca.Summary] = {}
     # A case without methods is of a family that the engine cannot be put on either.
     engine = {ALL_FULL: toca.NoCache()} if case.methods else {}
     methods = {BASELINE: None, **engine, **{name: toca.preset(name) for name in case.methods}}
@@ -71,7 +70,7 @@ def _variant(
     case: Case,
     name: str,
     method: Method | None,
-    summaries: dict[str, Summary],
+    summaries: dict[str, toca.Summary],
 ) -> Callable[[], None]:
     @torch.no_grad()
     def run() -> None:
@@ -90,7 +89,7 @@ def _generate(transformer: nn.Module, calls: Calls) -> None:
         transformer(**call)
 
 
-def _row(name: str, timings: dict[str, Timing], summary: Summary | None) -> Row:
+def _row(name: str, timings: dict[str, Timing], summary: toca.Summary | None) -> Row:
     timing = timings[name]
     speedup, first, third = paired_ratio(timings[BASELINE], timing)
     return Row(

@@ -8,8 +8,7 @@ from collections.abc import Callable, Iterator
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any, ClassVar
 
-from toca.engine.install import engine_of
-from toca.engine.other_caches import other_cache
+from toca.api import cache_on
 from toca.eval.peers.denoisers import transformers_of
 from toca.eval.peers.meter import Meter
 from toca.eval.peers.session import Session
@@ -91,5 +90,5 @@ def _check_free(pipe: Any) -> None:
     transformers = transformers_of(pipe)
     if not transformers:
         raise PeerRefusal(f"{type(pipe).__name__} has no transformer, so there is nothing to cache.")
-    if any(engine_of(part) is not None or other_cache(part) is not None for part in transformers):
+    if any(cache_on(part) is not None for part in transformers):
         raise PeerRefusal(f"Another cache is already on this {type(pipe).__name__}: take it off first.")

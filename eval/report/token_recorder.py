@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Any
+import inspect
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
-from toca.engine.install import engine_of
-from toca.models import walk_blocks
+import toca
+from toca.api import plan_of
+from toca.hooks.watch import Watch
+from toca.models import CallShape, family_of
+
+if TYPE_CHECKING:
+    from torch.utils.hooks import RemovableHandle
 
 
 class TokenRecorder:
@@ -30,75 +36,58 @@ class TokenRecorder:
     """
 
     def __init__(self, transformer: nn.Module) -> None:
-        engine = engine_of(transformer)
-        if engine is None:
-            raise ValueError("No cache is on: call toca.enable_cache before tokens are recorded.")
-        self._engine, self._transformer = engine, transformer
-        self._handles: list[Any] = []
-        self._shape: Any = None
+        plan_of(transformer)
+        spec = family_of(transformer)
+        assert spec is not None, "a cache is on"
+        self._transformer, self._spec = transformer, spec
+        self._names = tuple(inspect.signature(type(transformer).forward).parameters)[1:]
+        self._watch = Watch(transformer, self._note)
+        self._hook: RemovableHandle | None = None
+        self._shape: CallShape | None = None
         self._grid: tuple[int, int] | None = None
-        self._counts: torch.Tensor | None = None
+        self._counts = torch.zeros(0)
+        self._counted: list[int] = []
         self._chances = 0
 
     def __enter__(self) -> TokenRecorder:
-        engine = self._engine
-        self._handles.append(self._transformer.register_forward_pre_hook(self._before, with_kwargs=True))
-        sites = iter(range(len(engine.layout.sites)))
-        for _, _, _, block, spec in walk_blocks(self._transformer, engine.spec):
-            for site in spec.sites:
-                module = block.get_submodule(site.path)
-                self._handles.append(module.register_forward_hook(self._note_for(next(sites))))
+        self._hook = self._transformer.register_forward_pre_hook(self._before, with_kwargs=True)
+        self._watch.__enter__()
         return self
 
     def __exit__(self, *error: object) -> None:
-        for handle in self._handles:
-            handle.remove()
-        self._handles.clear()
+        self._watch.__exit__(*error)
+        if self._hook is not None:
+            self._hook.remove()
 
-    def _before(self, transformer: nn.Module, args: tuple, kwargs: dict) -> None:
+    def _before(self, transformer: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         """A call begins: the cache's own hook, which stands before this one, has decided."""
-        call = dict(zip(self._engine.argument_names, args, strict=False)) | kwargs
-        shape = self._engine.spec.call_shape(transformer, call)
-        if self._counts is None:
-            finds_grid = self._engine.spec.grid
-            self._shape, self._grid = shape, shape.grid or (finds_grid(call) if finds_grid else None)
+        call = dict(zip(self._names, args, strict=False)) | kwargs
+        shape = self._spec.call_shape(transformer, call)
+        if self._shape is None:
+            self._shape, self._grid = shape, shape.grid or (self._spec.grid(call) if self._spec.grid else None)
             self._counts = torch.zeros(shape.batch, shape.frames, shape.tokens)
         elif shape != self._shape:
             raise ValueError(f"The calls differ in size, {self._shape} and {shape}: record one generation at a time.")
-        self._chances += len(self._counted())
+        plan = plan_of(transformer)
+        self._counted = [] if plan is None else _counted(plan)
+        self._chances += len(self._counted)
 
-    def _counted(self) -> list[int]:
-        """The sites that count: token-wise ones with the image's tokens in rows of one sample or frame."""
-        plan, sites = self._engine.record.plan, self._engine.layout.sites
-        if plan is None:
-            return []
-        if plan.gate is not None:
-            raise ValueError(
-                f"{plan.method} decides for each image by itself, so its tokens cannot be recorded: record a method "
-                "that follows a plan."
-            )
-        own = [i for i in plan.partial_sites if sites[i].stream != "text" and sites[i].rows != "position"]
-        # Where tokens are dropped before the first block, attention is the one that is told which are there.
-        return [i for i in own if sites[i].attends == "self"] if plan.narrows_stack else own
+    def _note(self, site: int, tokens: Tensor | None) -> None:
+        if site not in self._counted:
+            return
+        if tokens is None:
+            self._counts += 1
+        else:
+            places = self._places(site, tokens.cpu())
+            self._counts.view(-1).index_add_(0, places, torch.ones(len(places)))
 
-    def _note_for(self, i: int) -> Any:
-        def note(module: nn.Module, args: tuple, output: Any) -> None:
-            handle = self._engine.freezer.handles[i]
-            if self._counts is None or i not in self._counted() or handle.action in ("reuse", "forecast", "skip"):
-                return
-            if handle.index is None:
-                self._counts += 1
-            else:
-                places = self._places(i, handle.index.cpu().flatten())
-                self._counts.view(-1).index_add_(0, places, torch.ones(len(places)))
-
-        return note
-
-    def _places(self, i: int, index: torch.Tensor) -> torch.Tensor:
+    def _places(self, site: int, index: Tensor) -> Tensor:
         """Places among the image tokens of an index that counts a site's own tokens over the batch."""
-        text = self._shape.text_tokens if self._engine.layout.sites[i].stream == "joint" else 0
-        row, token = index // (text + self._shape.tokens), index % (text + self._shape.tokens) - text
-        return (row * self._shape.tokens + token)[token >= 0]
+        plan, shape = plan_of(self._transformer), self._shape
+        assert plan is not None and shape is not None, "a call runs"
+        text = shape.text_tokens if plan.layout.sites[site].stream == "joint" else 0
+        row, token = index // (text + shape.tokens), index % (text + shape.tokens) - text
+        return (row * shape.tokens + token)[token >= 0]
 
     def shares(self, samples: int) -> np.ndarray:
         """Share of the chances to be computed that each token was.
@@ -113,9 +102,22 @@ class TokenRecorder:
         Raises:
             ValueError: If nothing was recorded, or the tokens form no grid.
         """
-        if self._counts is None or not self._chances:
+        if not self._chances:
             raise ValueError("No token-wise step was recorded: run the pipeline with a token-wise method inside.")
         if self._grid is None:
             raise ValueError("The image tokens form no grid, so that there is no map of them.")
         shares = self._counts.unflatten(0, (-1, samples)).mean(0) / self._chances
         return shares.unflatten(-1, self._grid).numpy()
+
+
+def _counted(plan: toca.Plan) -> list[int]:
+    """The sites that count: token-wise ones with the image's tokens in rows of one sample or frame."""
+    if plan.gate is not None:
+        raise ValueError(
+            f"{plan.method} decides for each image by itself, so its tokens cannot be recorded: record a method that "
+            "follows a plan."
+        )
+    sites = plan.layout.sites
+    own = [i for i in plan.partial_sites if sites[i].stream != "text" and sites[i].rows != "position"]
+    # Where tokens are dropped before the first block, attention is the one that is told which are there.
+    return [i for i in own if sites[i].attends == "self"] if plan.narrows_stack else own

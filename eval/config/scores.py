@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, SerializerFunctionWrapHandler, model_serializer, model_validator
+
+from toca.eval.metrics.image_reward import IMAGE_REWARD
+from toca.eval.metrics.metric import Asked
+from toca.eval.metrics.registry import metrics
 
 EMOJI_CLIP, INCEPTION, NO_FEATURES = "emoji-clip", "inception", "none"
 
@@ -30,6 +34,8 @@ class ScoreSettings(BaseModel):
         i3d_reference (`Path`, *optional*): Statistics of real videos, made by the same file.
         i3d_reference_sha256 (`str`, *optional*): What that file must be.
         image_reward (`bool`): Whether to ask ImageReward.
+        metrics (`tuple[str, ...]`): The keys of further metrics that have a judge of their own, such as those that
+            another package has registered.
         trust_torchscript (`bool`): Whether files that are TorchScript programs may run: `i3d`, and CLIPs such as those
             that OpenAI publishes. Loading one runs what its author wrote.
 
@@ -48,6 +54,7 @@ class ScoreSettings(BaseModel):
     i3d_reference: File | None = None
     i3d_reference_sha256: Sha256 | None = None
     image_reward: bool = False
+    metrics: Annotated[tuple[str, ...], Field(strict=False)] = ()
     trust_torchscript: bool = False
 
     @model_validator(mode="after")
@@ -62,6 +69,24 @@ class ScoreSettings(BaseModel):
         if twice := [judge for judge in self.clip if self.clip.count(judge) > 1]:
             raise ValueError(f"clip names {twice[0]!r} twice: name every judge once")
         return self
+
+    @model_validator(mode="after")
+    def _known(self) -> ScoreSettings:
+        known = [metric.key for metric in metrics(Asked)]
+        if unknown := [key for key in self.metrics if key not in known]:
+            raise ValueError(f"metrics names {unknown[0]!r}, and those to ask for are {', '.join(known)}")
+        return self
+
+    @model_serializer(mode="wrap")
+    def _plain(self, plain: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Without `metrics` where there are none: it is as it was before there was such a field."""
+        return {name: value for name, value in plain(self).items() if name != "metrics" or value}
+
+    @property
+    def asked(self) -> list[Asked]:
+        """The metrics that have a judge of their own and are asked for."""
+        keys = {*self.metrics, *([IMAGE_REWARD] if self.image_reward else [])}
+        return [metric for metric in metrics(Asked) if metric.key in keys]
 
     @property
     def inception_file(self) -> Path | None:

@@ -7,26 +7,11 @@ from dataclasses import replace
 
 from toca.eval.findings.quality import Score, ScoreColumn
 from toca.eval.metrics.bootstrap import Interval, mean_interval
-from toca.eval.metrics.clip_score import CLIP_SCORE
-from toca.eval.metrics.distribution import FID, FVD, INCEPTION, KID, PRECISION, RECALL
-from toca.eval.metrics.image_reward import IMAGE_REWARD
+from toca.eval.metrics.metric import Metric
+from toca.eval.metrics.registry import find_metric, metrics
 from toca.eval.metrics.scores import Refusal, SampleScores, differences
 from toca.eval.metrics.scores import Score as SetScore
 from toca.eval.metrics.tags import check_same
-from toca.eval.metrics.video import TEMPORAL
-
-LOOKS = {
-    FID: (2, -1),
-    FVD: (1, -1),
-    KID: (5, -1),
-    PRECISION: (3, 1),
-    RECALL: (3, 1),
-    INCEPTION: (2, 1),
-    CLIP_SCORE: (2, 1),
-    IMAGE_REWARD: (2, 1),
-    TEMPORAL: (4, 1),
-}
-"""Of each metric its digits after the point, and 1 where more is better or -1 where less is."""
 
 
 def score_column(
@@ -44,8 +29,10 @@ def score_column(
         ValueError: If the figures are of different metrics, of none, or of one that nobody knows how to show.
     """
     names = sorted({each.metric for each in found.values()})
-    if len(names) != 1 or names[0] not in LOOKS:
-        raise ValueError(f"A column has one metric of {', '.join(LOOKS)}; got {', '.join(names) or 'none'}.")
+    metric = find_metric(names[0]) if len(names) == 1 else None
+    if metric is None:
+        known = ", ".join(each.key for each in metrics(Metric))
+        raise ValueError(f"A column has one metric of {known}; got {', '.join(names) or 'none'}.")
     figures = {variant: each for variant, each in found.items() if not isinstance(each, Refusal)}
     tags = [each.tag for each in figures.values()]
     for tag in tags:
@@ -54,7 +41,9 @@ def score_column(
     scores = {variant: _score(each, prompts) for variant, each in figures.items()}
     for variant, gap in _gaps(figures, prompts, full).items():
         scores[variant] = replace(scores[variant], difference=gap)
-    return ScoreColumn(names[0], *LOOKS[names[0]], f"{tags[0]}" if tags else "", scores, refusals, _note(figures))
+    heading = metric.heading
+    tag = f"{tags[0]}" if tags else ""
+    return ScoreColumn(heading.label, heading.digits, heading.sign, tag, scores, refusals, _note(figures))
 
 
 def _score(figure: SetScore | SampleScores, prompts: Sequence[int]) -> Score:

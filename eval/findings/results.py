@@ -8,7 +8,8 @@ from typing import Any
 
 from toca.eval.labels import Recipe
 from toca.eval.metrics.bootstrap import Interval
-from toca.eval.metrics.fidelity import PSNR, Metric
+from toca.eval.metrics.fidelity import PSNR
+from toca.eval.metrics.metric import Heading
 from toca.eval.timing.parts import DENOISER, TOTAL, Memory
 from toca.eval.variants import Failure
 
@@ -153,7 +154,7 @@ class Results:
     Args:
         model (`str`): The pipeline.
         config (`dict`): Steps, guidance, prompts, seeds, batch sizes, repeats, metrics: all that was set.
-        metrics (`dict[str, Metric]`): The columns of fidelity.
+        metrics (`dict[str, Heading]`): The columns of fidelity.
         uncached (`list[Row]`): The runs without a cache, fewest steps first; the last one is the full run, in turns
             with itself: what its speed-up differs from 1 is noise.
         methods (`list[Row]`): The variants, in the order given.
@@ -164,7 +165,7 @@ class Results:
 
     model: str
     config: dict[str, Any]
-    metrics: dict[str, Metric]
+    metrics: dict[str, Heading]
     uncached: list[Row]
     methods: list[Row]
     failures: list[Failure]

@@ -11,7 +11,8 @@ import toca
 from toca.eval.findings.matching import at_equal_time
 from toca.eval.findings.results import EQUAL, LONGER, SHORTER, Match, Part, Row
 from toca.eval.metrics.bootstrap import Interval, differences, mean_interval
-from toca.eval.metrics.fidelity import PSNR, Metric
+from toca.eval.metrics.fidelity import PSNR
+from toca.eval.metrics.metric import Heading
 from toca.eval.timing.parts import DENOISER, TOTAL, spread
 from toca.eval.timing.speed import Speed
 from toca.eval.variants import Variant
@@ -71,13 +72,13 @@ def _part(speed: Speed, name: str, of: dict[str, float]) -> Part:
     return Part(**figures, speedup=speed.part(name), flops=speed.costs.flops[name])
 
 
-def with_matches(row: Row, uncached: list[Row], metrics: dict[str, Metric], prompts: Sequence[int]) -> Row:
+def with_matches(row: Row, uncached: list[Row], metrics: dict[str, Heading], prompts: Sequence[int]) -> Row:
     """The row with what fewer steps give in the same time, and with as many FLOPs.
 
     Args:
         row (`Row`): Of a method.
         uncached (`list[Row]`): The runs with fewer steps, and last the full one, which matches what is no faster.
-        metrics (`dict[str, Metric]`): What gains are told of.
+        metrics (`dict[str, Heading]`): What gains are told of.
         prompts (`Sequence[int]`): The prompt of each sample.
     """
 

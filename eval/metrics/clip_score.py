@@ -8,11 +8,15 @@ from typing import Protocol
 import numpy as np
 from torch import Tensor
 
+from toca.eval.metrics.metric import Metric
 from toca.eval.metrics.pictures import as_pictures, check_prompts
+from toca.eval.metrics.registry import register
 from toca.eval.metrics.scores import SampleScores
 from toca.eval.metrics.tags import ExtractorTag
 
 CLIP_SCORE = "CLIP score"
+
+register(Metric(key=CLIP_SCORE, digits=2, sign=1, level="sample", place=170))
 
 
 class ClipModel(Protocol):

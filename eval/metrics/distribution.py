@@ -21,8 +21,10 @@ from torch import Tensor, nn
 from toca.eval.metrics.features import Features
 from toca.eval.metrics.frechet import frechet_distance
 from toca.eval.metrics.manifold import coverage
+from toca.eval.metrics.metric import Metric, ToReal
 from toca.eval.metrics.moments import Moments
 from toca.eval.metrics.reference import Reference
+from toca.eval.metrics.registry import register
 from toca.eval.metrics.scores import Refusal, Score
 from toca.eval.metrics.tags import NO_REFERENCE, ExtractorTag, ResultTag, check_same
 
@@ -153,3 +155,15 @@ def _drawn_alike() -> Iterator[None]:
         torch.default_generator.manual_seed(0)
         warnings.simplefilter("ignore")
         yield
+
+
+def _fid(samples: Features, reference: Reference) -> Score | Refusal:
+    return fid(Moments.of(samples), reference)
+
+
+register(ToReal(key=FID, digits=2, sign=-1, place=110, compute=_fid))
+register(Metric(key=FVD, digits=1, sign=-1, level="set", place=120))
+register(ToReal(key=KID, digits=5, sign=-1, place=130, compute=kid))
+register(ToReal(key=PRECISION, digits=3, sign=1, place=140, compute=precision))
+register(ToReal(key=RECALL, digits=3, sign=1, place=150, compute=recall))
+register(Metric(key=INCEPTION, digits=2, sign=1, level="set", place=160))

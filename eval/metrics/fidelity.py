@@ -2,57 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
 from torch import Tensor
 from torchmetrics.functional.image import peak_signal_noise_ratio, structural_similarity_index_measure
 
+from toca.eval.metrics.metric import Metric, ToFullRun
 from toca.eval.metrics.perceptual import PerceptualDistance
+from toca.eval.metrics.pictures import as_pictures
+from toca.eval.metrics.registry import register
 
-STAGE = "fidelity"
 PSNR, SSIM, PERCEPTUAL = "psnr", "ssim", "perceptual"
-
-
-@dataclass(frozen=True)
-class Metric:
-    """A column of figures: `sign` is 1 where more is better and -1 where less is."""
-
-    label: str
-    digits: int
-    sign: int = 1
-
-
-def metrics_with(perceptual: PerceptualDistance | None) -> dict[str, Metric]:
-    """The metrics of a run, by key."""
-    metrics = {PSNR: Metric("PSNR dB", 1), SSIM: Metric("SSIM", 3)}
-    return metrics if perceptual is None else metrics | {PERCEPTUAL: Metric(perceptual.name, 4, -1)}
-
-
-def fidelity(
-    images: np.ndarray, references: np.ndarray, perceptual: PerceptualDistance | None
-) -> dict[str, list[float | None]]:
-    """Every metric of every sample.
-
-    Args:
-        images, references (`np.ndarray`): (N, frames, height, width, 3), uint8.
-        perceptual (`PerceptualDistance`, *optional*): A third metric.
-
-    Returns:
-        `dict[str, list]`: N values each. The PSNR of identical samples is `None`: it is no number, and they are
-        counted apart. PSNR is that of all frames of a sample together; the others are means over its frames.
-    """
-    ours, theirs = (torch.from_numpy(array).permute(0, 1, 4, 2, 3) for array in (images, references))
-    values = {PSNR: psnr(ours, theirs), SSIM: ssim(ours, theirs)}
-    if perceptual is not None:
-        distances = perceptual(ours.flatten(0, 1), theirs.flatten(0, 1))
-        values[PERCEPTUAL] = distances.double().view(ours.shape[:2]).mean(1)
-    return {name: [_number(value) for value in taken.tolist()] for name, taken in values.items()}
-
-
-def _number(value: float) -> float | None:
-    return value if np.isfinite(value) else None
+TWO = 2
+"""Samples at once: the filter of SSIM takes more than a gigabyte for each picture of 512 pixels."""
 
 
 def psnr(images: Tensor, references: Tensor) -> Tensor:
@@ -69,3 +33,42 @@ def ssim(images: Tensor, references: Tensor) -> Tensor:
     ours, theirs = (part.flatten(0, 1).double() for part in (images, references))
     values = structural_similarity_index_measure(ours, theirs, data_range=255.0, reduction="none")
     return torch.as_tensor(values).view(images.shape[:2]).mean(1)
+
+
+def numbers(values: Tensor) -> list[float | None]:
+    """(N,) to N numbers, `None` for what is none: identical samples have no PSNR, and are counted apart."""
+    return [value if np.isfinite(value) else None for value in values.tolist()]
+
+
+def _psnr(samples: np.ndarray, references: np.ndarray) -> list[float | None]:
+    """Of all frames of a sample together."""
+    return numbers(psnr(*_channels_first(samples, references)))
+
+
+def _ssim(samples: np.ndarray, references: np.ndarray) -> list[float | None]:
+    return numbers(ssim(*_channels_first(samples, references)))
+
+
+def _distance(of: PerceptualDistance, samples: np.ndarray, references: np.ndarray) -> list[float | None]:
+    """The mean over frames."""
+    distances = of(as_pictures(samples), as_pictures(references))
+    return numbers(distances.double().view(samples.shape[:2]).mean(1))
+
+
+def _channels_first(samples: np.ndarray, references: np.ndarray) -> tuple[Tensor, Tensor]:
+    ours, theirs = (torch.from_numpy(array).permute(0, 1, 4, 2, 3) for array in (samples, references))
+    return ours, theirs
+
+
+def perceptual(distance: PerceptualDistance) -> ToFullRun:
+    """The metric that a network makes: its name is the network's."""
+    of = partial(_distance, distance)
+    return ToFullRun(
+        key=PERCEPTUAL, label=distance.name, digits=_LOOKS.digits, sign=_LOOKS.sign, place=_LOOKS.place, compute=of,
+        source=distance.source,
+    )  # fmt: skip
+
+
+register(ToFullRun(key=PSNR, label="PSNR", unit="dB", digits=1, sign=1, place=10, compute=_psnr, at_once=TWO))
+register(ToFullRun(key=SSIM, label="SSIM", digits=3, sign=1, place=20, compute=_ssim, at_once=TWO))
+_LOOKS = register(Metric(key=PERCEPTUAL, digits=4, sign=-1, level="sample", place=30))

@@ -15,8 +15,11 @@ import numpy as np
 import torch
 from PIL import Image
 
+from toca.eval.metrics.judge import EachSample
+from toca.eval.metrics.metric import Asked
 from toca.eval.metrics.optional import needed
 from toca.eval.metrics.pictures import check_prompts, check_samples
+from toca.eval.metrics.registry import register
 from toca.eval.metrics.scores import SampleScores
 from toca.eval.metrics.tags import ExtractorTag, weights_digest
 
@@ -62,3 +65,10 @@ class ImageReward:
     @torch.no_grad()
     def _mean(self, frames: np.ndarray, prompt: str) -> float:
         return float(np.mean([self._model.score(prompt, Image.fromarray(frame)) for frame in frames]))
+
+
+def _judge(device: torch.device) -> EachSample:
+    return EachSample(IMAGE_REWARD, ImageReward(device=device))
+
+
+register(Asked(key=IMAGE_REWARD, digits=2, sign=1, level="sample", place=180, make=_judge))

@@ -7,7 +7,9 @@ import torch
 from torch import Tensor
 from torchmetrics.functional.image import multiscale_structural_similarity_index_measure
 
+from toca.eval.metrics.metric import ToFullRun
 from toca.eval.metrics.pictures import as_pictures, check_pair
+from toca.eval.metrics.registry import register
 from toca.eval.metrics.scores import Refusal
 
 MS_SSIM = "MS-SSIM"
@@ -40,3 +42,6 @@ def ms_ssim(samples: np.ndarray, references: np.ndarray) -> list[float | None] |
 def _of_one(ours: Tensor, theirs: Tensor) -> Tensor:
     """One picture at a time, for memory; in float32, for its filters take several times as long in float64."""
     return multiscale_structural_similarity_index_measure(ours.float(), theirs.float(), data_range=255.0)
+
+
+register(ToFullRun(key="ms_ssim", label=MS_SSIM, digits=3, sign=1, place=40, compute=ms_ssim))

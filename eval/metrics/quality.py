@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-from toca.eval.metrics.distribution import fid, kid, precision, recall
 from toca.eval.metrics.features import Features
-from toca.eval.metrics.moments import Moments
+from toca.eval.metrics.metric import ToReal
 from toca.eval.metrics.reference import Reference
+from toca.eval.metrics.registry import metrics
 from toca.eval.metrics.scores import Refusal, Score
 
 
+def against_real() -> tuple[str, ...]:
+    """The keys of all metrics that compare samples with real pictures: FID, KID, precision, recall, and others'."""
+    return tuple(metric.key for metric in metrics(ToReal))
+
+
 def quality(samples: Features, reference: Reference) -> list[Score | Refusal]:
-    """FID, KID, precision and recall, in this order; for each that cannot be shown, why.
+    """The figures of `against_real`, in that order; for each that cannot be shown, why.
 
     Args:
         samples (`Features`): Of the samples, merged from all ranks.
@@ -19,5 +24,4 @@ def quality(samples: Features, reference: Reference) -> list[Score | Refusal]:
     Raises:
         DifferentTags: If their features were not extracted alike.
     """
-    others = [metric(samples, reference) for metric in (kid, precision, recall)]
-    return [fid(Moments.of(samples), reference), *others]
+    return [metric.compute(samples, reference) for metric in metrics(ToReal)]

@@ -12,8 +12,10 @@ from torch import Tensor
 
 from toca.eval.metrics.extractors import Extractor
 from toca.eval.metrics.features import extract
-from toca.eval.metrics.fidelity import psnr
+from toca.eval.metrics.fidelity import numbers, psnr
+from toca.eval.metrics.metric import Metric, ToFullRun
 from toca.eval.metrics.pictures import as_pictures, check_pair, check_samples
+from toca.eval.metrics.registry import register
 from toca.eval.metrics.scores import Refusal, SampleScores
 
 TEMPORAL, MOTION = "temporal consistency", "motion PSNR"
@@ -58,8 +60,7 @@ def motion_psnr(samples: np.ndarray, references: np.ndarray) -> list[float | Non
     check_pair(samples, references)
     if still := _still(MOTION, samples):
         return still
-    values = psnr(_changes(samples), _changes(references))
-    return [value if np.isfinite(value) else None for value in values.tolist()]
+    return numbers(psnr(_changes(samples), _changes(references)))
 
 
 def _changes(samples: np.ndarray) -> Tensor:
@@ -70,3 +71,9 @@ def _changes(samples: np.ndarray) -> Tensor:
 def _still(metric: str, samples: np.ndarray) -> Refusal | None:
     frames = samples.shape[1]
     return Refusal(metric, f"{metric} needs at least 2 frames, got {frames}.") if frames < 2 else None
+
+
+register(Metric(key=TEMPORAL, digits=4, sign=1, level="sample", place=190))
+register(
+    ToFullRun(key="motion_psnr", label=MOTION, unit="dB", digits=1, sign=1, place=50, compute=motion_psnr, videos=True)
+)

@@ -21,7 +21,7 @@ from numpy.typing import ArrayLike
 
 from toca.eval.findings.quality import ScoreColumn
 from toca.eval.findings.results import Results, Row
-from toca.eval.metrics.fidelity import Metric
+from toca.eval.metrics.metric import Heading
 from toca.eval.report.content import Report, is_peer
 from toca.eval.report.plot import (
     COLOURS,
@@ -85,7 +85,7 @@ def plots(report: Report) -> list[Plot]:
     return [_plot(report.results, quantity, series) for quantity, series in made if series]
 
 
-def fidelity(name: str, metric: Metric) -> Quantity:
+def fidelity(name: str, metric: Heading) -> Quantity:
     """The mean of a metric of fidelity."""
 
     def value(row: Row) -> float | None:

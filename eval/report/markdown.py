@@ -10,7 +10,8 @@ from toca.eval.findings.matching import TOLERANCE
 from toca.eval.findings.results import Match, Quartiles, Results, Row
 from toca.eval.labels import setting_of
 from toca.eval.metrics.bootstrap import Interval
-from toca.eval.metrics.fidelity import PERCEPTUAL, PSNR, Metric
+from toca.eval.metrics.fidelity import PERCEPTUAL, PSNR
+from toca.eval.metrics.metric import Heading
 from toca.eval.report.again import evaluation
 from toca.eval.report.best import best_at, mean_gain, settings_at
 from toca.eval.report.columns import NONE, Cell
@@ -166,7 +167,7 @@ def _fidelity(results: Results, row: Row) -> list[str]:
     return cells
 
 
-def _interval(interval: Interval | None, metric: Metric) -> str:
+def _interval(interval: Interval | None, metric: Heading) -> str:
     if interval is None:
         return "identical"
     return _with_bounds(interval, f".{metric.digits}f")

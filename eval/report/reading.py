@@ -11,7 +11,7 @@ from toca.eval.findings.quality import Score, ScoreColumn
 from toca.eval.findings.results import Match, Part, Results, Row
 from toca.eval.labels import Recipe
 from toca.eval.metrics.bootstrap import Interval
-from toca.eval.metrics.fidelity import Metric
+from toca.eval.metrics.metric import Heading
 from toca.eval.report.content import FORMAT, Report
 from toca.eval.timing.parts import Memory
 from toca.eval.variants import Failure
@@ -39,7 +39,7 @@ def _report(data: dict[str, Any]) -> Report:
     results = Results(
         model=data["model"],
         config=data["config"],
-        metrics={name: Metric(**metric) for name, metric in data["metrics"].items()},
+        metrics={name: Heading(**metric) for name, metric in data["metrics"].items()},
         uncached=[_row(row) for row in data["uncached"]],
         methods=[_row(row) for row in data["methods"]],
         failures=[Failure(**failure) for failure in data["failures"]],

@@ -13,11 +13,11 @@ import typer
 
 from toca.eval.findings.results import Row
 from toca.eval.metrics.bootstrap import Interval
+from toca.eval.metrics.clip_score import CLIP_SCORE
 from toca.eval.metrics.fidelity import PSNR
 from toca.eval.report import Report, read_report
 from toca.eval.report.columns import NONE, interval_cell
 
-CLIP = "CLIP score"
 HEADINGS = (
     "", "wall speed-up", "end to end", "FLOPs", "PSNR, dB", "gain over fewer steps, dB", "CLIP score, to full",
     "cache, MiB",
@@ -51,7 +51,7 @@ def _line(report: Report, row: Row, name: str) -> list[str]:
 
 
 def _to_full(report: Report, row: Row) -> str:
-    scores = (column.scores.get(row.name) for column in report.scores if column.label == CLIP)
+    scores = (column.scores.get(row.name) for column in report.scores if column.label == CLIP_SCORE)
     difference = next((score.difference for score in scores if score is not None), None)
     return NONE if difference is None else _words(difference, "+.1f")
 

@@ -7,7 +7,8 @@ from itertools import groupby
 
 from toca.eval.findings.results import Match, Quartiles, Row
 from toca.eval.labels import setting_of
-from toca.eval.metrics.fidelity import PSNR, Metric
+from toca.eval.metrics.fidelity import PSNR
+from toca.eval.metrics.metric import Heading
 from toca.eval.report.columns import NONE, Cell, Column, cache_column, direction, interval_cell
 from toca.eval.report.comma_separated import kind
 from toca.eval.report.content import Report
@@ -99,7 +100,7 @@ def _fidelity_columns(report: Report) -> list[Column]:
     return [*columns, identical]
 
 
-def _fidelity_column(name: str, metric: Metric) -> Column:
+def _fidelity_column(name: str, metric: Heading) -> Column:
     hint = f"mean [95 % bootstrap interval]; {direction(metric.sign)}"
     return Column(metric.label, FIDELITY, hint, lambda row: interval_cell(row.fidelity[name], f".{metric.digits}f"))
 

@@ -1,28 +1,28 @@
-"""Fidelity of every variant to the full run: PSNR, SSIM, a perceptual distance, MS-SSIM, and the motion of videos."""
+"""Fidelity of every variant to the full run: all metrics of `toca.eval.metrics.ToFullRun`, sample by sample."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
 
 from toca.eval.findings.rows import Samples
-from toca.eval.metrics.fidelity import PERCEPTUAL, STAGE, Metric, fidelity, metrics_with
-from toca.eval.metrics.ms_ssim import MS_SSIM, ms_ssim
+from toca.eval.metrics.fidelity import perceptual as made_by
+from toca.eval.metrics.metric import Heading, ToFullRun
 from toca.eval.metrics.perceptual import PerceptualDistance
-from toca.eval.metrics.pictures import as_pictures
+from toca.eval.metrics.registry import metrics
 from toca.eval.metrics.scores import Refusal
-from toca.eval.metrics.video import MOTION, motion_psnr
 from toca.eval.samples.pictures import Gallery
 from toca.eval.scoring.chunk import Chunk, Task, carry_out
 from toca.eval.store.environment import scoring_fingerprint
 from toca.eval.store.store import Store
 from toca.eval.variants import BASELINE, Variant
 
-FURTHER = {"ms_ssim": Metric(MS_SSIM, 3), "motion_psnr": Metric(f"{MOTION} dB", 1)}
-"""What there is beside the metrics of `toca.eval.metrics.fidelity`, by key."""
+STAGE = "fidelity"
+
+Found = list["float | None"] | Refusal | None
 
 
 class Fidelity:
@@ -30,21 +30,20 @@ class Fidelity:
 
     Args:
         gallery (`Gallery`): The pictures, those of the full run among them.
-        perceptual (`PerceptualDistance`, *optional*): A metric beside PSNR and SSIM.
+        perceptual (`PerceptualDistance`, *optional*): What makes a metric beside those that need no network.
         store (`Store`): Where figures are kept; those that are there are taken, and then no picture is read.
     """
 
     def __init__(self, gallery: Gallery, perceptual: PerceptualDistance | None, store: Store) -> None:
-        self._gallery, self._perceptual, self._store = gallery, perceptual, store
+        self._gallery, self._store = gallery, store
+        own = [] if perceptual is None else [made_by(perceptual)]
+        self._metrics = sorted([*metrics(ToFullRun), *own], key=lambda metric: metric.place)
         self._code = scoring_fingerprint()
 
     def tasks(self, variant: Variant) -> list[Task]:
-        """What is to be done before `of` finds everything in the store."""
-        return [
-            Task(look, partial(self._keep, variant, key))
-            for look, key in self._work(variant)
-            if self._store.load(STAGE, variant.name, key) is None
-        ]
+        """What is to be done before `of` finds everything in the store: a task for each metric that is not there."""
+        missing = [metric for metric in self._metrics if self._kept(variant, metric) is None]
+        return [Task(partial(_look, metric), partial(self._keep, variant, metric)) for metric in missing]
 
     def of(self, variant: Variant) -> Samples:
         """Every metric of every sample, by the metric's key. `None` is a sample without a value: PSNR has none where
@@ -53,60 +52,59 @@ class Fidelity:
         Raises:
             ValueError, OSError: If pictures cannot be read, or are not of the full run's size.
         """
-        return {name: values for each in self._found(variant) for name, values in each["samples"].items()}
+        return {key: kept["values"] for key, kept in self._found(variant).items() if kept["values"] is not None}
 
     @cached_property
-    def metrics(self) -> dict[str, Metric]:
+    def metrics(self) -> dict[str, Heading]:
         """The columns of fidelity, by the same keys: those that pictures of this size and kind have."""
         found = self.of(BASELINE)
-        return metrics_with(self._perceptual) | {name: metric for name, metric in FURTHER.items() if name in found}
+        return {metric.key: metric.heading for metric in self._metrics if metric.key in found}
 
     @cached_property
     def notes(self) -> list[str]:
         """Why metrics are missing, in sentences."""
-        return [reason for each in self._found(BASELINE) for reason in each.get("refused", [])]
+        return [kept["refused"] for kept in self._found(BASELINE).values() if kept["refused"] is not None]
 
-    def _work(self, variant: Variant) -> list[tuple[Callable[[Chunk], dict[str, Any]], Any]]:
-        """What to compute of each chunk, and the key that it is kept by."""
-        source = self._perceptual.source if self._perceptual else None
-        pictures = [self._gallery.key(variant), self._gallery.key(BASELINE)]
-        return [(self._basic, [*pictures, source]), (_further, [*pictures, list(FURTHER), self._code])]
-
-    def _found(self, variant: Variant) -> list[dict[str, Any]]:
+    def _found(self, variant: Variant) -> dict[str, dict[str, Any]]:
         carry_out(self.tasks(variant), self._gallery, variant)
-        kept = [self._store.load(STAGE, variant.name, key) for _, key in self._work(variant)]
-        return [each for each in kept if each is not None]
+        kept = {metric.key: self._kept(variant, metric) for metric in self._metrics}
+        return {key: each for key, each in kept.items() if each is not None}
 
-    def _keep(self, variant: Variant, key: Any, parts: Sequence[dict[str, Any]]) -> None:
-        names = parts[0]["samples"]
-        samples = {name: [value for part in parts for value in part["samples"][name]] for name in names}
-        # Refusals are by the pictures' size and kind, which all chunks share.
-        self._store.save(STAGE, variant.name, key, {**parts[0], "samples": samples})
+    def _kept(self, variant: Variant, metric: ToFullRun) -> dict[str, Any] | None:
+        return self._store.load(STAGE, f"{variant.name} {metric.key}", self._key(variant, metric))
 
-    def _basic(self, chunk: Chunk) -> dict[str, Any]:
-        samples = _in_twos(chunk.samples, chunk.references)
-        if self._perceptual is not None:
-            distances = self._perceptual(as_pictures(chunk.samples), as_pictures(chunk.references))
-            samples[PERCEPTUAL] = distances.double().view(chunk.samples.shape[:2]).mean(1).tolist()
-        return {"samples": samples}
+    def _keep(self, variant: Variant, metric: ToFullRun, parts: Sequence[Found]) -> None:
+        # What a metric refuses are pictures of a size or kind, which all chunks share.
+        refused = next((part.reason for part in parts if isinstance(part, Refusal)), None)
+        lists = [part for part in parts if isinstance(part, list)]
+        values = [value for part in lists for value in part] if lists else None
+        found = {"values": values, "refused": refused}
+        self._store.save(STAGE, f"{variant.name} {metric.key}", self._key(variant, metric), found)
+
+    def _key(self, variant: Variant, metric: ToFullRun) -> list[Any]:
+        """All that a metric's figures depend on."""
+        pictures = [self._gallery.key(variant), self._gallery.key(BASELINE)]
+        return [*pictures, metric.key, metric.source, self._code]
 
 
-def _in_twos(samples: np.ndarray, references: np.ndarray) -> Samples:
-    """PSNR and SSIM: its filter takes more than a gigabyte for each picture of 512 pixels.
+def _look(metric: ToFullRun, chunk: Chunk) -> Found:
+    """The values of a chunk, or the reason why there are none; `None` for pictures where a metric is of videos."""
+    if metric.videos and chunk.samples.shape[1] == 1:
+        return None
+    if metric.at_once is None:
+        return metric.compute(chunk.samples, chunk.references)
+    return _in_groups(metric, metric.at_once, chunk.samples, chunk.references)
 
-    Two at a time, the last one twice if it is alone: torch lays a lone picture out otherwise in memory, and then adds
-    its pixels up in another order.
-    """
+
+def _in_groups(metric: ToFullRun, size: int, samples: np.ndarray, references: np.ndarray) -> Found:
+    """So many at a time, the last one again where a group is not full: torch lays a lone picture out otherwise in
+    memory, and then adds its pixels up in another order."""
     count = len(samples)
-    twos = [[i, min(i + 1, count - 1)] for i in range(0, count, 2)]
-    found = [fidelity(samples[two], references[two], None) for two in twos]
-    return {name: [value for each in found for value in each[name]][:count] for name in found[0]}
-
-
-def _further(chunk: Chunk) -> dict[str, Any]:
-    """The values of each metric that has any, and the reasons of the others."""
-    found = {"ms_ssim": ms_ssim(chunk.samples, chunk.references)}
-    if chunk.samples.shape[1] > 1:
-        found["motion_psnr"] = motion_psnr(chunk.samples, chunk.references)
-    refused = [each.reason for each in found.values() if isinstance(each, Refusal)]
-    return {"samples": {name: each for name, each in found.items() if isinstance(each, list)}, "refused": refused}
+    values: list[float | None] = []
+    for start in range(0, count, size):
+        group = [min(place, count - 1) for place in range(start, start + size)]
+        found = metric.compute(samples[group], references[group])
+        if isinstance(found, Refusal):
+            return found
+        values += found
+    return values[:count]

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Any
 
+from toca.eval.metrics.judge import Figure
 from toca.eval.metrics.scores import Refusal, SampleScores, Score
 from toca.eval.metrics.tags import ExtractorTag, ResultTag
-from toca.eval.scoring.judges.judge import Figure
 
 
 def to_data(figure: Figure) -> dict[str, Any]:

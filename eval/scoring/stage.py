@@ -7,14 +7,15 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
-from toca.eval.findings.from_metrics import LOOKS, score_column
+from toca.eval.findings.from_metrics import score_column
 from toca.eval.findings.quality import ScoreColumn
 from toca.eval.findings.rows import Samples
-from toca.eval.metrics.fidelity import Metric
+from toca.eval.metrics.judge import Figure, Judge
+from toca.eval.metrics.metric import Heading, Metric
+from toca.eval.metrics.registry import metrics
 from toca.eval.samples.pictures import Gallery
 from toca.eval.scoring.chunk import Chunk, Task, carry_out
 from toca.eval.scoring.fidelity import Fidelity
-from toca.eval.scoring.judges.judge import Figure, Judge
 from toca.eval.scoring.judges.making import Judges
 from toca.eval.scoring.plain import from_data, to_data
 from toca.eval.store.environment import scoring_fingerprint
@@ -30,14 +31,14 @@ class Scores:
 
     Args:
         fidelity (`dict[str, Samples]`): By the variant's name, each metric of fidelity of each sample.
-        metrics (`dict[str, Metric]`): The columns of fidelity.
+        metrics (`dict[str, Heading]`): The columns of fidelity.
         perceptual (`str` or `None`): With which weights the perceptual one of them was computed.
         columns (`list[ScoreColumn]`): Quality.
         notes (`list[str]`): Why metrics of fidelity are missing.
     """
 
     fidelity: dict[str, Samples]
-    metrics: dict[str, Metric]
+    metrics: dict[str, Heading]
     perceptual: str | None
     columns: list[ScoreColumn]
     notes: list[str]
@@ -78,7 +79,7 @@ class Scoring:
         return Scores(fidelity, self._fidelity.metrics, source, self._columns(figures), self._fidelity.notes)
 
     def _columns(self, figures: Mapping[str, list[list[Figure]]]) -> list[ScoreColumn]:
-        """In the order of `LOOKS`."""
+        """In the order of the metrics' places."""
         found = [
             (metric, self._column(judge, {name: of_judges[i][j] for name, of_judges in figures.items()}))
             for i, judge in enumerate(self._judges.judges)
@@ -87,7 +88,7 @@ class Scoring:
         found += [
             (refusal.metric, score_column(dict.fromkeys(figures, refusal), [])) for refusal in self._judges.refusals
         ]
-        order = list(LOOKS)
+        order = [metric.key for metric in metrics(Metric)]
         return [column for _, column in sorted(found, key=lambda pair: order.index(pair[0]))]
 
     def _tasks(self, variant: Variant) -> list[Task]:

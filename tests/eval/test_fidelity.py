@@ -7,7 +7,9 @@ import math
 import numpy as np
 import pytest
 
-from toca.eval.metrics.fidelity import PERCEPTUAL, PSNR, SSIM, fidelity, metrics_with
+from toca.eval.metrics.fidelity import PERCEPTUAL, PSNR, SSIM
+
+from .fidelities import fidelity, metrics_with
 
 
 def pictures(samples: int = 3, frames: int = 1, side: int = 14, seed: int = 0) -> np.ndarray:
@@ -73,7 +75,7 @@ def test_ssim_is_the_formula():
 
 def test_a_perceptual_distance_is_a_third_column_of_which_less_is_better():
     class Mean:
-        name = "mean"
+        name = source = "mean"
 
         def __call__(self, images, references):
             assert images.shape == (4, 3, 14, 14)

@@ -7,7 +7,7 @@ import pytest
 from toca.eval.findings.matching import at_equal_time, matches, nearest
 from toca.eval.findings.results import EQUAL, LONGER, SHORTER
 from toca.eval.findings.rows import make_row, with_matches
-from toca.eval.metrics.fidelity import PSNR, SSIM, metrics_with
+from toca.eval.metrics.fidelity import PSNR, SSIM
 from toca.eval.samples.running import Facts
 from toca.eval.timing.latency import Timing
 from toca.eval.timing.parts import DENOISER, TEXT_ENCODER, TOTAL, Memory, PartCosts
@@ -15,6 +15,8 @@ from toca.eval.timing.rivals import Rivals
 from toca.eval.timing.speed import Speed
 from toca.eval.variants import FEWER_STEPS, Variant
 from toca.methods import FORA, NoCache
+
+from .fidelities import metrics_with
 
 PROMPTS = (0, 1, 2)
 

@@ -10,11 +10,12 @@ from PIL import Image
 
 from tests.eval.test_matching import UNCACHED, matched, method
 from toca.eval.findings.results import Results
-from toca.eval.metrics.fidelity import metrics_with
 from toca.eval.report.best import settings_at as at_speedup
 from toca.eval.report.markdown import notes, report
 from toca.eval.report.plot import draw, frontier, spread
 from toca.eval.variants import Failure
+
+from .fidelities import metrics_with
 
 MACHINE = {"device": "a machine", "threads": 2, "torch": "2", "git": None}
 

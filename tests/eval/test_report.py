@@ -23,7 +23,8 @@ from tests.eval.test_page import MACHINE, ROWS, named, results
 from tests.helpers import FRAMES, TINY, inputs_for, run_steps, tiny_pixart
 from toca.eval.findings.from_metrics import score_column
 from toca.eval.metrics.distribution import inception_score
-from toca.eval.metrics.fidelity import PSNR, Metric, metrics_with
+from toca.eval.metrics.fidelity import PSNR
+from toca.eval.metrics.metric import Heading
 from toca.eval.metrics.scores import Refusal, SampleScores
 from toca.eval.metrics.scores import Score as SetScore
 from toca.eval.metrics.tags import DifferentTags, ExtractorTag, ResultTag
@@ -38,6 +39,8 @@ from toca.eval.report.token_recorder import TokenRecorder
 from toca.eval.report.tokens import overlay, token_wise
 from toca.eval.report.traces import shares, traces
 from toca.eval.variants import Failure
+
+from .fidelities import metrics_with
 
 RESULTS = Path(__file__).parents[2] / "eval" / "results" / "emoji.json"
 VOID = {"area", "base", "br", "col", "embed", "hr", "img", "input", "link", "meta", "source", "track", "wbr"}
@@ -458,7 +461,7 @@ def test_the_recorder_says_why_it_has_nothing():
 def test_a_third_metric_has_its_column():
     found = results()
     assert found.metrics == metrics_with(None)
-    extra = {**found.metrics, "distance": Metric("LPIPS", 4, -1)}
+    extra = {**found.metrics, "distance": Heading("LPIPS", 4, -1)}
     rows = [replace(row, fidelity={**row.fidelity, "distance": row.fidelity["ssim"]}) for row in ROWS]
     uncached = [replace(row, fidelity={**row.fidelity, "distance": row.fidelity["ssim"]}) for row in found.uncached]
     table = make_table(Report(replace(found, metrics=extra, methods=rows, uncached=uncached), MACHINE))

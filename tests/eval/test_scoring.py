@@ -35,7 +35,8 @@ from toca.eval.metrics.clip_anytorch import AnytorchClip, clip_pictures
 from toca.eval.metrics.clip_score import clip_score
 from toca.eval.metrics.distribution import FVD, fid
 from toca.eval.metrics.features import Features, extract
-from toca.eval.metrics.fidelity import fidelity
+from toca.eval.metrics.image_reward import ImageReward
+from toca.eval.metrics.judge import Judge
 from toca.eval.metrics.moments import Moments
 from toca.eval.metrics.ms_ssim import ms_ssim
 from toca.eval.metrics.pictures import as_pictures
@@ -55,13 +56,14 @@ from toca.eval.samples.subject import Subject
 from toca.eval.scoring import chunk as chunking
 from toca.eval.scoring.judges import making
 from toca.eval.scoring.judges import videos as judging
-from toca.eval.scoring.judges.judge import Judge
 from toca.eval.scoring.judges.making import WEIGHTS, Judges
 from toca.eval.scoring.plain import from_data, to_data
 from toca.eval.scoring.stage import Scores, Scoring
 from toca.eval.store.store import Store
 from toca.eval.variants import BASELINE, Variant
 from toca.pipelines.config import GenerationConfig
+
+from .fidelities import fidelity
 
 pytest.importorskip("clip")
 EMOJI = Path(making.WEIGHTS).parents[1] / "emoji" / "reference.safetensors"
@@ -554,7 +556,7 @@ def test_at_once_every_judge_finds_what_the_metrics_find(chunked, every_judge, a
     wanted = {
         "CLIP score": clip_score(AnytorchClip(WEIGHTS), pictures, prompts),
         "temporal consistency": temporal_consistency(clip_pictures(WEIGHTS), pictures),
-        "ImageReward": making.ImageReward()(pictures, prompts),
+        "ImageReward": ImageReward()(pictures, prompts),
     }
     for label, scores in wanted.items():
         assert found[label].scores["2 steps"].value == mean_interval(scores.values, ids).mean

@@ -19,17 +19,17 @@ from toca.eval.metrics.clip_transformers import TransformersClip
 from toca.eval.metrics.distribution import FVD
 from toca.eval.metrics.distribution import INCEPTION as INCEPTION_SCORE
 from toca.eval.metrics.extractors import Extractor
-from toca.eval.metrics.image_reward import ImageReward
 from toca.eval.metrics.inception import FEATURES, Inception
+from toca.eval.metrics.judge import Judge
 from toca.eval.metrics.lpips import Lpips
 from toca.eval.metrics.perceptual import PerceptualDistance, vae_distance
+from toca.eval.metrics.quality import against_real
 from toca.eval.metrics.reference import Reference, load_reference
 from toca.eval.metrics.scores import Refusal
 from toca.eval.metrics.video_features import i3d
 from toca.eval.samples.subject import Subject
-from toca.eval.scoring.judges.judge import Judge
-from toca.eval.scoring.judges.pictures import AGAINST_REAL, PictureJudge, TemporalJudge
-from toca.eval.scoring.judges.prompts import ClipJudge, RewardJudge
+from toca.eval.scoring.judges.pictures import PictureJudge, TemporalJudge
+from toca.eval.scoring.judges.prompts import ClipJudge
 from toca.eval.scoring.judges.videos import VideoJudge
 from toca.pipelines import registry
 from toca.pipelines.arguments import makes_video
@@ -73,8 +73,7 @@ class Judges:
         device, frames = subject.pipe.device, _frames(subject)
         made = _of_features(settings, Path(resolve_source(subject.name)), device, frames)
         made.judges += _of_prompts(settings, device)
-        if settings.image_reward:
-            made.judges.append(RewardJudge(ImageReward(device=device)))
+        made.judges += [metric.make(device) for metric in settings.asked]
         videos = _of_videos(settings, device, frames)
         perceptual = vae_distance(subject.pipe) if settings.lpips is None else Lpips(settings.lpips, device)
         return Judges(made.judges + videos.judges, made.refusals + videos.refusals, perceptual)
@@ -133,7 +132,8 @@ def _reference(
 
 
 def _incomparable(why: str) -> list[Refusal]:
-    return [Refusal(metric, f"{metric} is not computed: {why}; name a file as reference.") for metric in AGAINST_REAL]
+    reason = f"is not computed: {why}; name a file as reference."
+    return [Refusal(metric, f"{metric} {reason}") for metric in against_real()]
 
 
 def _classifier(extractor: Extractor) -> tuple[Callable[[Tensor], Tensor] | None, list[Refusal]]:

@@ -7,19 +7,16 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from torch import Tensor
 
-from toca.eval.metrics.distribution import FID, INCEPTION, KID, PRECISION, RECALL, inception_score
+from toca.eval.metrics.distribution import INCEPTION, inception_score
 from toca.eval.metrics.extractors import Extractor
 from toca.eval.metrics.features import Features, extract, merge
+from toca.eval.metrics.judge import Figure, Judge, joined
 from toca.eval.metrics.pictures import as_pictures
-from toca.eval.metrics.quality import quality
+from toca.eval.metrics.quality import against_real, quality
 from toca.eval.metrics.reference import Reference
 from toca.eval.metrics.scores import Refusal, SampleScores
 from toca.eval.metrics.tags import NO_REFERENCE
 from toca.eval.metrics.video import TEMPORAL, temporal_consistency
-from toca.eval.scoring.judges.judge import Figure, Judge, joined
-
-AGAINST_REAL = (FID, KID, PRECISION, RECALL)
-"""What compares pictures with real ones, in the order of `quality`."""
 
 
 class PictureJudge(Judge):
@@ -40,7 +37,7 @@ class PictureJudge(Judge):
         classify: Callable[[Tensor], Tensor] | None,
         frames: int,
     ) -> None:
-        metrics = (*(() if reference is None else AGAINST_REAL), *(() if classify is None else (INCEPTION,)))
+        metrics = (*(() if reference is None else against_real()), *(() if classify is None else (INCEPTION,)))
         note = f"n counts frames, {frames} of each video, which are not independent." if frames > 1 else ""
         found = NO_REFERENCE if reference is None else reference.sha256
         super().__init__(metrics, extractor.tag, found, note=note)

@@ -1,19 +1,16 @@
-"""Judges of whether pictures show what their prompts say, and of what people would prefer."""
+"""The judge of whether pictures show what their prompts say."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
-from itertools import chain
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from toca.eval.metrics.clip_score import CLIP_SCORE, ClipModel, clip_score
-from toca.eval.metrics.image_reward import IMAGE_REWARD, ImageReward
+from toca.eval.metrics.judge import Figure, Judge, joined
 from toca.eval.metrics.scores import SampleScores
-from toca.eval.scoring.judges.judge import Figure, Judge, joined
 
 
 class ClipJudge(Judge):
@@ -54,21 +51,3 @@ class Reader:
     def prompts(self, texts: list[str]) -> tuple[Tensor, int]:
         """The vectors of some prompts of the run; and how many of all of them were too long and were cut."""
         return torch.stack([self._vectors[text] for text in texts]), self._truncated
-
-
-class RewardJudge(Judge):
-    """ImageReward."""
-
-    def __init__(self, model: ImageReward) -> None:
-        super().__init__((IMAGE_REWARD,), model.tag)
-        self._model = model
-
-    def look(self, samples: np.ndarray, place: slice, prompts: Sequence[str]) -> list[SampleScores]:
-        # The model sees one picture at a time anyway; apart, each sample tells whether its own prompt was cut.
-        pairs = zip(samples, prompts[place], strict=True)
-        return [self._model(sample[None], [prompt]) for sample, prompt in pairs]
-
-    def figures(self, parts: Sequence[list[SampleScores]], prompts: Sequence[str]) -> list[Figure]:
-        scores = list(chain.from_iterable(parts))
-        cut = {prompt for prompt, score in zip(prompts, scores, strict=True) if score.truncated}
-        return [replace(joined(scores), truncated=len(cut))]

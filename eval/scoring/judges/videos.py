@@ -8,10 +8,10 @@ import numpy as np
 
 from toca.eval.metrics.distribution import FVD, fid
 from toca.eval.metrics.features import Features, extract, merge
+from toca.eval.metrics.judge import Figure, Judge
 from toca.eval.metrics.moments import Moments
 from toca.eval.metrics.reference import Reference
 from toca.eval.metrics.video_features import VideoExtractor, as_videos
-from toca.eval.scoring.judges.judge import Figure, Judge
 
 VIDEOS = 8
 """How many an I3D sees at a time, for memory."""

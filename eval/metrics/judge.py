@@ -9,7 +9,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 from itertools import chain
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -68,3 +68,36 @@ class Judge(ABC):
 def joined(parts: Sequence[SampleScores]) -> SampleScores:
     """The scores of all samples; all else is that of the first part."""
     return replace(parts[0], values=tuple(chain.from_iterable(part.values for part in parts)))
+
+
+class Scorer(Protocol):
+    """What scores samples by their prompts."""
+
+    tag: ExtractorTag
+
+    def __call__(self, samples: np.ndarray, prompts: Sequence[str]) -> SampleScores:
+        """Of samples (N, frames, height, width, 3), uint8, and a prompt for each."""
+
+
+class EachSample(Judge):
+    """Scores samples one at a time, so that each tells whether its own prompt was cut.
+
+    Args:
+        metric (`str`): Which figure it gives.
+        scorer (`Scorer`): What scores.
+    """
+
+    def __init__(self, metric: str, scorer: Scorer) -> None:
+        super().__init__((metric,), scorer.tag)
+        self._scorer = scorer
+
+    def look(self, samples: np.ndarray, place: slice, prompts: Sequence[str]) -> list[SampleScores]:
+        pairs = zip(samples, prompts[place], strict=True)
+        return [self._scorer(sample[None], [prompt]) for sample, prompt in pairs]
+
+    def figures(self, parts: Sequence[list[SampleScores]], prompts: Sequence[str]) -> list[Figure]:
+        scores = list(chain.from_iterable(parts))
+        if scores[0].truncated is None:
+            return [joined(scores)]
+        cut = {prompt for prompt, score in zip(prompts, scores, strict=True) if score.truncated}
+        return [replace(joined(scores), truncated=len(cut))]

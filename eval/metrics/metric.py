@@ -1,0 +1,102 @@
+"""What a metric is: one object in one file, which configuration, scoring, columns, tables, plots and files read."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import torch
+
+from toca.eval.metrics.features import Features
+from toca.eval.metrics.judge import Judge
+from toca.eval.metrics.reference import Reference
+from toca.eval.metrics.scores import Refusal, Score
+
+Level = Literal["sample", "set"]
+
+
+@dataclass(frozen=True)
+class Heading:
+    """How a column of figures is called and read.
+
+    Args:
+        label (`str`): Of the column.
+        digits (`int`): After the point.
+        sign (`int`): 1 where more is better and -1 where less is.
+    """
+
+    label: str
+    digits: int
+    sign: int = 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class Metric:
+    """A figure of samples. One of this class itself is computed by a judge that the configuration makes.
+
+    Args:
+        key (`str`): What results call it.
+        digits (`int`): After the point.
+        sign (`int`): 1 where more is better and -1 where less is.
+        level (`"sample"` or `"set"`): Whether it is told of each sample, with intervals, or of all of them at once.
+        place (`int`): Columns are shown from the lowest to the highest.
+        label (`str`): What people call it; the key unless told.
+        unit (`str`): Of its figures; none unless told.
+    """
+
+    key: str
+    digits: int
+    sign: int
+    level: Level
+    place: int
+    label: str = ""
+    unit: str = ""
+
+    @property
+    def heading(self) -> Heading:
+        """Of its column."""
+        return Heading(f"{self.label or self.key} {self.unit}".strip(), self.digits, self.sign)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ToFullRun(Metric):
+    """How near a sample comes to that of the full run. Every run computes it.
+
+    Args:
+        compute (`Callable`): `(samples, references) -> values`: two arrays (N, frames, height, width, 3), uint8, to a
+            figure of each sample, `None` where it has none; or the reason why such samples have none at all.
+        at_once (`int`, *optional*): Samples that it is given, always as many; any number unless told.
+        videos (`bool`): Whether it is of videos, and nothing is to be said of it where samples are pictures.
+        source (`str`): What figures depend on beside the samples and the code of toca, such as weights or a version.
+    """
+
+    level: Level = "sample"
+    compute: Callable[[np.ndarray, np.ndarray], list[float | None] | Refusal]
+    at_once: int | None = None
+    videos: bool = False
+    source: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ToReal(Metric):
+    """How far all samples together lie from real pictures. Every run that has features of both computes it.
+
+    Args:
+        compute (`Callable`): `(features, reference) -> figure`, or the reason why there is none.
+    """
+
+    level: Level = "set"
+    compute: Callable[[Features, Reference], Score | Refusal]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Asked(Metric):
+    """What a judge says that a configuration asks for by the metric's key, in `scores.metrics`.
+
+    Args:
+        make (`Callable`): The judge, on a device; its `metrics` are this one's key.
+    """
+
+    make: Callable[[torch.device], Judge]

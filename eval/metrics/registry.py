@@ -1,0 +1,36 @@
+"""How a metric becomes known: ours by a file in this folder, another package's by one call of `register`."""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+from pathlib import Path
+from typing import TypeVar
+
+from toca.eval.metrics.metric import Metric
+
+Kind = TypeVar("Kind", bound=Metric)
+_KNOWN: dict[str, Metric] = {}
+
+
+def register(metric: Kind) -> Kind:
+    """Make a metric known to configurations, scoring and reports; returns it.
+
+    Raises:
+        ValueError: If another one has its key.
+    """
+    if _KNOWN.setdefault(metric.key, metric) != metric:
+        raise ValueError(f"There is a metric {metric.key!r} already: give this one another key.")
+    return metric
+
+
+def metrics(kind: type[Kind]) -> list[Kind]:
+    """All metrics of a kind, in the order of their columns."""
+    for module in pkgutil.iter_modules([str(Path(__file__).parent)], f"{__package__}."):
+        importlib.import_module(module.name)
+    return sorted((each for each in _KNOWN.values() if isinstance(each, kind)), key=lambda each: each.place)
+
+
+def find_metric(key: str) -> Metric | None:
+    """The metric of this key; `None` if there is none."""
+    return next((each for each in metrics(Metric) if each.key == key), None)

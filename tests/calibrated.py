@@ -7,8 +7,14 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+import torch
+
 import toca
+from toca.calibration.schedulers import SchedulerMark
 from toca.engine.recorder import Recorder
+from toca.methods.learned import Router
+from toca.models import describe, family_of
+from toca.models.fingerprint import fingerprint
 
 from .helpers import TINY, inputs_for, run_steps
 
@@ -25,6 +31,23 @@ def _file(family: str, name: str, steps: int) -> str:
         run_steps(transformer, inputs_for(family, steps, batch_size=2))
     path = Path(_folder().name) / f"{family}-{name}-{steps}.json"
     recorder.calibration().save(path)
+    return str(path)
+
+
+def routed(family: str, steps: int, scheduler: Any, **fields: Any) -> Any:
+    """A learned router of random scores for a family's tiny model, a number of steps and a scheduler."""
+    return toca.LearnedRouter(router=_router(family, steps, SchedulerMark.of(scheduler).name), **fields)
+
+
+@functools.cache
+def _router(family: str, steps: int, scheduler: str) -> str:
+    transformer = TINY[family]()
+    layout = describe(transformer, family_of(transformer))
+    drawn = torch.rand(steps, len(layout.sites), generator=torch.Generator().manual_seed(0)).tolist()
+    scores = (None, *(tuple(row) for row in drawn[1:]))
+    router = Router("harmonica", fingerprint(layout), steps, SchedulerMark(scheduler, {}), scores)
+    path = Path(_folder().name) / f"{family}-{scheduler}-{steps}.json"
+    router.save(path)
     return str(path)
 
 

@@ -11,7 +11,11 @@ from diffusers import DDIMScheduler, DPMSolverMultistepScheduler, FlowMatchEuler
 from torch import Tensor, nn
 
 import toca
+from toca.axes.gates import Gate
+from toca.methods.calibrated import Calibrated
+from toca.registry import field_types
 
+from ..calibrated import calibrated, routed
 from ..helpers import FAMILIES, Inputs, relative_error, run_steps
 
 STEPS = 8
@@ -35,18 +39,58 @@ GENERIC: dict[str, Any] = {
     ),
     "none": toca.NoCache(),
 }
-METHODS = ("preset", *GENERIC)
+# What the others of the registry are run with: on models of a few blocks, in a few steps, their defaults skip nothing.
+# A method that is not here is run as it is, and a gate with a `threshold` lets every step pass.
+SMALL: dict[str, dict[str, Any]] = {
+    "clusca": {"interval": 3, "clusters": 8, "warmup_steps": 1},
+    "dbcache": {"first_blocks": 1, "warmup_steps": 2},
+    "delta-dit": {"blocks": 1, "switch": 4},
+    "fastercache": {"first_call": 3},
+    "hicache": {"interval": 3, "order": 1},
+    "magcache": {"threshold": 0.6},
+    # Bare transformers have no scheduler that tells timesteps.
+    "pab": {"window": (-1.0, 1001.0)},
+    "ras": {"warmup_steps": 2, "dense_steps": (5,)},
+    "smoothcache": {"alpha": 0.8},
+    # Drafts that are not verified cost what the plan says; those that are, are tested in test_gates.py.
+    "speca": {"min_drafts": 6, "max_drafts": 100, "warmup_steps": 2},
+    # What it makes of guidance is tested in test_static_methods.py.
+    "tgate": {"gate_step": 6, "warm_up": 1, "fi_interval": 2, "drop_guidance": False},
+}
+_GENERIC_TYPES = {type(method) for method in GENERIC.values()}
+REGISTERED = tuple(name for name, cls in toca.methods().items() if cls not in _GENERIC_TYPES)
+METHODS = ("preset", *GENERIC, *REGISTERED)
 CACHING = tuple(name for name in METHODS if name != "none")
+# Those with a file of a model belong to one number of steps.
+ANY_LENGTH = tuple(name for name in CACHING if name not in REGISTERED or not toca.methods()[name].files)
 
 every_family = pytest.mark.parametrize("family", FAMILIES)
 every_method = pytest.mark.parametrize("name", METHODS)
 caching_method = pytest.mark.parametrize("name", CACHING)
+method_of_any_length = pytest.mark.parametrize("name", ANY_LENGTH)
 both_dtypes = pytest.mark.parametrize("dtype", (torch.float32, torch.bfloat16), ids=("float32", "bfloat16"))
 
 
 def method_of(family: str, name: str) -> Any:
-    """A method object: the family's published setting, or one of GENERIC."""
-    return toca.preset(PRESETS[family]) if name == "preset" else GENERIC[name]
+    """A method object: the family's published setting, one of GENERIC, or one of the registry."""
+    if name == "preset":
+        return toca.preset(PRESETS[family])
+    return GENERIC[name] if name in GENERIC else registered(family, name)
+
+
+def registered(family: str, name: str) -> Any:
+    """A method of the registry with its settings for small models, and with the file that it needs."""
+    cls = toca.methods()[name]
+    if family not in cls.families:
+        pytest.skip(f"{name} does not run on {family} models")
+    fields = dict(SMALL.get(name, {}))
+    if issubclass(cls, Gate) and "threshold" in field_types(cls):
+        fields.setdefault("threshold", 1e9)
+    if issubclass(cls, Calibrated):
+        return calibrated(family, name, STEPS, **fields)
+    if issubclass(cls, toca.LearnedRouter):
+        return routed(family, STEPS, scheduler_for(family), **fields)
+    return cls(**fields)
 
 
 def cached_run(transformer: nn.Module, method: Any, inputs: Inputs, **options: Any) -> list[Tensor]:

@@ -27,6 +27,7 @@ from .common import (
     differ,
     every_family,
     method_of,
+    method_of_any_length,
     scheduler_for,
 )
 
@@ -78,7 +79,7 @@ def test_guidance_that_ends_early_goes_on(family: str, name: str) -> None:
 
 
 @every_family
-@caching_method
+@method_of_any_length
 def test_another_step_count(family: str, name: str) -> None:
     transformer, method = TINY[family](), method_of(family, name)
     pipe = PipelineLike(scheduler_for(family), transformer)
@@ -94,7 +95,7 @@ def test_another_step_count(family: str, name: str) -> None:
 
 
 @every_family
-@caching_method
+@method_of_any_length
 def test_fewer_steps_as_image_to_image(family: str, name: str) -> None:
     """A pipeline that begins at the third of eight steps has a generation of five."""
     transformer, method = TINY[family](), method_of(family, name)

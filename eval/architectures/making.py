@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 import diffusers
 import torch
@@ -46,3 +47,9 @@ def _make(component: Component, scale: float) -> nn.Module:
         return getattr(diffusers, component.class_name)(**config)
     text_model = getattr(transformers, component.class_name)
     return text_model(text_model.config_class(**config))
+
+
+def compile_all(transformer: Any, classes: Sequence[str]) -> None:
+    """Compile the blocks of a transformer, those of these classes, each without a break in its graph."""
+    transformer._repeated_blocks = list(classes)
+    transformer.compile_repeated_blocks(fullgraph=True)

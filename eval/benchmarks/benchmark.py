@@ -7,7 +7,6 @@ quartiles.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -15,13 +14,14 @@ from typing import Annotated
 
 import torch
 import typer
-from rich.console import Console
-from rich.table import Table
 from torch import nn
 
 import toca
+from toca.eval.architectures.making import compile_all
 from toca.eval.benchmarks.cases import CASES, Calls, Case
+from toca.eval.benchmarks.tables import print_table
 from toca.eval.store.environment import machine
+from toca.eval.store.sealed import write_json
 from toca.eval.timing.latency import Timing, interleaved, paired_ratio
 from toca.methods import Method
 
@@ -53,8 +53,7 @@ def run_case(case: Case, device: torch.device, dtype: torch.dtype, repeats: int,
     """Time all variants of a case in turns."""
     transformer, calls = case.build(device, dtype)
     if compile_blocks:
-        transformer._repeated_blocks = list(case.blocks)
-        transformer.compile_repeated_blocks(fullgraph=True)
+        compile_all(transformer, case.blocks)
     summaries: dict[str, toca.Summary] = {}
     # A case without methods is of a family that the engine cannot be put on either.
     engine = {ALL_FULL: toca.NoCache()} if case.methods else {}
@@ -107,21 +106,21 @@ def _row(name: str, timings: dict[str, Timing], summary: toca.Summary | None) ->
 
 def print_rows(case: Case, rows: list[Row]) -> None:
     """The table people read."""
-    table = Table(title=case.about)
-    for column in ("variant", "seconds (quartiles)", "wall speed-up", "FLOPs speed-up", "wall / FLOPs", "cache MiB"):
-        table.add_column(column, justify="left" if column == "variant" else "right")
-    for row in rows:
-        first, third = row.seconds_quartiles
-        low, high = row.wall_speedup_quartiles
-        table.add_row(
-            row.variant,
-            f"{row.seconds:.3f} ({first:.3f}-{third:.3f})",
-            f"{row.wall_speedup:.3f} ({low:.3f}-{high:.3f})",
-            f"{row.flops_speedup:.3f}",
-            f"{row.ratio:.3f}",
-            f"{row.cache_bytes / 2**20:.1f}",
-        )
-    Console(width=119).print(table)
+    columns = ("variant", "seconds (quartiles)", "wall speed-up", "FLOPs speed-up", "wall / FLOPs", "cache MiB")
+    print_table(case.about, columns, map(_cells, rows), width=119)
+
+
+def _cells(row: Row) -> list[str]:
+    first, third = row.seconds_quartiles
+    low, high = row.wall_speedup_quartiles
+    return [
+        row.variant,
+        f"{row.seconds:.3f} ({first:.3f}-{third:.3f})",
+        f"{row.wall_speedup:.3f} ({low:.3f}-{high:.3f})",
+        f"{row.flops_speedup:.3f}",
+        f"{row.ratio:.3f}",
+        f"{row.cache_bytes / 2**20:.1f}",
+    ]
 
 
 def main(
@@ -149,8 +148,7 @@ def main(
             "rows": [{**asdict(row), "wall_over_flops": row.ratio} for row in rows],
         }
         if output is not None:
-            output.parent.mkdir(parents=True, exist_ok=True)
-            output.write_text(json.dumps(results, indent=1))
+            write_json(output, results)
 
 
 if __name__ == "__main__":

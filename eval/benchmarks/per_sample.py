@@ -8,7 +8,6 @@ with quartiles.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from functools import partial
@@ -18,11 +17,11 @@ from typing import Annotated, Any
 import numpy as np
 import torch
 import typer
-from rich.console import Console
-from rich.table import Table
 
 import toca
+from toca.eval.benchmarks.tables import print_table
 from toca.eval.store.environment import environment
+from toca.eval.store.sealed import write_json
 from toca.eval.timing.latency import Timing, paired_ratio, take_turns
 from toca.eval.timing.loop_clock import LoopClock
 from toca.methods.dicache import DiCache
@@ -170,24 +169,26 @@ def _psnr(images: np.ndarray, references: np.ndarray) -> float | None:
 
 def print_rows(rows: list[Row]) -> None:
     """The table people read."""
-    table = Table(title=f"{MODEL}, {rows[0].batch} prompts in a batch")
-    columns = ("method", "decides", "seconds", "speed-up (quartiles)", "FLOPs", "passes a step", "courses")
-    for column in (*columns, "most levels off alone", "PSNR to alone", "PSNR to uncached"):
-        table.add_column(column, justify="left" if column in columns[:2] else "right")
-    for row in rows:
-        low, high = row.speedup_quartiles
-        table.add_row(
-            row.method,
-            row.decides,
-            f"{row.seconds:.2f}",
-            f"{row.speedup:.2f} ({low:.2f}-{high:.2f})",
-            f"{row.flops_speedup:.2f}",
-            f"{row.passes:.2f}",
-            str(row.courses),
-            str(row.largest_difference_to_alone),
-            *("equal" if value is None else f"{value:.1f}" for value in (row.psnr_to_alone, row.psnr)),
-        )
-    Console(width=140).print(table)
+    columns = (
+        "method", "decides", "seconds", "speed-up (quartiles)", "FLOPs", "passes a step", "courses",
+        "most levels off alone", "PSNR to alone", "PSNR to uncached",
+    )  # fmt: skip
+    print_table(f"{MODEL}, {rows[0].batch} prompts in a batch", columns, map(_cells, rows), width=140, names=2)
+
+
+def _cells(row: Row) -> list[str]:
+    low, high = row.speedup_quartiles
+    return [
+        row.method,
+        row.decides,
+        f"{row.seconds:.2f}",
+        f"{row.speedup:.2f} ({low:.2f}-{high:.2f})",
+        f"{row.flops_speedup:.2f}",
+        f"{row.passes:.2f}",
+        str(row.courses),
+        str(row.largest_difference_to_alone),
+        *("equal" if value is None else f"{value:.1f}" for value in (row.psnr_to_alone, row.psnr)),
+    ]
 
 
 def main(
@@ -208,8 +209,7 @@ def main(
         print_rows(rows)
         results["rows"] += [asdict(row) for row in rows]
         if output is not None:
-            output.parent.mkdir(parents=True, exist_ok=True)
-            output.write_text(json.dumps(results, indent=1))
+            write_json(output, results)
 
 
 if __name__ == "__main__":

@@ -8,7 +8,6 @@ uncached.
 
 from __future__ import annotations
 
-import json
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, replace
 from functools import partial
@@ -17,18 +16,19 @@ from typing import Annotated, Any
 
 import torch
 import typer
-from rich.console import Console
-from rich.table import Table
 from torch import Tensor, nn
 
 import toca
 from toca.eval.architectures import Architecture, Setting, architecture, names
 from toca.eval.architectures.calls import Calls, Scene, calls_of
-from toca.eval.architectures.making import make_random
+from toca.eval.architectures.making import compile_all, make_random
 from toca.eval.architectures.memory import GIB, check_memory
+from toca.eval.benchmarks.tables import print_table
 from toca.eval.store.environment import machine
+from toca.eval.store.sealed import write_json
 from toca.eval.timing.parts import DENOISER, REPEATS, TOTAL, WARMUPS, Job, PartCosts, gain, measure_parts, spread
 from toca.methods import Method
+from toca.pipelines.commands.console import output as console
 from toca.pipelines.loading import pick_device, pick_dtype
 
 UNCACHED = "uncached"
@@ -226,16 +226,15 @@ def _generator() -> torch.Generator:
 def print_costs(about: str, costs: dict[str, PartCosts]) -> None:
     """The table people read: seconds of every part, and what the first job pays more than the others."""
     full = next(iter(costs.values()))
-    table = Table(title=about)
-    table.add_column("variant")
-    columns = [*full.seconds, "denoiser speed-up", "wall / FLOPs", "peak GiB", "cache MiB", "compile s"]
-    for column in columns:
-        table.add_column(column, justify="right")
-    for name, cost in costs.items():
-        table.add_row(name, *(_seconds(cost, part) for part in cost.seconds), *_figures(full, cost))
-    Console(width=160).print(table)
+    figures = ("denoiser speed-up", "wall / FLOPs", "peak GiB", "cache MiB", "compile s")
+    rows = [_cells(name, full, cost) for name, cost in costs.items()]
+    print_table(about, ["variant", *full.seconds, *figures], rows, width=160)
     if not full.enough:
-        Console().print(f"Too few rounds for a figure to rely on: take {WARMUPS} warm-ups and {REPEATS} repeats.")
+        console.print(f"Too few rounds for a figure to rely on: take {WARMUPS} warm-ups and {REPEATS} repeats.")
+
+
+def _cells(name: str, full: PartCosts, cost: PartCosts) -> list[str]:
+    return [name, *(_seconds(cost, part) for part in cost.seconds), *_figures(full, cost)]
 
 
 def _seconds(cost: PartCosts, part: str) -> str:
@@ -307,9 +306,7 @@ def main(
         precision = pick_dtype(dtype, name, place)
         model = build(name, scale, place, precision, batch_size=batch_size, setting=setting)
         if compile_blocks:
-            transformer: Any = model.transformer
-            transformer._repeated_blocks = list(published.blocks)
-            transformer.compile_repeated_blocks(fullgraph=True)
+            compile_all(model.transformer, published.blocks)
         jobs = {UNCACHED: model.job()} | {preset: model.job(found) for preset, found in methods.items()}
         costs = measure_parts(model.components, jobs, repeats, warmups)
     except ValueError as error:
@@ -317,8 +314,7 @@ def main(
     print_costs(_title(published, scale, batch_size, setting), costs)
     if output is not None:
         record = {**_record(model, costs), "scale": scale, "setting": asdict(setting), "compiled": compile_blocks}
-        output.parent.mkdir(parents=True, exist_ok=True)
-        output.write_text(json.dumps({**record, "batch_size": batch_size}, indent=1), encoding="utf-8")
+        write_json(output, {**record, "batch_size": batch_size})
     idle = [preset for preset in methods if gain(costs[UNCACHED], costs[preset]).skipped_nothing]
     if idle:
         typer.echo(f"{', '.join(idle)} skipped nothing in {setting.steps} steps: take more steps.", err=True)

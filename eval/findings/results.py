@@ -172,6 +172,11 @@ class Results:
     taken: tuple[str, str]
     notes: list[str] = field(default_factory=list)
 
+    @property
+    def prompts(self) -> int:
+        """How many different ones the samples are of."""
+        return len({prompt for prompt, _, _ in self.config["items"]})
+
     def spread(self) -> float:
         """The noise of the times: how far a speed-up's quartiles lie apart, as a share of it, in the middle row."""
         speedups = [row.loop_speedup for row in (*self.uncached, *self.methods)]

@@ -19,6 +19,11 @@ class Cell:
     detail: str = ""
     order: float | None = None
 
+    @property
+    def line(self) -> str:
+        """All of it on one line."""
+        return f"{self.text} {self.detail}".strip()
+
 
 @dataclass(frozen=True)
 class Column:
@@ -33,7 +38,12 @@ class Column:
 def cache_column(group: str) -> Column:
     """Bytes of the cache, under any heading."""
     hint = "bytes kept between steps, of one batch"
-    return Column("cache, MiB", group, hint, lambda row: Cell(f"{row.cache_bytes / 2**20:.1f}", order=row.cache_bytes))
+    return Column("cache, MiB", group, hint, lambda row: Cell(mib(row.cache_bytes), order=row.cache_bytes))
+
+
+def mib(size: int) -> str:
+    """Bytes for a table."""
+    return f"{size / 2**20:.1f}"
 
 
 def interval_cell(interval: Interval | None, form: str) -> Cell:

@@ -9,12 +9,10 @@ from toca.checks import visible
 from toca.eval.findings.matching import TOLERANCE
 from toca.eval.findings.results import Match, Quartiles, Results, Row
 from toca.eval.labels import setting_of
-from toca.eval.metrics.bootstrap import Interval
 from toca.eval.metrics.fidelity import PERCEPTUAL, PSNR
-from toca.eval.metrics.metric import Heading
 from toca.eval.report.again import evaluation
 from toca.eval.report.best import best_at, mean_gain, settings_at
-from toca.eval.report.columns import NONE, Cell
+from toca.eval.report.columns import NONE, Cell, interval_cell, mib
 from toca.eval.report.quality_columns import quality_columns
 from toca.eval.report.time_columns import ABOUT, time_columns
 from toca.eval.timing.parts import REPEATS, WARMUPS
@@ -56,10 +54,9 @@ def report(
 def _about(results: Results, environment: dict[str, Any]) -> str:
     config = results.config
     full = results.uncached[-1]
-    prompts = len({prompt for prompt, _, _ in config["items"]})
     return (
         f"{config['config']['num_inference_steps']} steps, guidance {config['config']['guidance_scale']}, "
-        f"{prompts} prompts x {config['samples']}, seed {config['seed']}, batches of {config['batch_size']}, "
+        f"{results.prompts} prompts x {config['samples']}, seed {config['seed']}, batches of {config['batch_size']}, "
         f"of {config['bench_batch_size']} where times are taken; "
         f"the full run takes {full.loop_seconds:.3f} s a batch in the denoising loop, {full.total_seconds:.3f} s from "
         "end to end. "
@@ -109,16 +106,12 @@ def _code(text: str) -> str:
 def _quality(scores: Sequence[ScoreColumn], rows: Sequence[Row]) -> str:
     """A table, what each of its figures was computed with, and why others are not shown."""
     columns = quality_columns(scores)
-    lines = [[_plain(row.name), *(_joined(column.cell(row)) for column in columns)] for row in rows]
+    lines = [[_plain(row.name), *(column.cell(row).line for column in columns)] for row in rows]
     about = [f"{column.label}: {_plain(column.tag)}." for column in scores if column.tag]
     about += [f"{column.label}: {_plain(column.note)}" for column in scores if column.note]
     about += [_plain(sentence) for column in scores for sentence in column.withheld()]
     table = _table(["variant", *(column.label for column in columns)], lines)
     return f"## Quality\n\n{table}\n\n" + "\n".join(f"- {sentence}" for sentence in about)
-
-
-def _joined(cell: Cell) -> str:
-    return f"{cell.text} {cell.detail}".strip()
 
 
 def _with_detail(cell: Cell) -> str:
@@ -127,7 +120,7 @@ def _with_detail(cell: Cell) -> str:
 
 def _short_cells(results: Results, row: Row) -> list[str]:
     speed, gain = f"{row.speedup:.2f}", _gain_text(row.at_latency)
-    return [_plain(row.group), _plain(_setting(row)), speed, *_fidelity(results, row), gain, _mib(row)]
+    return [_plain(row.group), _plain(_setting(row)), speed, *_fidelity(results, row), gain, mib(row.cache_bytes)]
 
 
 def _setting(row: Row) -> str:
@@ -145,14 +138,10 @@ def _labels(results: Results) -> list[str]:
 
 def _cells(results: Results, row: Row) -> list[str]:
     speeds = [_quartiles(row.loop_speedup), _quartiles(row.total_speedup), f"{row.flops_speedup:.2f}"]
-    speeds += [f"{row.wall_over_flops:.2f}", _mib(row)]
+    speeds += [f"{row.wall_over_flops:.2f}", mib(row.cache_bytes)]
     name = f"{_plain(row.name)} **(skipped nothing)**" if row.skipped_nothing else _plain(row.name)
     gains = [_gain_text(row.at_latency), _gain_text(row.at_flops)]
     return [name, *speeds, *_fidelity(results, row), *gains, f"`{row.steps}`" if row.steps else NONE]
-
-
-def _mib(row: Row) -> str:
-    return f"{row.cache_bytes / 2**20:.1f}"
 
 
 def _quartiles(ratio: Quartiles) -> str:
@@ -161,22 +150,10 @@ def _quartiles(ratio: Quartiles) -> str:
 
 
 def _fidelity(results: Results, row: Row) -> list[str]:
-    cells = [_interval(row.fidelity[name], metric) for name, metric in results.metrics.items()]
+    cells = [interval_cell(row.fidelity[name], f".{metric.digits}f").line for name, metric in results.metrics.items()]
     if row.identical and row.psnr is not None:
         cells[0] += f" ({row.identical} identical)"
     return cells
-
-
-def _interval(interval: Interval | None, metric: Heading) -> str:
-    if interval is None:
-        return "identical"
-    return _with_bounds(interval, f".{metric.digits}f")
-
-
-def _with_bounds(interval: Interval, form: str) -> str:
-    if interval.low is None or interval.high is None:
-        return f"{interval.mean:{form}}"
-    return f"{interval.mean:{form}} [{interval.low:{form}}, {interval.high:{form}}]"
 
 
 def _gain_text(match: Match | None) -> str:
@@ -184,7 +161,7 @@ def _gain_text(match: Match | None) -> str:
         return NONE
     gain = match.gains.get(PSNR)
     than = f"({match.text})"
-    return f"{NONE} {than}" if gain is None else f"{_with_bounds(gain, '+.1f')} {than}"
+    return f"{NONE} {than}" if gain is None else f"{interval_cell(gain, '+.1f').line} {than}"
 
 
 def notes(results: Results) -> list[str]:

@@ -91,13 +91,12 @@ def _facts(report: Report) -> list[tuple[str, str]]:
     """What was measured and on what, in the fewest words."""
     results, environment = report.results, report.environment
     config, full = results.config, report.full
-    prompts = len({prompt for prompt, _, _ in config["items"]})
     call = config["config"]
     failed = len(results.failures) + sum(row.skipped_nothing for row in results.methods)
     return [
         ("Methods", f"{len({row.group for row in results.methods})}, in {len(results.methods)} settings"),
         ("Failed", f"{failed}" if failed else "none"),
-        ("Pictures", f"{prompts} prompts × {config['samples']}, seed {config['seed']}"),
+        ("Pictures", f"{results.prompts} prompts × {config['samples']}, seed {config['seed']}"),
         ("Full run", f"{full.num_inference_steps} steps, guidance {call['guidance_scale']}"),
         ("Batch", f"{config['batch_size']}, for times {config['bench_batch_size']}, in {config['dtype']}"),
         ("Its time", f"{full.loop_seconds:.3f} s in the denoising loop, {full.total_seconds:.3f} s end to end"),
@@ -127,7 +126,7 @@ def _notes(report: Report) -> list[str]:
     lines = notes(report.results)[len(report.results.failures) :]
     lines = [line.replace("**", "") for line in lines]
     lines += [f"{column.label}: {column.note}" for column in report.scores if column.note]
-    if len({prompt for prompt, _, _ in report.results.config["items"]}) < 2:
+    if report.results.prompts < 2:
         lines.append("There is one prompt only, and no interval can be told from one.")
     return lines
 

@@ -93,9 +93,9 @@ def _draw_group(axes: Axes, points: list[Point], colour: str, marker: str) -> Po
 
 def _dress(axes: Axes, results: Results) -> None:
     config = results.config
-    count = len({prompt for prompt, _, _ in config["items"]})
     steps = config["config"]["num_inference_steps"]
-    axes.set_title(plain(f"{results.model}: {steps} steps, {count} prompts"), loc="left", color=DARK, fontsize=12)
+    title = plain(f"{results.model}: {steps} steps, {results.prompts} prompts")
+    axes.set_title(title, loc="left", color=DARK, fontsize=12)
     axes.set_xlabel("speed-up of the denoising loop, by the clock", color=DARK)
     axes.set_ylabel("PSNR against the full run, dB", color=DARK)
     axes.spines[["top", "right"]].set_visible(False)

@@ -12,11 +12,10 @@ from typing import Annotated
 import typer
 
 from toca.eval.findings.results import Row
-from toca.eval.metrics.bootstrap import Interval
 from toca.eval.metrics.clip_score import CLIP_SCORE
 from toca.eval.metrics.fidelity import PSNR
 from toca.eval.report import Report, read_report
-from toca.eval.report.columns import NONE, interval_cell
+from toca.eval.report.columns import NONE, interval_cell, mib
 
 HEADINGS = (
     "", "wall speed-up", "end to end", "FLOPs", "PSNR, dB", "gain over fewer steps, dB", "CLIP score, to full",
@@ -43,22 +42,17 @@ def _line(report: Report, row: Row, name: str) -> list[str]:
         f"{wall:.2f} ({first:.2f}-{third:.2f})",
         f"{row.total_speedup[0]:.2f}",
         f"{row.flops_speedup:.2f}",
-        _words(row.fidelity[PSNR], ".1f"),
-        (_words(gain, "+.1f") if gain else NONE) + than,
+        interval_cell(row.fidelity[PSNR], ".1f").line,
+        (interval_cell(gain, "+.1f").line if gain else NONE) + than,
         _to_full(report, row),
-        f"{row.cache_bytes / 2**20:.1f}",
+        mib(row.cache_bytes),
     ]
 
 
 def _to_full(report: Report, row: Row) -> str:
     scores = (column.scores.get(row.name) for column in report.scores if column.label == CLIP_SCORE)
     difference = next((score.difference for score in scores if score is not None), None)
-    return NONE if difference is None else _words(difference, "+.1f")
-
-
-def _words(interval: Interval | None, form: str) -> str:
-    cell = interval_cell(interval, form)
-    return f"{cell.text} {cell.detail}".strip()
+    return NONE if difference is None else interval_cell(difference, "+.1f").line
 
 
 def main(

@@ -16,7 +16,7 @@ from PIL import Image
 
 from toca.eval.samples.manifest import Entry, Manifest, sha256
 from toca.eval.samples.prompts import Item
-from toca.eval.samples.running import Facts, Run, run_items
+from toca.eval.samples.running import Facts, Run, identity_of, run_items
 from toca.eval.samples.shards import WHOLE, Shard
 from toca.eval.samples.subject import Subject
 from toca.eval.store.naming import file_part
@@ -58,14 +58,10 @@ class Gallery:
     def key(self, variant: Variant) -> dict[str, Any]:
         """All that a variant's pictures depend on."""
         return {
-            **self.subject.identity(),
-            **variant.describe(),
-            "items": [(item.prompt.id, item.prompt.text, item.sample) for item in self.items],
-            "seed": self.seed,
+            **identity_of(self.subject, variant, self.items, self.seed, self.code),
             "batch_size": self.batch_size,
             "device": self.subject.pipe.device.type,
             "versions": [torch.__version__, diffusers.__version__, transformers.__version__],
-            "code": self.code,
         }
 
     def make(self, variant: Variant, shard: Shard = WHOLE) -> None:

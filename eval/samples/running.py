@@ -13,6 +13,7 @@ from PIL import Image
 
 import toca
 from toca.eval.counting.calls import CallWatch
+from toca.eval.peers.denoisers import transformers_of
 from toca.eval.samples.noise import generators
 from toca.eval.samples.prompts import Item
 from toca.eval.samples.subject import Subject
@@ -60,11 +61,30 @@ class Run:
     facts: Facts
 
 
+def identity_of(subject: Subject, variant: Variant, items: list[Item], seed: int, code: str) -> dict[str, Any]:
+    """What all that is found of a variant on some samples depends on, as plain data.
+
+    Args:
+        subject (`Subject`): The pipeline.
+        variant (`Variant`): What is on it.
+        items (`list[Item]`): The samples.
+        seed (`int`): Of the run.
+        code (`str`): Hash of the sources.
+    """
+    return {
+        **subject.identity(),
+        **variant.describe(),
+        "items": [(item.prompt.id, item.prompt.text, item.sample) for item in items],
+        "seed": seed,
+        "code": code,
+    }
+
+
 @torch.no_grad()
 def run_items(subject: Subject, variant: Variant, items: list[Item], seed: int) -> Run:
     """Make the samples of one batch."""
     with ready(subject, variant, items, seed) as (call, summarize):
-        with CallWatch(_transformers(subject.pipe)) as watch:
+        with CallWatch(transformers_of(subject.pipe)) as watch:
             output = call()
         facts = facts_of(watch.calls, summarize())
     return Run(_frames(subject.pipe, output), facts)
@@ -114,11 +134,6 @@ def switched_on(pipe: Any, method: Any | None, steps: int) -> Iterator[Callable[
     else:
         with own(pipe, steps) as session:
             yield session.summary
-
-
-def _transformers(pipe: Any) -> list[torch.nn.Module]:
-    parts = (getattr(pipe, name, None) for name in ("transformer", "transformer_2"))
-    return [part for part in parts if part is not None]
 
 
 def facts_of(calls: int, summary: Any | None) -> Facts:

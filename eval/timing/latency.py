@@ -58,9 +58,9 @@ def take_turns(
     return taken
 
 
-def interleaved(variants: dict[str, Callable[[], object]], repeats: int, warmups: int = 1) -> dict[str, Timing]:
+def interleaved(variants: Mapping[str, Callable[[], object]], repeats: int, warmups: int = 1) -> dict[str, Timing]:
     """The time of every variant, `repeats` times in turns after `warmups` rounds; see `take_turns`."""
-    measurements = {name: partial(_seconds, run) for name, run in variants.items()}
+    measurements = {name: partial(seconds_of, run) for name, run in variants.items()}
     return {name: Timing(tuple(taken)) for name, taken in take_turns(measurements, repeats, warmups).items()}
 
 
@@ -71,7 +71,8 @@ def paired_ratio(numerator: Timing, denominator: Timing) -> tuple[float, float, 
     return float(median), float(first), float(third)
 
 
-def _seconds(run: Callable[[], object]) -> float:
+def seconds_of(run: Callable[[], object]) -> float:
+    """Of one run, until the accelerator has done all of it."""
     synchronize()
     start = time.perf_counter()
     run()

@@ -9,7 +9,6 @@ while another is, and nothing that is made here is kept.
 from __future__ import annotations
 
 import gc
-import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import asdict, dataclass
@@ -23,7 +22,7 @@ from torch import nn
 
 from toca.eval.counting.calls import CallWatch
 from toca.eval.counting.flops import FlopMeter
-from toca.eval.timing.latency import Timing, paired_ratio, synchronize, take_turns
+from toca.eval.timing.latency import Timing, paired_ratio, seconds_of, synchronize, take_turns
 from toca.eval.timing.loop_clock import LoopClock
 
 TEXT_ENCODER, DENOISER, VAE_DECODE, TOTAL = "text encoder", "denoiser", "VAE decode", "end to end"
@@ -242,11 +241,7 @@ def _seconds(job: Job, parts: Parts) -> dict[str, float]:
     """Seconds of one run, part by part; 0 of a part that was not called. Putting the cache on and off is outside."""
     with job.on(), ExitStack() as stack:
         clocks = {part: stack.enter_context(LoopClock(modules)) for part, modules in parts.items()}
-        synchronize()
-        start = time.perf_counter()
-        job.run()
-        synchronize()
-        total = time.perf_counter() - start
+        total = seconds_of(job.run)
     return {part: clock.seconds if clock.calls else 0.0 for part, clock in clocks.items()} | {TOTAL: total}
 
 

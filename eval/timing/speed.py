@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from toca.eval.samples.prompts import Item
-from toca.eval.samples.running import Facts, facts_of, ready
+from toca.eval.samples.running import Facts, facts_of, identity_of, ready
 from toca.eval.samples.subject import Subject
 from toca.eval.store.environment import machine
 from toca.eval.store.sealed import digest
@@ -124,13 +124,9 @@ class Stopwatch:
     def key(self, variant: Variant) -> dict[str, Any]:
         """All that a variant's time depends on."""
         return {
-            **self.subject.identity(),
-            **variant.describe(),
-            "items": [(item.prompt.id, item.prompt.text, item.sample) for item in self.items],
-            "seed": self.seed,
+            **identity_of(self.subject, variant, self.items, self.seed, self.code),
             "turns": [self.repeats, self.warmups],
             "machine": machine(self.subject.pipe.device),
-            "code": self.code,
         }
 
     def measure(self, variants: list[Variant], report: Callable[[int], None]) -> dict[str, Speed]:

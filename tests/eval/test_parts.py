@@ -15,7 +15,7 @@ import toca
 from tests.eval.test_turns import FakeTime
 from tests.helpers import tiny_dit_pipeline, tiny_pixart_pipeline
 from toca.eval.counting.flops import FlopMeter
-from toca.eval.timing import loop_clock, parts
+from toca.eval.timing import latency, loop_clock, parts
 from toca.eval.timing.latency import Timing
 from toca.eval.timing.parts import (
     DENOISER,
@@ -179,7 +179,7 @@ def test_records_are_plain_data(costs):
 @pytest.fixture
 def clockwork(monkeypatch):
     fake = FakeTime()
-    monkeypatch.setattr(parts, "time", fake)
+    monkeypatch.setattr(latency, "time", fake)
     monkeypatch.setattr(loop_clock, "time", fake)
     return fake
 

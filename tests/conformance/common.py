@@ -11,7 +11,6 @@ from diffusers import DDIMScheduler, DPMSolverMultistepScheduler, FlowMatchEuler
 from torch import Tensor, nn
 
 import toca
-from toca.axes.gates import Gate
 from toca.methods.calibrated import Calibrated
 from toca.registry import field_types
 
@@ -84,7 +83,7 @@ def registered(family: str, name: str) -> Any:
     if family not in cls.families:
         pytest.skip(f"{name} does not run on {family} models")
     fields = dict(SMALL.get(name, {}))
-    if issubclass(cls, Gate) and "threshold" in field_types(cls):
+    if "threshold" in field_types(cls) and not cls.files:
         fields.setdefault("threshold", 1e9)
     if issubclass(cls, Calibrated):
         return calibrated(family, name, STEPS, **fields)

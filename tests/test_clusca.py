@@ -41,7 +41,7 @@ def run_and_spy(transformer: nn.Module, method: Any, inputs: Inputs) -> tuple[li
         engine = engine_of(transformer)
 
         def spy(*_: Any) -> None:
-            for site, handle in zip(engine.layout.sites, engine.freezer.handles, strict=True):
+            for site, handle in zip(engine.layout.sites, engine.decisions.handles, strict=True):
                 if handle.action == "partial":
                     shape = engine.branches[None].key.shape
                     tokens = site.geometry(shape)[1]
@@ -52,7 +52,7 @@ def run_and_spy(transformer: nn.Module, method: Any, inputs: Inputs) -> tuple[li
         for i, call in enumerate(inputs):
             outputs.extend(run_steps(transformer, [call]))
             if i < len(inputs) - 1:
-                clusters.append(engine.branches[None].parts[0].clusters)
+                clusters.append(engine.branches[None].parts[0].labels)
         hook.remove()
     return outputs, picks, clusters
 
@@ -160,7 +160,7 @@ def test_frames_are_clustered_apart_and_time_is_forecast() -> None:
 def test_clusters_are_made_only_where_they_are_needed() -> None:
     plan = ClusCa(interval=3, warmup_steps=4).plan(TINY["dit"](), 9)
     assert plan.steps == "FFFFttFtt"
-    assert plan.clustered == tuple(step in (3, 6) for step in range(9))
+    assert plan.observed == tuple(step in (3, 6) for step in range(9))
 
 
 def test_draws_differ_by_step_and_layer() -> None:

@@ -47,7 +47,7 @@ def test_each_axis_is_that_of_its_method(when: str, which: str, fill: str) -> No
     if when == "gate-block" and letter == "r":
         letter = "m"  # the probed block computes
     assert plan.steps == "".join("F" if a == "F" else letter for a in clock.steps)
-    assert plan.gate == clock.gate and plan.fill == FILLS[fill]
+    assert plan.gate == clock.gate and plan.fill == (FILLS[fill] and FILLS[fill].filling())
     assert plan.selection == (WHICHES[which].selection() if which in ("tokens", "scored") else None)
 
 

@@ -9,21 +9,6 @@ import pytest
 from . import floors
 from .floors import Arrow
 
-KNOWN: set[str] = {
-    "toca/calibration/magnitude_ratios.py -> toca/engine/span_ends.py",
-    "toca/memory/branch.py -> toca/engine/dropping.py",
-    "toca/memory/clustered_tokens.py -> toca/engine/span_ends.py",
-    "toca/plan/cost.py -> toca/memory/clustered_tokens.py",
-    "toca/plan/plan.py -> toca/memory/clustered_tokens.py",
-    "toca/registry.py -> toca/methods/__init__.py",
-    "toca/registry.py -> toca/methods/base.py",
-    "toca/registry.py -> toca/methods/presets.py",
-    "toca/memory/branch.py <-> toca/memory/clustered_tokens.py <-> toca/memory/scored_tokens.py",
-    "toca/plan/__init__.py <-> toca/plan/cost.py <-> toca/plan/drawing.py <-> toca/plan/file.py <-> "
-    "toca/plan/passes.py <-> toca/plan/plan.py",
-}
-"""What is still to be mended, as the messages name it. An entry that no longer occurs fails as a new one does."""
-
 
 @pytest.fixture(scope="module")
 def drawn() -> list[Arrow]:
@@ -47,22 +32,14 @@ def test_the_rooms_of_the_evaluation_are_those_that_it_lists() -> None:
 
 def test_imports_point_down_and_no_forbidden_arrow_is_drawn(drawn: list[Arrow]) -> None:
     inner = floors.eval_rooms()
-    found = {f"{arrow.source} -> {arrow.target}": floors.reasons_against(arrow, inner) for arrow in drawn}
-    found = {name: reasons for name, reasons in found.items() if reasons}
-    new = [reason for name, reasons in found.items() if name not in KNOWN for reason in reasons]
-    assert not new, "\n" + "\n".join(new)
-    mended = {name for name in KNOWN if " -> " in name} - set(found)
-    assert not mended, f"{mended} are mended: take them out of KNOWN."
+    wrong = [reason for arrow in drawn for reason in floors.reasons_against(arrow, inner)]
+    assert not wrong, "\n" + "\n".join(wrong)
 
 
 def test_no_files_hang_in_a_circle(drawn: list[Arrow]) -> None:
-    """Arrows that are known to point up are left out, for each of them closes a circle."""
-    circles = floors.circles([arrow for arrow in drawn if f"{arrow.source} -> {arrow.target}" not in KNOWN])
-    new = [circle for circle in circles if " <-> ".join(circle) not in KNOWN]
-    lines = [str(arrow) for circle in new for arrow in drawn if {arrow.source, arrow.target} <= set(circle)]
-    assert not new, "\n" + "\n".join(lines)
-    mended = {name for name in KNOWN if "<->" in name} - {" <-> ".join(circle) for circle in circles}
-    assert not mended, f"{mended} are mended: take them out of KNOWN."
+    circles = floors.circles(drawn)
+    lines = [str(arrow) for circle in circles for arrow in drawn if {arrow.source, arrow.target} <= set(circle)]
+    assert not circles, "\n" + "\n".join(lines)
 
 
 # --- that the reader finds what it should --------------------------------------------------------------------------

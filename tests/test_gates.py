@@ -12,20 +12,22 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import toca
-from toca.axes.forecast import Terms
-from toca.axes.gates import Seen, reaches, relative_l1
+from toca.axes.gates import Observation, reaches, relative_l1
 from toca.engine.summary import StepTrace, Summary
-from toca.memory.branch import Branch, CallKey
+from toca.memory.algebra import join, take
+from toca.memory.part import Part
+from toca.memory.terms import Terms
 from toca.methods.dicache import DiCache
 from toca.methods.easycache import EasyCache
 from toca.methods.fbcache import DBCache, FBCache
 from toca.methods.speca import SpeCa
 from toca.methods.teacache import TeaCache
-from toca.models import CallShape
+from toca.models import CallKey, CallShape
 
 from .helpers import TINY, inputs_for, run_steps
 
-GATES = (FBCache(), DBCache(max_cached_steps=2), TeaCache(), EasyCache(), DiCache(), SpeCa())
+METHODS = (FBCache(), DBCache(max_cached_steps=2), TeaCache(), EasyCache(), DiCache(), SpeCa())
+GATES = [method.gate() for method in METHODS]
 every_gate = pytest.mark.parametrize("gate", GATES, ids=lambda gate: gate.name)
 
 
@@ -56,8 +58,9 @@ rows = st.lists(st.tuples(numbers, numbers, numbers, numbers), min_size=1, max_s
 @given(images=rows)
 def test_gamma_is_where_the_probe_stands_on_its_way(images: list[tuple[float, ...]]) -> None:
     entering, probe, last, before = (torch.tensor(column)[:, None, None] for column in zip(*images, strict=True))
-    seen = Seen(5, 10, {"added": last, "added_before": before}, entering=entering, probe=probe)
-    (weights,) = DiCache().weights_of(seen)
+    seen = Observation(5, 10, {"added": last, "added_before": before}, entering=entering, probe=probe)
+    newest, weights = DiCache().gate().weights_of(seen)
+    assert newest == 1
     for got, h, p, one, two in zip(weights.tolist(), entering, probe, last, before, strict=True):
         way = (one - two).abs().item()
         gone = (p - h - two).abs().item()
@@ -112,22 +115,22 @@ def test_verifying_costs_a_block_and_changes_nothing() -> None:
 
 def test_only_those_that_are_due_are_verified() -> None:
     """Whose last block is run for the sake of a batch-mate decides as if it had not been."""
-    gate, features = SpeCa(min_drafts=1, max_drafts=4), torch.ones(4, 1, 5)
+    gate, features = SpeCa(min_drafts=1, max_drafts=4).gate(), torch.ones(4, 1, 5)
     for step, wanted in ((5, [0.0, 0.5, 0.5, 0.0]), (9, [0.0] * 4)):
         memory = {"drafts": torch.tensor([0.0, 1.0, 2.0, 3.0]), "error": torch.zeros(4)}
-        seen = Seen(step, 10, memory, input=features)
+        seen = Observation(step, 10, memory, input=features)
         if gate.verifies(seen):
             seen.before_last, seen.draft, seen.verified = features, features, 2 * features
         gate.observe(seen, computed=False)
         assert memory["error"].tolist() == wanted and memory["drafts"].tolist() == [1.0, 2.0, 3.0, 4.0]
-    assert not gate.verifies(Seen(5, 10, {"drafts": torch.tensor([0.0, 3.0])}))
+    assert not gate.verifies(Observation(5, 10, {"drafts": torch.tensor([0.0, 3.0])}))
 
 
 def test_threshold_falls_over_the_steps() -> None:
     memory = {"drafts": torch.ones(3), "error": torch.tensor([0.011, 0.03, 0.09])}
-    opens = [SpeCa(0.1, 0.01, 0.02).opens(Seen(step, 10, memory)).tolist() for step in (0, 3, 5, 9)]
+    opens = [SpeCa(0.1, 0.01, 0.02).gate().opens(Observation(step, 10, memory)).tolist() for step in (0, 3, 5, 9)]
     assert opens == [[False] * 3, [False, True, True], [False, True, True], [False, True, True]]
-    assert SpeCa(0.1, 0.01, 0.0).opens(Seen(5, 10, memory)).tolist() == [True, True, True]
+    assert SpeCa(0.1, 0.01, 0.0).gate().opens(Observation(5, 10, memory)).tolist() == [True, True, True]
 
 
 # --- EasyCache -----------------------------------------------------------------------------------------------------
@@ -135,9 +138,9 @@ def test_threshold_falls_over_the_steps() -> None:
 
 def test_rate_is_unknown_after_one_step() -> None:
     """A branch that starts late has computed one step, and must compute the next for want of a rate."""
-    gate, memory = EasyCache(threshold=1e9), {}
-    gate.observe(Seen(5, 10, memory, input=torch.ones(2, 1, 3), output=torch.ones(2, 1, 3)), computed=True)
-    assert gate.opens(Seen(6, 10, memory, input=torch.zeros(2, 1, 3))).tolist() == [True, True]
+    gate, memory = EasyCache(threshold=1e9).gate(), {}
+    gate.observe(Observation(5, 10, memory, input=torch.ones(2, 1, 3), output=torch.ones(2, 1, 3)), computed=True)
+    assert gate.opens(Observation(6, 10, memory, input=torch.zeros(2, 1, 3))).tolist() == [True, True]
 
 
 # --- settings ------------------------------------------------------------------------------------------------------
@@ -189,7 +192,7 @@ def test_numbers_in_memory_depend_on_no_feature_before_the_second_step(gate: Any
             return torch.randn(2, 2, 5, 3, generator=generator)
 
         generator = torch.Generator().manual_seed(seed)
-        seen = Seen(0, 10, {}, features(), features(), features(), features())
+        seen = Observation(0, 10, {}, features(), features(), features(), features())
         gate.observe(seen, computed=True)
         return seen.memory
 
@@ -213,32 +216,32 @@ def test_parts_come_together_as_they_were(images: int, paired: bool, repeats: in
     generator = torch.Generator().manual_seed(seed)
     rows = images * (2 if paired else 1)
     key = CallKey(CallShape(rows, 4), torch.float32, torch.device("cpu"))
-    whole = Branch.start(plan, key, paired)
+    whole = Part.start(plan, key, paired)
     (span,) = whole.spans
     whole.spans[span] = Terms()
     for _ in range(2):
         whole.spans[span].renew((torch.randn(rows * repeats, 4, 2, generator=generator),), [1.0])
-    whole.memory = {"a": torch.randn(images, rows // images, 3, generator=generator), "b": torch.rand(images)}
+    whole.gate = {"a": torch.randn(images, rows // images, 3, generator=generator), "b": torch.rand(images)}
     labels = data.draw(st.lists(st.integers(0, 2), min_size=images, max_size=images).filter(lambda x: len(set(x)) > 1))
     parts = []
     for label in set(labels):
         chosen = [i for i, mine in enumerate(labels) if mine == label]
-        part = whole.take(plan, torch.tensor(chosen), images)
+        part = take(plan, whole, torch.tensor(chosen), images)
         part.numbers = tuple(chosen)
         parts.append(part)
     assert sorted(torch.cat([part.rows for part in parts]).tolist()) == list(range(rows))
-    one = Branch.join(plan, parts[::-1], key)
+    one = join(plan, parts[::-1], key)
     assert one.rows is None and one.numbers is None and one.paired == paired and one.key == key
     assert_same(one, whole)
-    some = Branch.join(plan, parts[:2], key)
+    some = join(plan, parts[:2], key)
     if len(parts) > 2:
-        assert_same(some, whole.take(plan, torch.tensor(some.numbers), images))
-        assert some.rows.tolist() == whole.take(plan, torch.tensor(some.numbers), images).rows.tolist()
+        assert_same(some, take(plan, whole, torch.tensor(some.numbers), images))
+        assert some.rows.tolist() == take(plan, whole, torch.tensor(some.numbers), images).rows.tolist()
 
 
-def assert_same(one: Branch, other: Branch) -> None:
-    assert one.memory.keys() == other.memory.keys()
-    pairs = [(one.memory[name], other.memory[name]) for name in one.memory]
+def assert_same(one: Part, other: Part) -> None:
+    assert one.gate.keys() == other.gate.keys()
+    pairs = [(one.gate[name], other.gate[name]) for name in one.gate]
     pairs += zip(one.tensors(), other.tensors(), strict=True)
     assert all(torch.equal(a, b) for a, b in pairs)
 

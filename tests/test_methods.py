@@ -14,7 +14,9 @@ import torch
 
 import toca
 from toca.axes.sampling import Sampling
-from toca.axes.selection import SCORES, Selection
+from toca.axes.selections import Selection
+from toca.axes.selections.ranked import ByAttention
+from toca.axes.selections.scores import SCORES
 from toca.engine.install import engine_of
 from toca.methods import Method
 from toca.models import Site
@@ -47,8 +49,8 @@ WRONG: list[tuple[type, dict[str, Any], str]] = [
     (toca.RandomTokens, {"interval": 0}, "`interval`.*0"),
     (toca.RandomTokens, {"fresh_ratio": 1.5}, "`fresh_ratio`.*1.5"),
     (toca.RandomTokens, {"fresh_ratio": -0.5}, "`fresh_ratio`.*-0.5"),
-    (Selection, {"score": "beauty"}, "`score`.*beauty"),
-    (Selection, {"interval": 0}, "`interval`.*0"),
+    (ByAttention, {"rated_by": "beauty"}, "`rated_by`.*beauty"),
+    (ByAttention, {"interval": 0}, "`interval`.*0"),
 ]
 
 
@@ -105,7 +107,7 @@ def test_names() -> None:
 def test_a_cache_is_switched_on_by_the_names_of_the_command_line() -> None:
     for name, method in {"fora": toca.FORA(), "toca/pixart": toca.preset("toca/pixart")}.items():
         with toca.cached(tiny_pixart(), name, num_inference_steps=4) as transformer:
-            assert engine_of(transformer).method == method
+            assert engine_of(transformer).plans.method == method
     with pytest.raises(ValueError, match="'forra': did you mean fora") as error:
         toca.enable_cache(tiny_pixart(), "forra", num_inference_steps=4)
     assert len(str(error.value)) < 200
@@ -161,7 +163,7 @@ class EveryOtherLayer(Method):
         return self.fresh_ratio if site.layer % 2 == 0 and site.module == "ff" else None
 
     def selection(self) -> Selection:
-        return Selection(score="value_norm", staleness_weight=0.1, interval=4)
+        return ByAttention(rated_by="value_norm", staleness_weight=0.1, interval=4)
 
 
 @pytest.mark.parametrize("family", TINY)

@@ -12,7 +12,7 @@ from PIL import Image
 
 import toca
 from toca.axes.actions import Action, partial
-from toca.axes.selection import Selection
+from toca.axes.selections.ranked import ByAttention
 
 from .helpers import TINY
 from .plans import STEPS, every_family, plan_of
@@ -91,4 +91,4 @@ def test_plan_is_a_value() -> None:
     with pytest.raises(dataclasses.FrozenInstanceError):
         Action("reuse", 0.0).kind = "compute"  # type: ignore[misc]
     with pytest.raises(dataclasses.FrozenInstanceError):
-        Selection().seed = 1  # type: ignore[misc]
+        ByAttention().interval = 1  # type: ignore[misc]

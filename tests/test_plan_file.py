@@ -130,10 +130,13 @@ FAULTS: dict[str, tuple[Any, str]] = {
     "first-step-partial": (_put("steps", 0, "ff", value=0.5), "step 0, layer 0, ff.*partial"),
     "partial-self-attention": (_put("steps", 2, "self_attn", value=0.5), "step 2, layer 0, self_attn.*0.5"),
     "partial-without-selection": (_put("selection", value=None), "partial.*selection"),
-    "selection-field": (_put("selection", "colour", value=3), "colour"),
-    "selection-score": (_put("selection", "score", value="beauty"), "score.*beauty"),
-    "selection-interval": (_put("selection", "interval", value=0), "interval.*0"),
-    "selection-type": (_put("selection", "interval", value="three"), "."),
+    "selection-field": (_put("selection", "fields", "colour", value=3), "colour"),
+    "selection-score": (_put("selection", "fields", "rated_by", value="beauty"), "rated_by.*beauty"),
+    "selection-interval": (_put("selection", "fields", "interval", value=0), "interval.*0"),
+    "selection-type": (_put("selection", "fields", "interval", value="three"), "."),
+    "selection-name": (_put("selection", "selection", value="beauty"), "no selection.*beauty"),
+    "selection-older": (_put("selection", value={"score": "beauty"}), "score.*beauty"),
+    "selection-older-field": (_put("selection", value={"score": "random", "colour": 3}), "colour"),
     "selection-list": (_put("selection", value=["random"]), "."),
 }
 

@@ -11,7 +11,8 @@ from torch import Tensor, nn
 
 import toca
 from toca.axes.actions import COMPUTE, FORECAST, REUSE, partial
-from toca.axes.selection import Selection
+from toca.axes.selections.clustered import ByCluster
+from toca.axes.selections.whole_stack import ByPrediction
 from toca.engine.install import engine_of
 from toca.eval.counting.flops import FlopMeter
 from toca.methods.composed import CacheMethod
@@ -42,7 +43,7 @@ def run_and_spy(transformer: nn.Module, method: Any, inputs: Inputs, **options: 
         engine = engine_of(transformer)
 
         def spy(*_: Any) -> None:
-            index = engine._running.jobs[0].active
+            index = engine.call.jobs[0].active
             if index is not None:
                 tokens = engine.branches[None].key.shape.tokens
                 active[len(outputs)] = [sorted(row) for row in (index % tokens).tolist()]
@@ -343,7 +344,7 @@ def test_wrong_settings(name: str, value: Any) -> None:
 
 
 def test_selections_of_these_kinds() -> None:
-    assert Selection("prediction").whole_stack and not Selection("prediction").reads_stack
-    assert Selection("cluster", clusters=2).reads_stack and not Selection("cluster", clusters=2).whole_stack
-    with pytest.raises(ValueError, match="`clusters` must be at least 1 for 'cluster', got 0"):
-        Selection("cluster")
+    assert not ByPrediction().fills_sites and not ByPrediction().observes
+    assert ByCluster(2).fills_sites and ByCluster(2).observes
+    with pytest.raises(ValueError, match="`clusters` must be at least 1, got 0"):
+        ByCluster(0)

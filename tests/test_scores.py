@@ -14,7 +14,9 @@ from torch import Tensor
 
 import toca
 from toca.axes.actions import REUSE
-from toca.axes.selection import SCORES, Selection, best_tokens, spatial_bonus
+from toca.axes.selections.bonuses import best_tokens, random_score, spatial_bonus
+from toca.axes.selections.ranked import ByAttention
+from toca.axes.selections.scores import SCORES
 from toca.engine.install import engine_of
 from toca.kernels import scores
 from toca.kernels.rows import put_rows, take_rows
@@ -163,7 +165,9 @@ def test_final_score(grid: tuple[int, int], text: int, weight: float) -> None:
     """s3 comes before s4, and text tokens, which lie before the image's, get no s4."""
     tokens = grid[0] * grid[1]
     score, stale = torch.rand(text + tokens), torch.arange(text + tokens) % 4
-    selection = Selection("self_attention", interval=3, staleness_weight=weight, bonus_patch=2, bonus_weight=0.5)
+    selection = ByAttention(
+        rated_by="self_attention", interval=3, staleness_weight=weight, bonus_patch=2, bonus_weight=0.5
+    )
     got = selection.final_score(score, stale, grid, text)
     aged = score + weight * stale / 3
     torch.testing.assert_close(got[:text], aged[:text])
@@ -182,13 +186,12 @@ def test_best_tokens(tokens: int, data: st.DataObject) -> None:
 
 
 def test_random_score_depends_on_its_key_alone() -> None:
-    selection = Selection("random", seed=3)
-    one = selection.random_score(64, (1, 0, 2))
+    one = random_score(3, 64, (1, 0, 2))
     torch.rand(5)
-    assert torch.equal(one, selection.random_score(64, (1, 0, 2)))
+    assert torch.equal(one, random_score(3, 64, (1, 0, 2)))
     others = [(2, 0, 2), (1, 1, 2), (1, 0, 3)]
-    assert not any(torch.equal(one, selection.random_score(64, key)) for key in others)
-    assert not torch.equal(one, Selection("random", seed=4).random_score(64, (1, 0, 2)))
+    assert not any(torch.equal(one, random_score(3, 64, key)) for key in others)
+    assert not torch.equal(one, random_score(4, 64, (1, 0, 2)))
 
 
 @settings(max_examples=50, deadline=None)
@@ -214,7 +217,7 @@ def indices_of(transformer: Any, call: dict[str, Any]) -> list[Tensor | None]:
     found: list[Tensor | None] = []
 
     def note(*_: Any) -> None:
-        found.extend(handle.index for handle in engine_of(transformer).freezer.handles)
+        found.extend(handle.index for handle in engine_of(transformer).decisions.handles)
 
     hook = transformer.register_forward_hook(note, prepend=True)
     run_steps(transformer, [call])

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 import toca
-from toca.engine.engine import Engine
+from toca.engine.guidance import Guidance
 from toca.engine.install import engine_of
 from toca.eval.counting.flops import FlopMeter
 from toca.methods import Method
@@ -230,7 +230,7 @@ def test_delta_dit_holds_no_more_than_two_differences() -> None:
 def test_hermite_polynomials(i: int, x: int, sigma: float) -> None:
     """numpy's `hermval` takes the physicists' ones."""
     wanted = sigma**i * np.polynomial.hermite.hermval(sigma * x, [0] * i + [1]) / np.prod(np.arange(1, i + 1))
-    assert HiCache(sigma=sigma).basis(i, 5 + x, (5, 3, 2, 1)) == pytest.approx(wanted)
+    assert HiCache(sigma=sigma).filling().basis(i, 5 + x, (5, 3, 2, 1)) == pytest.approx(wanted)
 
 
 WRONG = [
@@ -378,8 +378,8 @@ def test_tgate_without_guidance_in_a_pipeline(monkeypatch: pytest.MonkeyPatch) -
     """Two images of different noise are no guidance branches; nothing is dropped, and that is found out once, for it
     takes a look at the device."""
     looks: list[Tensor] = []
-    look = Engine._is_paired
-    monkeypatch.setattr(Engine, "_is_paired", lambda self, latents: looks.append(latents) or look(self, latents))
+    look = Guidance.is_paired
+    monkeypatch.setattr(Guidance, "is_paired", lambda self, latents: looks.append(latents) or look(self, latents))
     pipe, method = TINY_PIPELINES["pixart"](), tgate(4)
     arguments = {"num_inference_steps": STEPS, "guidance_scale": 1.0, "output_type": "latent", "clean_caption": False}
     for count in (1, 2):
@@ -556,6 +556,6 @@ def test_tgate_reaches_blocks() -> None:
     """A call that is answered by the other branch runs no block, not even its modulation."""
     transformer = TINY["flux"]()
     with toca.cached(transformer, tgate(), num_inference_steps=STEPS):
-        assert engine_of(transformer).plan_for(STEPS).wraps_blocks
-        assert not engine_of(transformer).plan_for(6).wraps_blocks
+        assert engine_of(transformer).plans.plan_for(STEPS).wraps_blocks
+        assert not engine_of(transformer).plans.plan_for(6).wraps_blocks
     assert len(blocks_of(transformer)) == 5

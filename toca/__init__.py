@@ -1,74 +1,45 @@
 """toca makes diffusion transformers fast: token-wise feature caching on stock diffusers pipelines, in one line."""
 
+from . import methods as _methods
 from . import moved as moved
 from .api import cached, disable_cache, enable_cache, reset, summary
+from .axes.actions import Action
+from .axes.fills import Fill
+from .axes.gates import Gate, Observation
+from .axes.sampling import Sampling, Timeline
+from .axes.selections import Selection
+from .axes.spans import Span
 from .engine.summary import Summary
-from .methods import (
-    FORA,
-    PAB,
-    RAS,
-    CacheMethod,
-    ClusCa,
-    DBCache,
-    DeltaDiT,
-    DiCache,
-    DuCa,
-    EasyCache,
-    FasterCache,
-    FBCache,
-    HiCache,
-    LearnedRouter,
-    MagCache,
-    Method,
-    NoCache,
-    RandomTokens,
-    SmoothCache,
-    SpeCa,
-    TaylorSeer,
-    TeaCache,
-    TGate,
-    ToCa,
-    methods,
-    preset,
-    presets,
-)
+from .methods import *  # noqa: F403
+from .models import BlockSpec, CallShape, FamilySpec, Layout, Site, SiteSpec
 from .plan import Plan
+from .registry import register, registered
 
 __version__ = "0.1.0"
 
 __all__ = [
-    "CacheMethod",
-    "ClusCa",
-    "DBCache",
-    "DeltaDiT",
-    "DiCache",
-    "DuCa",
-    "EasyCache",
-    "FBCache",
-    "FORA",
-    "FasterCache",
-    "HiCache",
-    "LearnedRouter",
-    "MagCache",
-    "Method",
-    "NoCache",
-    "PAB",
+    "Action",
+    "BlockSpec",
+    "CallShape",
+    "FamilySpec",
+    "Fill",
+    "Gate",
+    "Layout",
+    "Observation",
     "Plan",
-    "RAS",
-    "RandomTokens",
-    "SmoothCache",
-    "SpeCa",
+    "Sampling",
+    "Selection",
+    "Site",
+    "SiteSpec",
+    "Span",
     "Summary",
-    "TGate",
-    "TaylorSeer",
-    "TeaCache",
-    "ToCa",
+    "Timeline",
     "cached",
     "disable_cache",
     "enable_cache",
-    "methods",
-    "preset",
-    "presets",
+    "register",
+    "registered",
     "reset",
     "summary",
 ]
+__all__ += _methods.__all__

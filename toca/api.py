@@ -117,13 +117,13 @@ def _enable_one(transformer, method, pipeline, num_inference_steps, batched_cfg,
             raise ValueError("Without a scheduler the number of steps is unknown: pass `num_inference_steps`.")
     counted = num_inference_steps if counts_calls else None
     engine = Engine(transformer, spec, method, pipeline, counted, batched_cfg, takes_turns)
-    plan = engine.plan_for(num_inference_steps or getattr(method, "num_inference_steps", None) or PROBE_STEPS)
+    plan = engine.plans.plan_for(num_inference_steps or getattr(method, "num_inference_steps", None) or PROBE_STEPS)
     if plan.layout.sites != engine.layout.sites:
         raise ValueError(
             f"The plan is for a {plan.layout.family} model with {len(plan.layout.sites)} sites, and not for this "
             f"{spec.name} model with {len(engine.layout.sites)} sites. Make a plan for this transformer."
         )
-    engine.check_scheduler()
+    engine.plans.check_scheduler(engine.clock.scheduler)
     install(transformer, engine, plan)
 
 
@@ -178,7 +178,7 @@ def summary(target: Any) -> Summary:
         ValueError: If no cache is on.
     """
     engines = _engines(target)
-    method = engines[0].method
+    method = engines[0].plans.method
     name = method.method if isinstance(method, Plan) else method.label
     return summarize(name, [(engine.record, list(engine.branches.values())) for engine in engines])
 

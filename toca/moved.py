@@ -71,11 +71,11 @@ redirect(
         f"toca.{old}": f"toca.{new}"
         for old, new in {
             "actions": "axes.actions",
-            "filling": "axes.forecast",
+            "filling": "axes.fills",
             "gates": "axes.gates",
             "sampling": "axes.sampling",
             "schedule": "axes.schedule",
-            "selection": "axes.selection",
+            "selection": "axes.selections.older",
             "spans": "axes.spans",
             "calibration.recorder": "engine.recorder",
             "install": "engine.install",

@@ -1,51 +1,171 @@
-"""Methods as plain data, for files and command lines: `{"method": name, "fields": {...}}`."""
+"""How a method, a fill, a gate, a selection or a family becomes known: ours and a third party's alike.
+
+What is registered can be named on a command line and in a plan's file. Nothing here knows what the things are: each
+says its `kind` and its `name`.
+"""
 
 from __future__ import annotations
 
 import dataclasses
 import difflib
-import types
+import importlib
+import inspect
+import pkgutil
 import typing
-from collections.abc import Iterable, Mapping
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, ClassVar, TypeVar
 
 from .checks import shown
-from .methods.base import Method
+from .files.plain import convert_plain, require
+
+Thing = TypeVar("Thing")
+
+
+class Registered:
+    """What stands in a plan's file by a name: a subclass is a frozen dataclass whose fields are plain data, or again
+    registered things."""
+
+    kind: ClassVar[str]
+    """`"method"`, `"fill"`, `"gate"` or `"selection"`."""
+    name: ClassVar[str]
+    """Short name, unique in its kind."""
+
+
+_TABLES: dict[str, dict[str, Any]] = {}
+_SETTINGS: list[Callable[[], Mapping[str, Any]]] = []
+
+
+def register(thing: Thing) -> Thing:
+    """Make a method, a fill, a gate, a selection (their classes) or a family (its `FamilySpec`) known by its name.
+
+    Args:
+        thing (`type` or `FamilySpec`): A frozen dataclass that derives from `toca.Method`, `toca.Fill`, `toca.Gate` or
+            `toca.Selection`; or a family's specification.
+
+    Returns:
+        `thing`, so that it serves as a decorator.
+
+    Raises:
+        TypeError: If it is none of these, or a class that leaves out what its kind must say.
+        ValueError: If its name is taken.
+
+    Example:
+        ```python
+        @toca.register
+        @dataclass(frozen=True)
+        class Alternate(toca.Method):
+            \"\"\"Compute every other step, reuse the one before in between.\"\"\"
+
+            name: ClassVar[str] = "alternate"
+
+            def computes(self, site: toca.Site, step: int, sampling: toca.Sampling) -> bool:
+                return step % 2 == 0
+
+
+        toca.enable_cache(pipe, "alternate")
+        ```
+    """
+    kind, name = getattr(thing, "kind", None), getattr(thing, "name", None)
+    if not isinstance(kind, str) or not isinstance(name, str) or not name:
+        raise TypeError(f"Only what has a `kind` and a `name` can be registered, got {shown(thing)}.")
+    if isinstance(thing, type):
+        _check_class(thing)
+    table = registered(kind)
+    if name in table and _origin(table[name]) != _origin(thing):
+        raise ValueError(f"The {kind} {name!r} is {_origin(table[name])}: give yours another `name`.")
+    table[name] = thing
+    return thing
+
+
+def _check_class(cls: type) -> None:
+    if inspect.isabstract(cls):
+        missing = ", ".join(sorted(cls.__abstractmethods__))
+        raise TypeError(f"{cls.__name__} does not say {missing}, which every {cls.kind} must.")
+    if not dataclasses.is_dataclass(cls):
+        raise TypeError(f"{cls.__name__} must be a dataclass: put @dataclass(frozen=True) below @toca.register.")
+
+
+def _origin(thing: Any) -> str:
+    """Where a thing comes from: the same when a notebook's cell, or a module, is run again."""
+    named = thing if isinstance(thing, type) else type(thing)
+    return f"{named.__module__}.{named.__qualname__}" if isinstance(thing, type) else f"of {thing.transformer}"
+
+
+def registered(kind: str) -> dict[str, Any]:
+    """All of a kind by name: the table itself, which grows."""
+    return _TABLES.setdefault(kind, {})
+
+
+def load_all(package: str, path: Iterable[str]) -> None:
+    """Import every module of a package, so that what it registers is known: a new file needs no list."""
+    for module in pkgutil.iter_modules(path):
+        importlib.import_module(f"{package}.{module.name}")
+
+
+Source = TypeVar("Source", bound=Callable[[], Mapping[str, Any]])
+
+
+def settings(source: Source) -> Source:
+    """Take in a source of methods that have a name with their values: presets."""
+    _SETTINGS.append(source)
+    return source
+
+
+def named(text: str) -> Any:
+    """A method by the name of a preset, or by its own short name with the values it has by default.
+
+    Raises:
+        ValueError: If there is none of this name; it suggests the nearest ones.
+    """
+    known: dict[str, Any] = {}
+    for source in _SETTINGS:
+        known |= source()
+    if text in known:
+        return known[text]
+    methods = registered("method")
+    if text in methods:
+        return methods[text]()
+    raise ValueError(f"There is no method or preset {text!r}{suggestion(text, [*methods, *known])}.")
+
+
+def suggestion(text: str, names: Iterable[str]) -> str:
+    """What a message about an unknown name goes on with: the few names that come near, and where all are listed."""
+    near = difflib.get_close_matches(text, list(names), n=4, cutoff=0.5)
+    asked = f": did you mean {' or '.join(near)}?" if near else ";"
+    return f"{asked} `toca methods` lists all names"
 
 
 def field_types(cls: type) -> dict[str, Any]:
-    """The fields of a method's class that its constructor takes, with their types."""
+    """The fields of a registered class that its constructor takes, with their types."""
     hints = typing.get_type_hints(cls)
     return {field.name: hints[field.name] for field in dataclasses.fields(cls) if field.init}
 
 
-def to_data(method: Method) -> dict[str, Any]:
-    """A method as plain data for JSON and YAML."""
-    fields = {name: getattr(method, name) for name in field_types(type(method))}
-    return {"method": method.name, "fields": {name: _plain(value) for name, value in fields.items()}}
+def to_data(thing: Registered) -> dict[str, Any]:
+    """A registered thing as plain data for JSON and YAML: `{"method": "fora", "fields": {...}}`."""
+    fields = {name: getattr(thing, name) for name in field_types(type(thing))}
+    return {thing.kind: thing.name, "fields": {name: _plain(value) for name, value in fields.items()}}
 
 
 def _plain(value: Any) -> Any:
-    if isinstance(value, Method):
+    if isinstance(value, Registered):
         return to_data(value)
     if isinstance(value, tuple):
         return [_plain(item) for item in value]
     return dict(value) if isinstance(value, Mapping) else value
 
 
-def from_data(data: Mapping[str, Any]) -> Method:
-    """The method that `to_data` described.
+def from_data(data: Mapping[str, Any], kind: str = "method") -> Any:
+    """What `to_data` described.
 
     Raises:
-        ValueError: If this version has no such method, or its fields are others.
+        ValueError: If nothing of this kind and name is registered, or its fields are others.
     """
-    from .methods import methods
-
-    cls = methods().get(str(data.get("method", "")))
+    cls = registered(kind).get(str(data.get(kind, "")))
     if cls is None:
-        raise ValueError(f"This version of toca has no method {shown(data.get('method'))}.")
-    if unknown := [key for key in data if key not in ("method", "fields")]:
-        raise ValueError(f"A method is recorded by its name and its fields, and not by {shown(unknown[0])}.")
+        raise ValueError(f"This version of toca has no {kind} {shown(data.get(kind))}.")
+    if unknown := [key for key in data if key not in (kind, "fields")]:
+        raise ValueError(f"A {kind} is recorded by its name and its fields, and not by {shown(unknown[0])}.")
     try:
         hints = field_types(cls)
         return cls(**{key: convert(value, hints[key]) for key, value in data["fields"].items()})
@@ -68,82 +188,17 @@ def _misfit(fields: Any, hints: Mapping[str, Any]) -> str:
     return "a field is missing"
 
 
-def named(text: str) -> Method:
-    """A method by the name of a preset, or by its own short name with the values it has by default.
-
-    Raises:
-        ValueError: If there is none of this name; it suggests the nearest ones.
-    """
-    from .methods import methods, preset, presets
-
-    if text in presets():
-        return preset(text)
-    if text in methods():
-        return methods()[text]()
-    raise ValueError(f"There is no method or preset {text!r}{suggestion(text, [*methods(), *presets()])}.")
-
-
-def suggestion(text: str, names: Iterable[str]) -> str:
-    """What a message about an unknown name goes on with: the few names that come near, and where all are listed."""
-    near = difflib.get_close_matches(text, list(names), n=4, cutoff=0.5)
-    asked = f": did you mean {' or '.join(near)}?" if near else ";"
-    return f"{asked} `toca methods` lists all names"
-
-
 def convert(value: Any, hint: Any) -> Any:
-    """Plain data (as YAML or JSON gives it) as the type that a field asks for. Raises `TypeError` if it is another."""
-    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
-    if origin in (typing.Union, types.UnionType):
-        return _convert_any(value, arguments)
-    if origin is typing.Literal:
-        return _require(value in arguments, value, hint)
-    if origin is tuple:
-        return _convert_tuple(value, arguments)
-    if origin in (dict, Mapping):
-        _require(isinstance(value, dict), value, hint)
-        key_hint, value_hint = arguments
-        return {convert(key, key_hint): convert(item, value_hint) for key, item in value.items()}
-    if isinstance(hint, type) and issubclass(hint, Method):
-        return _convert_method(value, hint)
-    return _convert_scalar(value, hint)
+    """Plain data (as YAML or JSON gives it) as the type that a field asks for, registered things by their name or
+    their data. Raises `TypeError` if it is another."""
+    return convert_plain(value, hint, _convert_registered)
 
 
-def _convert_method(value: Any, hint: type) -> Any:
+def _convert_registered(value: Any, hint: type) -> Any:
+    if not issubclass(hint, Registered):
+        return NotImplemented
     if isinstance(value, str):
-        return named(value)
-    return from_data(value) if isinstance(value, dict) else _require(isinstance(value, hint), value, hint)
-
-
-def _convert_any(value: Any, hints: tuple[Any, ...]) -> Any:
-    for hint in hints:
-        try:
-            return convert(value, hint)
-        except TypeError:
-            continue
-    raise TypeError(f"{value!r} is none of {hints}")
-
-
-def _convert_tuple(value: Any, hints: tuple[Any, ...]) -> tuple[Any, ...]:
-    _require(isinstance(value, (list, tuple)), value, tuple)
-    items = list(value)
-    if hints[-1] is Ellipsis:
-        hints = (hints[0],) * len(items)
-    _require(len(items) == len(hints), value, tuple)
-    return tuple(convert(item, hint) for item, hint in zip(items, hints, strict=True))
-
-
-def _convert_scalar(value: Any, hint: Any) -> Any:
-    if hint is Any:
-        return value
-    if hint is float and isinstance(value, int) and not isinstance(value, bool):
-        return float(value)
-    if hint is None or hint is type(None):
-        return _require(value is None, value, hint)
-    # bool is an int to isinstance, but `interval=true` is a mistake.
-    return _require(isinstance(value, hint) and (hint is bool) == isinstance(value, bool), value, hint)
-
-
-def _require(condition: bool, value: Any, hint: Any) -> Any:
-    if not condition:
-        raise TypeError(f"{value!r} is not {hint}")
-    return value
+        return named(value) if hint.kind == "method" else from_data({hint.kind: value, "fields": {}}, hint.kind)
+    if isinstance(value, dict):
+        return from_data(value, hint.kind)
+    return require(isinstance(value, hint), value, hint)

@@ -120,4 +120,4 @@ def _counted(plan: toca.Plan) -> list[int]:
     sites = plan.layout.sites
     own = [i for i in plan.partial_sites if sites[i].stream != "text" and sites[i].rows != "position"]
     # Where tokens are dropped before the first block, attention is the one that is told which are there.
-    return [i for i in own if sites[i].attends == "self"] if plan.narrows_stack else own
+    return [i for i in own if i in plan.attended_sites] if plan.attended_sites else own

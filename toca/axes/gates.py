@@ -8,12 +8,15 @@ from typing import Any, ClassVar
 
 import torch
 
+from ..checks import check_fields
+from ..registry import Registered
+
 INPUT = None
 """A gate's `probe` that looks at the model's input alone."""
 
 
 @dataclass
-class Seen:
+class Observation:
     """What a gate is shown of a step. Tensors are (images, rows of an image, ...), so that an image whose two guidance
     branches are batched decides once, by both.
 
@@ -44,9 +47,9 @@ class Seen:
     draft: Any = None
     verified: Any = None
 
-    def take(self, images: torch.Tensor, memory: dict[str, torch.Tensor]) -> Seen:
+    def take(self, images: torch.Tensor, memory: dict[str, torch.Tensor]) -> Observation:
         """The same of some of the images, with their memory."""
-        part = Seen(self.step, self.num_inference_steps, memory)
+        part = Observation(self.step, self.num_inference_steps, memory)
         for name in ("input", "entering", "probe"):
             tensor = getattr(self, name)
             setattr(part, name, None if tensor is None else tensor.index_select(0, images))
@@ -69,11 +72,13 @@ class GateSizes:
     hidden: int
 
 
-class Gate(ABC):
+class Gate(Registered, ABC):
     """Decides for each image whether a step that the plan does not force is computed in full or filled.
 
-    What is remembered between steps goes into `seen.memory`.
+    What is remembered between steps goes into `now.memory`. A subclass is a frozen dataclass.
     """
+
+    kind: ClassVar[str] = "gate"
 
     probe: ClassVar[int | None] = INPUT
     """What is looked at before deciding: `None` for the model's input, 0 for block 0's modulated input, n for what
@@ -82,16 +87,20 @@ class Gate(ABC):
     per_sample: bool = True
     """Whether each image decides for itself; off, the whole batch decides together, as the published code does."""
 
+    def __post_init__(self) -> None:
+        """Check the fields by their annotations. Raises `ValueError`; it names the field and the value."""
+        check_fields(self)
+
     @abstractmethod
-    def opens(self, seen: Seen) -> torch.Tensor:
+    def opens(self, now: Observation) -> torch.Tensor:
         """Whether the step is computed in full, (images,), bool. Asked in steps that are not forced."""
 
     @abstractmethod
-    def observe(self, seen: Seen, computed: bool) -> None:
+    def observe(self, now: Observation, computed: bool) -> None:
         """Look at a step that has run, forced ones too.
 
         Args:
-            seen (`Seen`): The step, with the model's output.
+            now (`Observation`): The step, with the model's output.
             computed (`bool`): Whether it was computed in full.
         """
 
@@ -99,12 +108,12 @@ class Gate(ABC):
     def bytes_kept(self, sizes: GateSizes) -> int:
         """Bytes of the tensors in its memory."""
 
-    def verifies(self, seen: Seen) -> bool:
+    def verifies(self, now: Observation) -> bool:
         """Whether a filled step is checked by running the last block on what was filled before it."""
         return False
 
-    def weights_of(self, seen: Seen) -> list | None:
-        """Weights of its own forecast, a number or a tensor (images,) each, where they depend on what it has seen."""
+    def weights_of(self, now: Observation) -> list[Any] | None:
+        """weight_0 to weight_O for a fill that reads the gate's, a number or a tensor (images,) each; or `None`."""
         return None
 
 

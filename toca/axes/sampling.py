@@ -12,6 +12,24 @@ TRAIN_TIMESTEPS = 1000
 
 
 @dataclass(frozen=True)
+class Timeline:
+    """The steps of a generation.
+
+    Args:
+        num_inference_steps (`int`): S, their number.
+        timesteps (`tuple[float, ...]`): The scheduler's timestep of each, in the order of sampling.
+    """
+
+    num_inference_steps: int
+    timesteps: tuple[float, ...]
+
+
+def spaced_timesteps(num_inference_steps: int) -> tuple[float, ...]:
+    """Evenly spaced timesteps, for where no scheduler has been asked."""
+    return tuple(TRAIN_TIMESTEPS * (1 - step / num_inference_steps) for step in range(num_inference_steps))
+
+
+@dataclass(frozen=True)
 class Sampling:
     """What a plan is made for.
 
@@ -38,10 +56,9 @@ class Sampling:
         check(right, "timesteps", self.timesteps, f"must be one for each of the {steps} steps")
         object.__setattr__(self, "timesteps_known", bool(self.timesteps))
         if not self.timesteps:
-            spaced = tuple(TRAIN_TIMESTEPS * (1 - step / steps) for step in range(steps))
-            object.__setattr__(self, "timesteps", spaced)
+            object.__setattr__(self, "timesteps", spaced_timesteps(steps))
 
     @property
     def layers(self) -> int:
         """Number of blocks, over all stacks."""
-        return self.layout.sites[-1].layer + 1
+        return self.layout.layers

@@ -8,8 +8,8 @@ import torch
 from torch import nn
 from torch.utils.hooks import RemovableHandle
 
-from ..engine.span_ends import laid_out
 from ..models import FamilySpec, walk_blocks
+from ..models.shape import laid_out
 from .gauges import Gauge, Means
 from .reading import on_entering, on_leaving
 

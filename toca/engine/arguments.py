@@ -20,7 +20,7 @@ def own_copy(value: Any) -> Any:
     return value
 
 
-def narrowed(call: dict[str, Any], spec: FamilySpec, rows: torch.Tensor | None, batch: int) -> dict[str, Any]:
+def some_rows(call: dict[str, Any], spec: FamilySpec, rows: torch.Tensor | None, batch: int) -> dict[str, Any]:
     """A call's arguments for some rows of its batch, in containers of their own.
 
     Args:

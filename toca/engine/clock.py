@@ -46,7 +46,7 @@ class TimestepClock:
         timestep_scale (`float`, defaults to 1): The scheduler's timestep over the one that the model is called with.
     """
 
-    schedule = None
+    schedule = scheduler = None
 
     def __init__(self, num_inference_steps: int, timestep_scale: float = 1.0):
         self.num_inference_steps, self.scale = num_inference_steps, timestep_scale

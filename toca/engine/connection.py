@@ -17,8 +17,8 @@ from ..hooks.norm import make_forward as norm
 from ..hooks.parallel_block import make_forward_with as parallel_block
 from ..models import FamilySpec, walk_blocks
 from ..models.spec import BlockSpec, SiteSpec
-from ..plan import Plan
-from .decisions import Freezer
+from ..plan.table import PlanTable
+from .decisions import Decisions
 
 
 class Point(NamedTuple):
@@ -36,15 +36,15 @@ class Connection:
 
     Args:
         spec (`FamilySpec`): Where the sites are.
-        freezer (`Freezer`): Their handles.
+        decisions (`Decisions`): Their handles.
     """
 
-    def __init__(self, spec: FamilySpec, freezer: Freezer):
-        self.spec, self.freezer = spec, freezer
-        self.readers = tuple(freezer.readers)
+    def __init__(self, spec: FamilySpec, decisions: Decisions):
+        self.spec, self.decisions = spec, decisions
+        self.readers = tuple(decisions.readers)
         self.modules: weakref.WeakSet[nn.Module] = weakref.WeakSet()
 
-    def follow(self, transformer: nn.Module, plan: Plan) -> None:
+    def follow(self, transformer: nn.Module, plan: PlanTable) -> None:
         """Connect what the plan reaches; anew where somebody has exchanged a module since. On an error nothing is.
 
         Raises:
@@ -85,7 +85,7 @@ class Connection:
         swap_class(*point)
         self.modules.add(point.module)
 
-    def _points(self, transformer: nn.Module, plan: Plan) -> Iterator[Point]:
+    def _points(self, transformer: nn.Module, plan: PlanTable) -> Iterator[Point]:
         """All modules to connect. Of a kind of module that is reached in one layer all are connected where they can
         be, so that compiled blocks are of one kind."""
         sites, measured = plan.layout.sites, measured_sites(plan)
@@ -105,11 +105,11 @@ class Connection:
                 yield from self._site(i, block, block_spec, site_spec, i in reached)
         if plan.wraps_blocks:
             for layer, _, _, block, block_spec in blocks:
-                handle = self.freezer.blocks[layer]
+                handle = self.decisions.blocks[layer]
                 yield Point(block, make_call_with(block_spec.streams), handle, "__call__", BLOCK)
 
     def _site(self, i: int, block, block_spec: BlockSpec, site_spec: SiteSpec, reached: bool) -> Iterator[Point]:
-        handle, module = self.freezer.handles[i], block.get_submodule(site_spec.path)
+        handle, module = self.decisions.handles[i], block.get_submodule(site_spec.path)
         if reached and site_spec.kind == "feed_forward":
             _refuse_chunks(block)
         if not reached and replaces_forward(module):
@@ -119,9 +119,9 @@ class Connection:
             makers["parallel_block"] = parallel_block(block_spec.parallel)
         yield Point(module, makers[site_spec.kind], handle)
         norms = [block.get_submodule(path) for path in site_spec.norms]
-        # Narrowing a norm only saves time: one that is hooked by somebody else is left as it is.
+        # A lean norm only saves time: one that is hooked by somebody else is left as it is.
         hooked = any(replaces_forward(each) for each in norms)
-        self.freezer.readers[i] = None if hooked else self.readers[i]
+        self.decisions.readers[i] = None if hooked else self.readers[i]
         if not hooked:
             yield from (Point(each, norm, handle) for each in norms)
 
@@ -135,15 +135,12 @@ class Connection:
             )
 
 
-def measured_sites(plan: Plan) -> set[int]:
+def measured_sites(plan: PlanTable) -> set[int]:
     """The attention sites that are ever measured, or whose keys and values are kept."""
-    measured = set(plan.score_sources.values())
-    if plan.narrows_stack:
-        measured |= {i for i, site in enumerate(plan.layout.sites) if site.attends == "self"}
-    return measured
+    return {*plan.score_sources.values(), *plan.attended_sites}
 
 
-def reached_sites(plan: Plan) -> set[int]:
+def reached_sites(plan: PlanTable) -> set[int]:
     """The sites that are ever to do anything but compute; others are none of the cache's business."""
     probed = plan.gate is not None and plan.gate.probe == 0
     sites = enumerate(plan.layout.sites)

@@ -1,4 +1,4 @@
-"""Freezing a pass: what every site and block does is written into its handle before block 0 runs."""
+"""The decisions of a pass: what every site and block does is written into its handle before block 0 runs."""
 
 from __future__ import annotations
 
@@ -7,20 +7,25 @@ from typing import Any
 
 import torch
 
-from ..axes.actions import COMPUTE
-from ..axes.forecast import Handle, Terms
+from ..axes.actions import COMPUTE, Action
+from ..axes.fills import Fill
+from ..axes.selections import Group
+from ..axes.spans import Span
 from ..hooks.block import BlockHandle
-from ..memory.branch import Branch
-from ..memory.scored_tokens import Group, TokenGroup
+from ..hooks.handle import Handle
+from ..memory.part import Part
+from ..memory.terms import Terms
 from ..models import FamilySpec, Layout
-from ..plan import Plan
-from ..plan.passes import MODULATED, Job, Pass
-from .dropping import Narrowing
+from ..plan.passes import MODULATED, Pass
+from ..plan.table import PlanTable
+from .dropping import Dropping
+from .job import Job
+from .model_span import ModelSpan
 from .span_ends import SpanEnds
 from .unplaced import NotReached
 
 
-class Freezer:
+class Decisions:
     """The handles of a transformer's sites and blocks, and how a decision gets into them.
 
     Args:
@@ -36,14 +41,14 @@ class Freezer:
     """
 
     def __init__(self, layout: Layout, spec: FamilySpec):
-        self.layout, self.channel_dim = layout, spec.channel_dim
+        self.layout = layout
         self.handles = [Handle(joint=site.stream == "joint" and site.inside is None) for site in layout.sites]
         self.blocks = [BlockHandle() for _ in range(layout.sites[-1].layer + 1)]
-        self.ends = SpanEnds(layout, spec)
-        self.narrowing = Narrowing(layout, spec)
+        self.ends, self.model_span = SpanEnds(layout, spec), ModelSpan(spec)
+        self.dropping = Dropping(layout, spec)
         self.readers = self._readers_of_norms(spec)
         self.whole_norms = False
-        self._frozen: tuple | None = None
+        self._frozen: tuple[Any, ...] | None = None
         self._held: list[tuple[Terms, weakref.ref | None]] = []
 
     def _readers_of_norms(self, spec: FamilySpec) -> list[tuple[int, ...] | None]:
@@ -67,66 +72,69 @@ class Freezer:
         for block in self.blocks:
             block.bypass()
 
-    def freeze(self, plan: Plan, job: Job, step: int, compiled: bool) -> None:
+    def freeze(self, plan: PlanTable, job: Job, step: int, compiled: bool) -> None:
         """Write one pass's decision.
 
         Args:
-            plan (`Plan`): The plan of the generation.
+            plan (`PlanTable`): The plan of the generation.
             job (`Job`): The pass and its memory.
             step (`int`): Index of the step.
             compiled (`bool`): Whether the blocks are compiled.
         """
-        run, branch = job.run, job.part
-        self._held = self._to_be_renewed(plan, run, branch)
+        run, part = job.run, job.part
+        self._held = self._to_be_renewed(plan, run, part)
         for block in self.blocks:
             block.calls = 0
-        frozen = (plan, run, branch, compiled, self.whole_norms)
-        if not branch.groups and plan.fill is None and not plan.wraps_blocks and frozen == self._frozen:
+        frozen = (plan, run, part, compiled, self.whole_norms)
+        if not part.groups and plan.fill is None and not plan.wraps_blocks and frozen == self._frozen:
             return
         self._frozen = frozen
         for i in range(len(self.handles)):
-            self._freeze_site(plan, run, branch, i, compiled)
+            self._freeze_site(plan, run, part, i, compiled)
             if plan.fill is not None:
-                self._freeze_terms(plan, run, branch, i, step, compiled)
-        if not run.narrows:
-            for group in branch.groups:
+                self._freeze_terms(plan, plan.fill, run, part, i, step, compiled)
+        if not run.drops:
+            for group in part.groups:
                 self._freeze_tokens(group, run, step, compiled)
         if plan.wraps_blocks:
             self._freeze_blocks(plan, job, step, compiled)
-        if run.narrows:
-            self.narrowing.freeze(plan, job, self.handles, self.blocks)
+        if run.drops:
+            self.dropping.freeze(plan, job, self.handles, self.blocks)
 
-    def _freeze_site(self, plan: Plan, run: Pass, branch: Branch, i: int, compiled: bool) -> None:
+    def _freeze_site(self, plan: PlanTable, run: Pass, part: Part, i: int, compiled: bool) -> None:
         handle, action = self.handles[i], run.row[i]
         # Partial only once some tokens are chosen: a share that rounds down to none computes nothing.
         filled = "forecast" if action.forecasts else "reuse"
         handle.action = filled if action.kind == "partial" else action.kind
-        if run.narrows:
+        if run.drops:
             # A site sees no other tokens than those that are there.
             handle.action = "compute"
-        handle.keep, handle.state, handle.dense = plan.kept[i] and run.keeps, branch.sites[i], compiled
+        handle.keep, handle.state, handle.dense = plan.kept[i] and run.keeps, part.sites[i], compiled
         inner = None if self.whole_norms else self.readers[i]
-        handle.narrow = inner is not None and all(run.row[j].kind != "compute" for j in inner)
-        handle.index = handle.choose = handle.spread = handle.measure = handle.seen = None
+        handle.lean_norm = inner is not None and all(run.row[j].kind != "compute" for j in inner)
+        handle.index = handle.choose = handle.spread = handle.measure = handle.noted = None
+        handle.fill_by(plan.fill)
         handle.refresh = run.refreshes and self.layout.sites[i].attends == "self"
-        handle.watch = run.probes_input and i == 0
+        handle.note_input = run.probes_input and i == 0
         if handle.action == "skip":
-            handle.narrow = False
-        if i in run.measured:
-            handle.measure = plan.selection.score_for(plan.modules_of(self.layout.sites[i].layer)).measure
+            handle.lean_norm = False
+        if i in run.measured and plan.selection is not None:
+            handle.measure = plan.selection.measure(self.layout.modules_of(self.layout.sites[i].layer))
 
-    def _freeze_terms(self, plan: Plan, run: Pass, branch: Branch, i: int, step: int, compiled: bool) -> None:
-        handle, terms = self.handles[i], branch.sites[i].terms
+    def _freeze_terms(
+        self, plan: PlanTable, fill: Fill, run: Pass, part: Part, i: int, step: int, compiled: bool
+    ) -> None:
+        handle, terms = self.handles[i], part.sites[i].terms
         handle.scales, handle.weights = [], []
         if i not in plan.forecast_sites:
             return
         if run.row[i] == COMPUTE and handle.keep:
-            handle.scales = _numbers(renewal(plan, terms, step), compiled)
+            handle.scales = _numbers(terms.scales(step, fill, plan.timeline), compiled)
         elif run.row[i].forecasts:
-            handle.weights = _numbers(plan.fill.weights(step, terms.history, plan.num_inference_steps), compiled)
+            handle.weights = _weights(fill_weights(fill.weights(step, terms.history, plan.timeline)), compiled)
 
-    def _freeze_blocks(self, plan: Plan, job: Job, step: int, compiled: bool) -> None:
-        run, branch = job.run, job.part
+    def _freeze_blocks(self, plan: PlanTable, job: Job, step: int, compiled: bool) -> None:
+        run, part = job.run, job.part
         for layer, block in enumerate(self.blocks):
             block.bypass()
             block.run = layer not in run.left_out
@@ -136,26 +144,26 @@ class Freezer:
             self._watch(boundary, job.notes)
         for span in run.stores:
             if span.around == "blocks":
-                terms = branch.spans[span]
-                scales = renewal(plan, terms, step) if plan.kept_spans[span] else []
-                self.ends.store(self.blocks, span, terms, _numbers(scales, compiled), branch.key.shape)
+                terms = part.spans[span]
+                scales = _numbers(span_scales(plan, span, terms, step), compiled)
+                self.ends.store(self.blocks, span, terms, scales, plan.fill, part.key.shape)
         for span in run.spans:
             if span.around == "blocks":
-                terms = branch.spans[span.stored]
-                weights = _numbers(span_weights(plan, job, span, terms, step), compiled)
-                self.ends.fill(self.blocks, span, terms, weights, branch.key.shape)
+                terms = part.spans[span.stored]
+                weights = _weights(span_weights(plan, job, span, terms, step), compiled)
+                self.ends.fill(self.blocks, span, terms, weights, plan.fill, part.key.shape)
 
-    def _to_be_renewed(self, plan: Plan, run: Pass, branch: Branch) -> list[tuple[Terms, weakref.ref | None]]:
+    def _to_be_renewed(self, plan: PlanTable, run: Pass, part: Part) -> list[tuple[Terms, weakref.ref | None]]:
         """What the pass is to renew, with what it holds now."""
         if not run.keeps:
             return []
         return [
-            (branch.sites[i].terms, branch.sites[i].terms.mark())
+            (part.sites[i].terms, part.sites[i].terms.mark())
             for i, action in enumerate(run.row)
             if action == COMPUTE and plan.kept[i] and not plan.is_hidden(run.row, i)
         ]
 
-    def check_reached(self, plan: Plan, job: Job) -> None:
+    def check_reached(self, plan: PlanTable, job: Job) -> None:
         """See to it that a pass that has run came by every block once, and by every site that it was to renew.
 
         Raises:
@@ -170,33 +178,31 @@ class Freezer:
 
     def note_input(self, job: Job) -> None:
         """Note what the first attention was given, where the pass asks for it."""
-        if job.run.probes_input and self.handles[0].seen is not None:
-            job.notes[MODULATED] = (self.handles[0].seen,)
-            self.handles[0].seen = None
+        if job.run.probes_input and self.handles[0].noted is not None:
+            job.notes[MODULATED] = (self.handles[0].noted,)
+            self.handles[0].noted = None
 
-    def finish(self, plan: Plan, job: Job, step: int, latents: torch.Tensor, sample: torch.Tensor) -> torch.Tensor:
+    def finish(
+        self, plan: PlanTable, job: Job, step: int, latents: torch.Tensor, sample: torch.Tensor
+    ) -> torch.Tensor:
         """What is kept of the model's own output, and what takes its place.
 
         Args:
-            plan (`Plan`): The plan.
+            plan (`PlanTable`): The plan.
             job (`Job`): The pass that has run.
             step (`int`): Index of the step.
             latents, sample (`torch.Tensor`): The model's input and output for the job's rows.
         """
-        spans = job.part.spans
-        if job.run.narrows:
-            sample = self.narrowing.joined(plan, job, sample)
+        if job.run.drops:
+            sample = self.dropping.joined(plan, job, sample)
         for span in job.run.stores:
             if span.around == "model":
-                scales = renewal(plan, spans[span], step) if plan.kept_spans[span] else []
-                # A copy: the pipeline may go on writing in what it is given.
-                value = _shifted(sample, latents, -1, self.channel_dim) if span.keeps == "residual" else sample.clone()
-                spans[span].renew(value, scales)
+                terms = job.part.spans[span]
+                self.model_span.store(plan, span, terms, span_scales(plan, span, terms, step), latents, sample)
         for span in job.run.spans:
             if span.around == "model":
-                terms = spans[span.stored]
-                filled = terms.total(span_weights(plan, job, span, terms, step))
-                sample = _shifted(filled, latents, 1, self.channel_dim) if span.keeps == "residual" else filled.clone()
+                weights = span_weights(plan, job, span, job.part.spans[span.stored], step)
+                sample = self.model_span.fill(plan, span, job.part.spans[span.stored], weights, step, latents, sample)
         return sample
 
     def _watch(self, boundary: int, notes: dict[int, tuple]) -> None:
@@ -225,12 +231,14 @@ class Freezer:
                 self.handles[i].spread = group.spread
 
     @staticmethod
-    def _freeze_late_choice(group: TokenGroup, position: int, handle: Handle, row: tuple, compiled: bool) -> None:
+    def _freeze_late_choice(
+        group: Group, position: int, handle: Handle, row: tuple[Action, ...], compiled: bool
+    ) -> None:
         handle.choose = group.choose_late(position, row)
         if handle.choose is not None:
             handle.action = "partial"
             if compiled:
-                torch._dynamo.maybe_mark_dynamic(handle.choose.slots, 0)
+                torch._dynamo.maybe_mark_dynamic(handle.choose.slots, 0)  # type: ignore[attr-defined]
 
     @staticmethod
     def _freeze_index(handle: Handle, index: torch.Tensor | None, compiled: bool) -> None:
@@ -238,37 +246,40 @@ class Freezer:
             handle.action, handle.index = "partial", _dynamic(index) if compiled else index
 
 
-def renewal(plan: Plan, terms: Terms, step: int) -> list[float]:
-    """Scales with which a value computed in this step enters the terms; the step is noted in their history."""
-    terms.history = (step, *terms.history)[: plan.fill.fill_order + 1]
-    return plan.fill.scales(terms.history)
-
-
-def span_weights(plan: Plan, job: Job, span: Any, terms: Terms, step: int) -> list:
-    """Weights of what fills a span: the gate's where it has any, else the fill's; none where it is reused."""
-    if not span.forecasts:
+def span_scales(plan: PlanTable, span: Span, terms: Terms, step: int) -> list[float]:
+    """Scales with which what is kept of a span enters the terms; none where it is never forecast."""
+    if plan.fill is None or not plan.kept_spans[span]:
         return []
-    # A gate that is no fill of the plan's may still have weights of its own, for another fill.
-    weights = plan.gate.weights_of(job.seen) if plan.fill == plan.gate else None
+    return terms.scales(step, plan.fill, plan.timeline)
+
+
+def span_weights(plan: PlanTable, job: Job, span: Span, terms: Terms, step: int) -> list[Any]:
+    """Weights of what fills a span: the gate's where the fill reads them and it tells any, else the fill's; none where
+    it is reused."""
+    if plan.fill is None or not span.forecasts:
+        return []
+    weights = None
+    if plan.fill.reads_gate and plan.gate is not None and job.observation is not None:
+        weights = plan.gate.weights_of(job.observation)
     if weights is None:
-        return plan.fill.weights(step, terms.history, plan.num_inference_steps)
+        return fill_weights(plan.fill.weights(step, terms.history, plan.timeline))
     return [job.part.by_row(weight) for weight in weights]
 
 
-def _numbers(numbers: list, compiled: bool) -> list:
+def fill_weights(weights: list[float]) -> list[float]:
+    """The weights of a fill; none where it is the last value alone, which is reuse."""
+    return [] if weights == [1.0] else weights
+
+
+def _numbers(numbers: list[Any], compiled: bool) -> list[Any]:
     """Numbers of a forecast; for compiled blocks tensors, for a number would be compiled in."""
     return [torch.as_tensor(number) for number in numbers] if compiled else numbers
 
 
-def _shifted(sample: torch.Tensor, latents: torch.Tensor, sign: int, dim: int) -> torch.Tensor:
-    """`sample + sign * latents` over the channels, in dimension `dim`, that both have. Where the model returns more
-    than it is given (a learned variance) the others stay as they are; where it is given more than it returns (the
-    picture to fill, a control) they do not count."""
-    if sample.shape == latents.shape:
-        return sample + sign * latents
-    common = min(sample.shape[dim], latents.shape[dim])
-    shifted = sample.narrow(dim, 0, common) + sign * latents.narrow(dim, 0, common)
-    return torch.cat([shifted, sample.narrow(dim, common, sample.shape[dim] - common)], dim=dim)
+def _weights(weights: list[Any], compiled: bool) -> list[Any]:
+    """The same of weights. That of a newest value which counts as it is stays a number: it is always 1."""
+    plain = 1 if weights and weights[0] == 1.0 else 0
+    return [*weights[:plain], *_numbers(weights[plain:], compiled)]
 
 
 def _dynamic(index: torch.Tensor) -> torch.Tensor:

@@ -6,11 +6,14 @@ from collections.abc import Callable
 
 import torch
 
-from ..axes.gates import Seen, finite_images
-from ..memory.branch import Branch, Memory
-from ..plan import Plan
-from ..plan.passes import MODULATED, Job, probe_pass, resumed, step_pass, verifying_pass, watched
-from .span_ends import laid_out
+from ..axes.gates import Observation, finite_images
+from ..memory.algebra import join, take
+from ..memory.part import Part
+from ..models.shape import laid_out
+from ..plan.passes import MODULATED, probe_pass, resumed, step_pass, verifying_pass, watched
+from .call import Call
+from .job import Job
+from .told_once import Warnings
 
 FINITE = "finite"
 """Name in a part's memory of what is not the gate's own: 1 for each image whose last output was finite, else 0."""
@@ -22,82 +25,80 @@ class Gatekeeper:
     steps have been computed.
 
     Args:
-        plan (`Plan`): With a gate.
-        memory (`Memory`): Of the call's branch.
-        step (`int`): Index of the step.
-        latents (`torch.Tensor`): (B, ...), the call's `hidden_states`.
-        warn (`Callable`): `(key, message)`: tells the user something, once for each key.
+        call (`Call`): The call; its plan has a gate.
+        warn (`Warnings`): Tells the user something.
+        look (`Callable`): Runs a job that only looks.
     """
 
-    def __init__(
-        self, plan: Plan, memory: Memory, step: int, latents: torch.Tensor, warn: Callable[[str, str], None]
-    ):
-        self.warn = warn
-        self.per_sample = plan.gate.per_sample and not memory.whole
-        self.plan, self.gate, self.memory, self.step, self.latents = plan, plan.gate, memory, step, latents
-        self.layers = plan.layout.sites[-1].layer + 1
+    def __init__(self, call: Call, warn: Warnings, look: Callable[[Job], None]):
+        gate = call.plan.gate
+        assert gate is not None, "the plan has a gate"
+        self.warn, self.look = warn, look
+        self.plan, self.gate, self.memory = call.plan, gate, call.memory
+        self.step, self.latents = call.step, call.latents
+        self.per_sample = gate.per_sample and not self.memory.whole
+        self.layers = self.plan.layout.layers
 
-    def decide(self, astray: bool, look: Callable[[Job], torch.Tensor]) -> list[Job]:
+    def decide(self, lost: bool) -> list[Job]:
         """The jobs of the call.
 
         Args:
-            astray (`bool`): Whether everything must be computed, for nothing fit is remembered.
-            look (`Callable`): Runs a job that only looks.
+            lost (`bool`): Whether everything must be computed, for nothing fit is remembered.
         """
-        forced = astray or self.plan.table[self.step] == self.plan.full_row
+        forced = lost or self.plan.table[self.step] == self.plan.full_row
         self._join()
-        jobs = [job for part in self.memory.parts for job in self._jobs_of(part, forced, look)]
+        jobs = [job for part in self.memory.parts for job in self._jobs_of(part, forced)]
         self.memory.parts = [job.part for job in jobs]
         return jobs
 
     def _join(self) -> None:
-        """Parts with the same course behind them become one again, so that a step takes no more passes than there are
+        """Parts with the same past become one again, so that a step takes no more passes than there are
         decisions."""
         if self.plan.partial_sites or len(self.memory.parts) == 1:
             return
-        alike: dict[tuple, list[Branch]] = {}
+        alike: dict[tuple, list[Part]] = {}
         for part in self.memory.parts:
-            alike.setdefault(part.course(self.plan), []).append(part)
+            alike.setdefault(part.past(self.plan), []).append(part)
         self.memory.parts = [
-            parts[0] if len(parts) == 1 else Branch.join(self.plan, parts, self.memory.key) for parts in alike.values()
+            parts[0] if len(parts) == 1 else join(self.plan, parts, self.memory.key) for parts in alike.values()
         ]
 
-    def _jobs_of(self, part: Branch, forced: bool, look: Callable[[Job], torch.Tensor]) -> list[Job]:
-        seen = self._seen(part)
+    def _jobs_of(self, part: Part, forced: bool) -> list[Job]:
+        now = self._observation(part)
         probe = self.gate.probe
         if forced:
             run = step_pass(self.plan, self.step, computed=True)
             if probe is not None:
                 run = watched(run, (0, probe) if probe else (), probes_input=probe == 0)
-            return [Job(part, run, seen, computed=True)]
+            return [Job(part, run, now, computed=True)]
         streams = None
         if probe is not None:
             first = Job(part, probe_pass(self.plan, probe))
-            look(first)
+            self.look(first)
             streams = first.notes.get(probe) if probe else None
-            self._note_probe(part, seen, first)
-        return [self._job(*decided) for decided in self._split(part, seen, streams)]
+            self._note_probe(part, now, first)
+        return [self._job(*decided) for decided in self._split(part, now, streams)]
 
-    def _split(self, part: Branch, seen: Seen, streams: tuple | None) -> list[tuple]:
-        """(part, what it sees, whether it computes, its probed streams) for those who compute and those who do not."""
+    def _split(self, part: Part, now: Observation, streams: tuple | None) -> list[tuple]:
+        """(part, what the gate is shown, whether it computes, its probed streams), for those who do and who do not."""
         images = part.images(self.per_sample)
-        opens = self._opens(seen)
+        opens = self._opens(now)
         if len(set(opens)) == 1:
-            return [(part, seen, opens[0], streams)]
+            return [(part, now, opens[0], streams)]
         split = []
         for computed in (True, False):
             chosen = [i for i, open_ in enumerate(opens) if open_ == computed]
             index = torch.tensor(chosen, device=self.latents.device)
-            taken = part.take(self.plan, index, images)
+            taken = take(self.plan, part, index, images)
             taken.numbers = tuple(part.numbers[i] for i in chosen) if part.numbers else tuple(chosen)
             mine = None if streams is None else tuple(_rows_of(part, index, images, stream) for stream in streams)
-            split.append((taken, seen.take(index, taken.memory), computed, mine))
+            split.append((taken, now.take(index, taken.gate), computed, mine))
         return split
 
-    def _opens(self, seen: Seen) -> list[bool]:
+    def _opens(self, now: Observation) -> list[bool]:
         """Which images compute: those that the gate says, and those whose last output was not finite, for whatever was
         kept of it is not fit to be used."""
-        asked = torch.stack([self.gate.opens(seen), seen.memory[FINITE] > 0])
+        asked = torch.stack([self.gate.opens(now), now.memory[FINITE] > 0])
         opens, finite = asked.tolist()
         if not all(finite):
             self.warn(
@@ -107,61 +108,61 @@ class Gatekeeper:
             )
         return [open_ or not fine for open_, fine in zip(opens, finite, strict=True)]
 
-    def _job(self, part: Branch, seen: Seen, computed: bool, streams: tuple | None) -> Job:
+    def _job(self, part: Part, now: Observation, computed: bool, streams: tuple | None) -> Job:
         run = step_pass(self.plan, self.step, computed or None)
-        job = Job(part, run, seen, computed)
+        job = Job(part, run, now, computed)
         if streams is not None:
             job.run, job.streams = resumed(self.plan, run, self.gate.probe), streams
-        if not computed and self.gate.verifies(seen):
+        if not computed and self.gate.verifies(now):
             job.run = watched(job.run, (self.layers - 1, self.layers))
         return job
 
-    def observe(self, job: Job, output: torch.Tensor, look: Callable[[Job], torch.Tensor]) -> None:
+    def observe(self, job: Job, output: torch.Tensor) -> None:
         """Show the gate a job that has run.
 
         Args:
-            job (`Job`): The job.
+            job (`Job`): The job, with an observation.
             output (`torch.Tensor`): What the model returned for its rows.
-            look (`Callable`): Runs a job that only looks.
         """
-        part, seen = job.part, job.seen
+        part, now = job.part, job.observation
+        assert now is not None, "the gate has been shown the step"
         images = part.images(self.per_sample)
-        seen.output = part.by_image(output, images)
-        if seen.probe is None and self.gate.probe is not None:
-            self._note_probe(part, seen, job)
+        now.output = part.by_image(output, images)
+        if now.probe is None and self.gate.probe is not None:
+            self._note_probe(part, now, job)
         if self.layers - 1 in job.notes and not job.computed:
             check = Job(part, verifying_pass(self.plan), streams=job.notes[self.layers - 1])
-            look(check)
+            self.look(check)
             before = self._laid_out(part, job.notes[self.layers - 1][-1], self.layers - 2, self.layers - 1)
-            seen.before_last = part.by_image(before, images)
-            seen.draft = part.by_image(job.notes[self.layers][-1], images)
-            seen.verified = part.by_image(check.notes[self.layers][-1], images)
-        self.gate.observe(seen, job.computed)
-        seen.memory[FINITE] = finite_images(seen.output)
-        part.memory = seen.memory
+            now.before_last = part.by_image(before, images)
+            now.draft = part.by_image(job.notes[self.layers][-1], images)
+            now.verified = part.by_image(check.notes[self.layers][-1], images)
+        self.gate.observe(now, job.computed)
+        now.memory[FINITE] = finite_images(now.output)
+        part.gate = now.memory
 
-    def _seen(self, part: Branch) -> Seen:
+    def _observation(self, part: Part) -> Observation:
         latents = self.latents if part.rows is None else self.latents.index_select(0, part.rows)
-        seen = Seen(self.step, self.plan.num_inference_steps, part.memory)
-        seen.input = part.by_image(latents, part.images(self.per_sample))
-        return seen
+        now = Observation(self.step, self.plan.num_inference_steps, part.gate)
+        now.input = part.by_image(latents, part.images(self.per_sample))
+        return now
 
-    def _note_probe(self, part: Branch, seen: Seen, job: Job) -> None:
+    def _note_probe(self, part: Part, now: Observation, job: Job) -> None:
         images = part.images(self.per_sample)
         if self.gate.probe:
-            seen.entering = part.by_image(job.notes[0][-1], images)
+            now.entering = part.by_image(job.notes[0][-1], images)
             probed = self._laid_out(part, job.notes[self.gate.probe][-1], self.gate.probe - 1, 0)
-            seen.probe = part.by_image(probed, images)
+            now.probe = part.by_image(probed, images)
         else:
-            seen.probe = part.by_image(job.notes[MODULATED][0], images)
+            now.probe = part.by_image(job.notes[MODULATED][0], images)
 
-    def _laid_out(self, part: Branch, left: torch.Tensor, layer: int, like: int) -> torch.Tensor:
+    def _laid_out(self, part: Part, left: torch.Tensor, layer: int, like: int) -> torch.Tensor:
         """What has left a layer, with its rows laid out as those of another one."""
         rows = {site.layer: site.rows for site in self.plan.layout.sites}
         return laid_out(left, part.key.shape, rows[max(layer, 0)], rows[like])
 
 
-def _rows_of(part: Branch, index: torch.Tensor, images: int, stream: torch.Tensor) -> torch.Tensor:
+def _rows_of(part: Part, index: torch.Tensor, images: int, stream: torch.Tensor) -> torch.Tensor:
     """The rows of some images in a stream (rows, ...)."""
     taken = part.by_image(stream, images).index_select(0, index)
     return taken.transpose(0, 1).flatten(0, 1).reshape(-1, *stream.shape[1:])

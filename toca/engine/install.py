@@ -13,7 +13,7 @@ from typing import Any
 
 from torch import nn
 
-from ..plan import Plan
+from ..plan.table import PlanTable
 from .callers import Caller
 from .engine import Engine
 
@@ -47,7 +47,7 @@ def engine_of(transformer: nn.Module) -> Engine | None:
     return vars(transformer).get(ENGINE)
 
 
-def install(transformer: nn.Module, engine: Engine, plan: Plan) -> None:
+def install(transformer: nn.Module, engine: Engine, plan: PlanTable) -> None:
     """Connect what the plan reaches with the engine, and the engine with the transformer's calls.
 
     Raises:
@@ -128,7 +128,7 @@ def _named_context(engine: Engine) -> Callable:
 
     @contextlib.contextmanager
     def cache_context(original: Callable, name: str, *args: Any, **kwargs: Any):
-        with engine.named(name), original(name, *args, **kwargs):
+        with engine.names.named(name), original(name, *args, **kwargs):
             yield
 
     return cache_context

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 
-from ..axes.forecast import Terms
+from ..axes.fills import Fill, differences
 from ..axes.spans import Span
 from ..hooks.block import BlockHandle, Streams
+from ..kernels.series import weighted_sum
+from ..memory.terms import Terms
 from ..models import CallShape, FamilySpec, Layout
+from ..models.shape import laid_out
 
 
 class SpanEnds:
@@ -31,8 +36,17 @@ class SpanEnds:
         """Place of the image tokens among the streams of a layer."""
         return self.streams[layer].index("hidden_states")
 
-    def store(self, blocks: list[BlockHandle], span: Span, terms: Terms, scales: list, shape: CallShape) -> None:
+    def store(
+        self,
+        blocks: list[BlockHandle],
+        span: Span,
+        terms: Terms,
+        scales: list[Any],
+        by: Fill | None,
+        shape: CallShape,
+    ) -> None:
         """Have the quantity of a span remembered when its blocks have run."""
+        renewal = differences if by is None else by.renewal
         entered: dict[str, Streams] = {}
 
         def enter(streams: Streams) -> Streams:
@@ -48,15 +62,24 @@ class SpanEnds:
                 before = self._laid_out(span, self._kept(span, entered["streams"]), shape)
                 kept = tuple(after - start for after, start in zip(kept, before, strict=True))
             # A view of the image tokens would hold the text tokens too.
-            terms.renew(tuple(stream.contiguous() for stream in kept), scales)
+            terms.renew(tuple(stream.contiguous() for stream in kept), scales, renewal)
             return streams
 
         if span.keeps == "residual":
             blocks[span.first].entering.append(enter)
         blocks[span.stop - 1].leaving.append(leave)
 
-    def fill(self, blocks: list[BlockHandle], span: Span, terms: Terms, weights: list, shape: CallShape) -> None:
+    def fill(
+        self,
+        blocks: list[BlockHandle],
+        span: Span,
+        terms: Terms,
+        weights: list[Any],
+        by: Fill | None,
+        shape: CallShape,
+    ) -> None:
         """Have the span's place taken; its blocks do not run."""
+        combine = weighted_sum if by is None else by.combine
         entered: dict[str, Streams] = {}
 
         def enter(streams: Streams) -> Streams:
@@ -67,7 +90,7 @@ class SpanEnds:
             if not entered:
                 return left
             streams = self._laid_out(span, entered["streams"], shape)
-            filled = terms.total(weights)
+            filled = terms.total(weights, combine)
             if span.keeps == "residual":
                 before = self._kept(span, streams)
                 filled = tuple(start + residual for start, residual in zip(before, filled, strict=True))
@@ -89,17 +112,3 @@ class SpanEnds:
         """Streams that enter the span, with their rows laid out as those that leave it."""
         have, want = self.rows[span.first], self.rows[span.stop - 1]
         return tuple(laid_out(stream, shape, have, want) for stream in streams)
-
-
-def laid_out(stream: torch.Tensor, shape: CallShape, have: str, want: str) -> torch.Tensor:
-    """A stream whose rows are frames or positions, with rows of the other kind.
-
-    Args:
-        stream (`torch.Tensor`): (rows, tokens of a row, C).
-        shape (`CallShape`): Of the call.
-        have, want (`str`): `Site.rows` of the layer it comes from and of the one it goes to.
-    """
-    if have == want:
-        return stream
-    outer, inner = (shape.frames, shape.tokens) if have == "frame" else (shape.tokens, shape.frames)
-    return stream.reshape(shape.batch, outer, inner, -1).transpose(1, 2).flatten(0, 1)

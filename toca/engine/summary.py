@@ -2,71 +2,12 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Hashable
 from dataclasses import dataclass, field, replace
-from typing import Any
 
-from ..axes.actions import Action, step_letter
-from ..axes.spans import Span
-from ..models import CallShape
-from ..plan import Plan
 from ..plan.cost import full_flops, pass_flops, tokens_computed
-from ..plan.passes import Pass
-
-
-@dataclass(frozen=True)
-class CallRecord:
-    """What a transformer call did for some of its rows, all of them where no gate decides.
-
-    Args:
-        step (`int`): Index of the step.
-        branch (`Hashable`): The branch of guidance.
-        row (`tuple[Action, ...]`): What each site did.
-        spans (`tuple[Span, ...]`): Blocks that were left out.
-        shape (`CallShape`): Of these rows.
-        full_batch (`int`): Rows that would have run without the cache: more where a branch of guidance was dropped.
-        images (`tuple[int, ...]` or `None`): Which images of the call these rows are; `None` for all.
-    """
-
-    step: int
-    branch: Hashable
-    row: tuple[Action, ...]
-    spans: tuple[Span, ...]
-    shape: CallShape
-    full_batch: int
-    images: tuple[int, ...] | None = None
-
-    @property
-    def letter(self) -> str:
-        return step_letter(self.row, self.spans)
-
-
-_numbers = itertools.count()
-
-
-@dataclass
-class GenerationRecord:
-    """All calls of one generation of one transformer, the runs that they took, the cache bytes of its branches, and
-    calls past the cache; the scheduler's timesteps, and a number that grows from record to record."""
-
-    plan: Plan | None = None
-    calls: list[CallRecord] = field(default_factory=list)
-    passes: list[tuple[Pass, CallShape]] = field(default_factory=list)
-    cache_bytes: int = 0
-    bypassed: int = 0
-    schedule: Any = None
-    number: int = field(default_factory=_numbers.__next__)
-
-    def add(self, call: CallRecord) -> None:
-        self.calls.append(call)
-
-    def add_pass(self, run: Pass, shape: CallShape) -> None:
-        self.passes.append((run, shape))
-
-    def release(self, memory) -> None:
-        """Note what a branch held, before it is let go."""
-        self.cache_bytes += memory.cache_bytes
+from ..plan.table import PlanTable
+from .record import CallRecord, GenerationRecord
 
 
 @dataclass(frozen=True)
@@ -195,7 +136,7 @@ def _common_letter(letters: set[str]) -> str:
     return next(iter(letters)) if len(letters) == 1 else "m"
 
 
-def _trace(plan: Plan, call: CallRecord) -> StepTrace:
+def _trace(plan: PlanTable, call: CallRecord) -> StepTrace:
     sites = []
     for i, (site, action) in enumerate(zip(plan.layout.sites, call.row, strict=True)):
         fresh, tokens = plan.fresh_tokens(i, call.row, call.shape), site.geometry(call.shape)[1]

@@ -40,8 +40,8 @@ def make_forward_with(dialect: AttentionDialect) -> Callable[[type], Callable]:
             if handle is None:
                 return stock(self, *args, **kwargs)
             named = {**dict(zip(names[: len(args)], args, strict=True)), **kwargs}
-            if handle.watch:
-                handle.seen = named["hidden_states"]
+            if handle.note_input:
+                handle.noted = named["hidden_states"]
             if handle.action in ("reuse", "forecast"):
                 return handle.filled()
             if handle.action == "skip":

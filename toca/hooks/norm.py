@@ -22,7 +22,7 @@ def make_forward(base: type) -> Callable:
 
     def forward(self, hidden_states, *args, **kwargs):
         handle = getattr(self, HANDLE, None)
-        if handle is None or handle.action == "compute" or not handle.narrow:
+        if handle is None or handle.action == "compute" or not handle.lean_norm:
             return base.forward(self, hidden_states, *args, **kwargs)
         if handle.action in ("reuse", "forecast"):
             return hidden_states[:, :1]

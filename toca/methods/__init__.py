@@ -1,5 +1,8 @@
-"""Caching methods, one published method a file. A new one is a file beside these and a name in `METHODS`."""
+"""Caching methods, one published method a file. A new one is a file beside these and nothing else."""
 
+from __future__ import annotations
+
+from ..registry import load_all, registered
 from .base import Method
 from .clusca import ClusCa
 from .composed import CacheMethod
@@ -25,40 +28,24 @@ from .teacache import TeaCache
 from .tgate import TGate
 from .toca import ToCa
 
-METHODS: dict[str, type[Method]] = {
-    method.name: method
-    for method in (
-        ToCa,
-        DuCa,
-        ClusCa,
-        RAS,
-        RandomTokens,
-        FORA,
-        PAB,
-        TGate,
-        DeltaDiT,
-        SmoothCache,
-        MagCache,
-        FasterCache,
-        TaylorSeer,
-        HiCache,
-        TeaCache,
-        FBCache,
-        DBCache,
-        EasyCache,
-        DiCache,
-        SpeCa,
-        LearnedRouter,
-        CacheMethod,
-        NoCache,
-    )
-}
-"""All methods by short name: those that choose tokens, that reuse, that forecast, that decide while the model runs."""
+METHODS: dict[str, type[Method]] = registered("method")
+"""All methods by short name, a third party's too."""
+
+LISTED = (
+    *("toca", "duca", "clusca", "ras", "random"),
+    *("fora", "pab", "tgate", "delta-dit", "smoothcache", "magcache", "fastercache"),
+    *("taylorseer", "hicache"),
+    *("teacache", "fbcache", "dbcache", "easycache", "dicache", "speca"),
+    *("learned", "composed", "none"),
+)
+"""The order in which they are listed: those that choose tokens, that reuse, that forecast, that decide while the model
+runs, and the others; what is not named here comes last."""
 
 
 def methods() -> dict[str, type[Method]]:
     """All methods by short name."""
-    return dict(METHODS)
+    places = {name: place for place, name in enumerate(LISTED)}
+    return {name: METHODS[name] for name in sorted(METHODS, key=lambda name: (places.get(name, len(LISTED)), name))}
 
 
 __all__ = [
@@ -90,3 +77,5 @@ __all__ = [
     "preset",
     "presets",
 ]
+
+load_all(__name__, __path__)

@@ -10,17 +10,27 @@ from typing import Any, ClassVar
 from torch import nn
 
 from ..axes.actions import COMPUTE, FORECAST, REUSE, SKIP, Action, partial
+from ..axes.fills import Fill
+from ..axes.gates import Gate
 from ..axes.sampling import Sampling
-from ..axes.selection import Selection
+from ..axes.selections import Selection
 from ..axes.spans import Span, skipped
 from ..checks import SomeSteps, check_fields, checked
 from ..models import FAMILIES, Layout, Site, describe, family_of
 from ..plan import Plan
-from ..plan.plan import check_size
+from ..plan.table import check_size
+from ..registry import Registered
 from .beside import file_beside
 
 
-class Method(ABC):
+class AllFamilies:
+    """The families that are known by now, a third party's too."""
+
+    def __get__(self, instance: object, owner: type) -> tuple[str, ...]:
+        return tuple(FAMILIES)
+
+
+class Method(Registered, ABC):
     """A published way to make a plan.
 
     A subclass is a dataclass with validated fields that overrides what its paper has something to say about:
@@ -32,12 +42,14 @@ class Method(ABC):
     - **how to fill** the others: `filling`, a forecast; reuse where there is none.
     """
 
+    kind: ClassVar[str] = "method"
+
     name: ClassVar[str]
     """Short name, as in `toca.methods()`."""
     title: ClassVar[str] = ""
     """The paper: authors, venue or year, arXiv number."""
-    families: ClassVar[tuple[str, ...]] = tuple(FAMILIES)
-    """Families of models it runs on."""
+    families: ClassVar[AllFamilies | tuple[str, ...]] = AllFamilies()
+    """Families of models it runs on; by default all that are known."""
     needs: ClassVar[str] = ""
     """What it needs beside a model, such as a calibration file."""
     files: ClassVar[tuple[str, ...]] = ()
@@ -71,7 +83,7 @@ class Method(ABC):
         selection = self.selection()
         which = "blocks" if self.leaves_out_blocks else "nothing"
         if selection is not None:
-            which = f"tokens by {selection.score}" + (", blocks" if self.leaves_out_blocks else "")
+            which = f"tokens by {selection.label}" + (", blocks" if self.leaves_out_blocks else "")
         when = "plan" if self.gate() is None else "online"
         return when, which, "reuse" if self.filling() is None else "forecast"
 
@@ -117,8 +129,8 @@ class Method(ABC):
     def computes(self, site: Site, step: int, sampling: Sampling) -> bool:
         """When: whether `site` computes whole in the `step`-th step, in the order of sampling."""
 
-    def gate(self) -> Any:
-        """When, decided while the model runs: a `toca.gates.Gate` that each step not computed whole is put before;
+    def gate(self) -> Gate | None:
+        """When, decided while the model runs: a `Gate` that each step not computed whole is put before;
         `None` for methods whose plan says it all."""
         return None
 
@@ -134,8 +146,8 @@ class Method(ABC):
         """Which: blocks that a step which is not full leaves out."""
         return ()
 
-    def filling(self) -> Any:
-        """How to fill: a `toca.filling.Fill`; `None` to reuse."""
+    def filling(self) -> Fill | None:
+        """How to fill: a forecast; `None` to reuse."""
         return None
 
     def guided(self, step: int, sampling: Sampling) -> bool:
@@ -182,6 +194,7 @@ class Method(ABC):
             table.append(row)
             spans.append(left_out)
             guided.append(self.guided(step, sampling))
+        fill = self.filling()
         return Plan(
             method=self.label,
             num_inference_steps=num_inference_steps,
@@ -189,9 +202,10 @@ class Method(ABC):
             table=tuple(table),
             selection=self.selection(),
             spans=tuple(spans),
-            fill=self.filling(),
+            fill=fill,
             gate=self.gate(),
             guided=tuple(guided),
+            timesteps=timesteps if fill is not None and fill.reads_timesteps else (),
         )
 
     def _step(self, step: int, sampling: Sampling) -> tuple[tuple[Action, ...], tuple[Span, ...]]:

@@ -6,11 +6,13 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import ClassVar
 
-from ..axes.forecast import Fill
+from ..axes.fills import Fill
 from ..axes.sampling import Sampling
-from ..axes.selection import Selection
+from ..axes.selections import Selection
+from ..axes.selections.clustered import ByCluster
 from ..checks import Clusters, Order, Seed, Share, SomeSteps
 from ..models import Site
+from ..registry import register
 from .base import Method
 from .taylorseer import TaylorSeer
 
@@ -18,6 +20,7 @@ CLUSTERED = ("ff", "block")
 """Modules that compute one token of each cluster."""
 
 
+@register
 @dataclass(frozen=True)
 class ClusCa(Method):
     """Between full steps, forecast all features, but compute the feed-forward on one token of each cluster and let the
@@ -63,10 +66,10 @@ class ClusCa(Method):
         return self.clusters / site.geometry(sampling.layout.default_shape)[1] if clustered else None
 
     def selection(self) -> Selection:
-        return Selection(score="cluster", clusters=self.clusters, smoothing=self.smoothing, seed=self.seed)
+        return ByCluster(clusters=self.clusters, smoothing=self.smoothing, seed=self.seed)
 
     def filling(self) -> Fill:
-        return self._forecast
+        return self._forecast.filling()
 
     @cached_property
     def _forecast(self) -> TaylorSeer:

@@ -5,13 +5,17 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
+from ..axes.fills import Fill
+from ..axes.gates import Gate
 from ..axes.sampling import Sampling
-from ..axes.selection import Selection
+from ..axes.selections import Selection
 from ..axes.spans import Span
 from ..models import Site
+from ..registry import named, register
 from .base import Method
 
 
+@register
 @dataclass(frozen=True)
 class CacheMethod(Method):
     """When x which tokens x how to fill, each as another method does it.
@@ -38,8 +42,6 @@ class CacheMethod(Method):
     title: ClassVar[str] = "a combination of your own"
 
     def __post_init__(self) -> None:
-        from ..registry import named
-
         super().__post_init__()
         for axis in ("when", "which", "fill"):
             value = getattr(self, axis)
@@ -82,7 +84,7 @@ class CacheMethod(Method):
     def computes(self, site: Site, step: int, sampling: Sampling) -> bool:
         return self.when.computes(site, step, sampling)
 
-    def gate(self) -> Any:
+    def gate(self) -> Gate | None:
         return self.when.gate()
 
     def guided(self, step: int, sampling: Sampling) -> bool:
@@ -98,5 +100,7 @@ class CacheMethod(Method):
         spans = () if self.which is None else self.which.spans(step, sampling)
         return tuple(replace(span, forecasts=self.fill is not None) for span in spans)
 
-    def filling(self) -> Any:
-        return None if self.fill is None else self.fill.filling()
+    def filling(self) -> Fill | None:
+        fill = None if self.fill is None else self.fill.filling()
+        # A forecast whose weights its own method's gate tells is told none by another's.
+        return fill if fill is None or self.fill.gate() == self.gate() else fill.without_gate()

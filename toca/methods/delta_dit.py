@@ -9,9 +9,11 @@ from ..axes.sampling import Sampling
 from ..axes.spans import Span, skipped
 from ..checks import SomeLayers, SomeSteps, Steps, check
 from ..models import Site
+from ..registry import register
 from .base import Method
 
 
+@register
 @dataclass(frozen=True)
 class DeltaDiT(Method):
     """Leave out the rear blocks, which make the details, while the outline is drawn, and the front blocks, which make

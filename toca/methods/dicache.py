@@ -2,26 +2,74 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
 
-from ..axes.forecast import Fill
-from ..axes.gates import Gate, GateSizes, Seen, mean_per_image, reaches, relative_l1
+from ..axes.fills import Fill
+from ..axes.fills.two_point import TwoPoint
+from ..axes.gates import Gate, GateSizes, Observation, mean_per_image, reaches, relative_l1
 from ..axes.sampling import Sampling
 from ..axes.spans import Span
 from ..checks import NonNegative, SomeLayers, SomeSteps, check
 from ..models import Site
+from ..registry import register
 from .base import Method
 
 GAMMA = 1.0, 1.5
 """Bounds of gamma in the authors' code."""
 
 
+@register
 @dataclass(frozen=True)
-class DiCache(Method, Gate, Fill):
+class Probe(Gate):
+    """DiCache's gate: opens once the change of the first blocks' output, beyond that of their input, has added up.
+
+    Args:
+        threshold (`float`): delta, the change that adds up between two steps computed.
+        probe_blocks (`int`, defaults to 1): m.
+        per_sample (`bool`, defaults to `True`): Whether each image of a batch decides for itself.
+    """
+
+    threshold: NonNegative
+    probe_blocks: SomeLayers = 1
+    per_sample: bool = True
+
+    name: ClassVar[str] = "probe"
+
+    @property
+    def probe(self) -> int:  # type: ignore[override]
+        return self.probe_blocks
+
+    def opens(self, now: Observation) -> torch.Tensor:
+        memory = now.memory
+        change = relative_l1(now.probe, memory["probe"]) - relative_l1(now.entering, memory["entering"])
+        memory["accumulated"] = memory["accumulated"] + change.abs()
+        return reaches(memory["accumulated"], self.threshold)
+
+    def observe(self, now: Observation, computed: bool) -> None:
+        memory = now.memory
+        memory["entering"], memory["probe"] = now.entering, now.probe
+        if computed:
+            memory["accumulated"] = torch.zeros(len(now.probe), device=now.probe.device)
+            added = now.probe - now.entering
+            memory["added_before"] = memory.get("added", torch.zeros_like(added))
+            memory["added"] = added
+
+    def weights_of(self, now: Observation) -> list[float | torch.Tensor]:
+        added, before = now.memory["added"], now.memory["added_before"]
+        gamma = mean_per_image((now.probe - now.entering - before).abs()) / mean_per_image((added - before).abs())
+        # The probe stood still (0 / 0): so does what it tells of.
+        return [1.0, gamma.nan_to_num(nan=1.0).clamp(*GAMMA) - 1]
+
+    def bytes_kept(self, sizes: GateSizes) -> int:
+        return 4 * sizes.hidden + 4 * sizes.images
+
+
+@register
+@dataclass(frozen=True)
+class DiCache(Method):
     """Run the first blocks of every step: how they change tells when all blocks are due, and how far they have gone on
     their way tells how far to go on with what was cached.
 
@@ -49,7 +97,6 @@ class DiCache(Method, Gate, Fill):
 
     name: ClassVar[str] = "dicache"
     title: ClassVar[str] = "Bu et al., ICLR 2026, arXiv 2508.17356"
-    reads_history: ClassVar[bool] = False
 
     def check_fits(self, sampling: Sampling) -> None:
         super().check_fits(sampling)
@@ -63,47 +110,7 @@ class DiCache(Method, Gate, Fill):
         return (Span(0, sampling.layers, forecasts=True),)
 
     def gate(self) -> Gate:
-        return self
-
-    @property
-    def probe(self) -> int:
-        return self.probe_blocks
-
-    def opens(self, seen: Seen) -> torch.Tensor:
-        memory = seen.memory
-        change = relative_l1(seen.probe, memory["probe"]) - relative_l1(seen.entering, memory["entering"])
-        memory["accumulated"] = memory["accumulated"] + change.abs()
-        return reaches(memory["accumulated"], self.threshold)
-
-    def observe(self, seen: Seen, computed: bool) -> None:
-        memory = seen.memory
-        memory["entering"], memory["probe"] = seen.entering, seen.probe
-        if computed:
-            memory["accumulated"] = torch.zeros(len(seen.probe), device=seen.probe.device)
-            added = seen.probe - seen.entering
-            memory["added_before"] = memory.get("added", torch.zeros_like(added))
-            memory["added"] = added
+        return Probe(self.threshold, self.probe_blocks, self.per_sample)
 
     def filling(self) -> Fill:
-        return self
-
-    @property
-    def fill_order(self) -> int:
-        return 1
-
-    def scales(self, history: Sequence[int]) -> list[float]:
-        """f_1 = R1 - R2."""
-        return [1.0]
-
-    def weights(self, step: int, history: Sequence[int], num_inference_steps: int) -> list[float]:
-        """gamma - 1 where no probe tells: R1 is reused."""
-        return [0.0]
-
-    def weights_of(self, seen: Seen) -> list[torch.Tensor]:
-        added, before = seen.memory["added"], seen.memory["added_before"]
-        gamma = mean_per_image((seen.probe - seen.entering - before).abs()) / mean_per_image((added - before).abs())
-        # The probe stood still (0 / 0): so does what it tells of.
-        return [gamma.nan_to_num(nan=1.0).clamp(*GAMMA) - 1]
-
-    def bytes_kept(self, sizes: GateSizes) -> int:
-        return 4 * sizes.hidden + 4 * sizes.images
+        return TwoPoint("gate")

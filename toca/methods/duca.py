@@ -7,9 +7,11 @@ from typing import ClassVar
 
 from ..axes.sampling import Sampling
 from ..axes.spans import Span
+from ..registry import register
 from .toca import ToCa
 
 
+@register
 @dataclass(frozen=True)
 class DuCa(ToCa):
     """ToCa with aggressive steps in turn: between full steps, one step recomputes the tokens that matter and the next

@@ -7,16 +7,59 @@ from typing import Annotated, ClassVar
 
 import torch
 
-from ..axes.gates import Gate, GateSizes, Seen, mean_per_image, reaches
+from ..axes.gates import Gate, GateSizes, Observation, mean_per_image, reaches
 from ..axes.sampling import Sampling
 from ..axes.spans import Span
 from ..checks import MOST_STEPS, NonNegative, Within
 from ..models import Site
+from ..registry import register
 from .base import Method
 
 
+@register
 @dataclass(frozen=True)
-class EasyCache(Method, Gate):
+class TransformationRate(Gate):
+    """EasyCache's gate: opens once the output is expected to have changed, by the input's change times k.
+
+    Args:
+        threshold (`float`): tau, the expected change that adds up between two steps computed.
+        per_sample (`bool`, defaults to `True`): Whether each image of a batch decides for itself.
+    """
+
+    threshold: NonNegative
+    per_sample: bool = True
+
+    name: ClassVar[str] = "transformation-rate"
+
+    def opens(self, now: Observation) -> torch.Tensor:
+        memory = now.memory
+        change = mean_per_image((now.input - memory["input"]).abs())
+        expected = memory["rate"] * change / mean_per_image(memory["computed_output"].abs())
+        memory["accumulated"] = memory["accumulated"] + expected
+        return reaches(memory["accumulated"], self.threshold)
+
+    def observe(self, now: Observation, computed: bool) -> None:
+        # Copies: the pipeline may go on writing in its own tensors.
+        if computed:
+            now.memory["rate"] = self._rate(now)
+            now.memory["accumulated"] = torch.zeros(len(now.input), device=now.input.device)
+            now.memory["computed_input"], now.memory["computed_output"] = now.input.clone(), now.output.clone()
+        now.memory["input"] = now.input.clone()
+
+    def _rate(self, now: Observation) -> torch.Tensor:
+        """k; unknown and so without bounds when the first step has been computed."""
+        if "computed_input" not in now.memory:
+            return torch.full((len(now.input),), torch.inf, device=now.input.device)
+        change = mean_per_image((now.input - now.memory["computed_input"]).abs())
+        return mean_per_image((now.output - now.memory["computed_output"]).abs()) / change
+
+    def bytes_kept(self, sizes: GateSizes) -> int:
+        return 2 * sizes.input + sizes.output + 2 * 4 * sizes.images
+
+
+@register
+@dataclass(frozen=True)
+class EasyCache(Method):
     """Leave out the model until its output is expected to have changed enough, as judged by its input alone.
 
     **When** (section 3.2): with x the model's input and y its output, the transformation rate
@@ -48,29 +91,4 @@ class EasyCache(Method, Gate):
         return (Span(0, sampling.layers, around="model"),)
 
     def gate(self) -> Gate:
-        return self
-
-    def opens(self, seen: Seen) -> torch.Tensor:
-        memory = seen.memory
-        change = mean_per_image((seen.input - memory["input"]).abs())
-        expected = memory["rate"] * change / mean_per_image(memory["computed_output"].abs())
-        memory["accumulated"] = memory["accumulated"] + expected
-        return reaches(memory["accumulated"], self.threshold)
-
-    def observe(self, seen: Seen, computed: bool) -> None:
-        # Copies: the pipeline may go on writing in its own tensors.
-        if computed:
-            seen.memory["rate"] = self._rate(seen)
-            seen.memory["accumulated"] = torch.zeros(len(seen.input), device=seen.input.device)
-            seen.memory["computed_input"], seen.memory["computed_output"] = seen.input.clone(), seen.output.clone()
-        seen.memory["input"] = seen.input.clone()
-
-    def _rate(self, seen: Seen) -> torch.Tensor:
-        """k; unknown and so without bounds when the first step has been computed."""
-        if "computed_input" not in seen.memory:
-            return torch.full((len(seen.input),), torch.inf, device=seen.input.device)
-        change = mean_per_image((seen.input - seen.memory["computed_input"]).abs())
-        return mean_per_image((seen.output - seen.memory["computed_output"]).abs()) / change
-
-    def bytes_kept(self, sizes: GateSizes) -> int:
-        return 2 * sizes.input + sizes.output + 2 * 4 * sizes.images
+        return TransformationRate(self.threshold, self.per_sample)

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated, ClassVar
 
-from ..axes.forecast import Fill
+from ..axes.fills import Fill
+from ..axes.fills.two_point import TwoPoint
 from ..axes.sampling import Sampling
 from ..checks import MOST_STEPS, Within
 from ..models import Site
+from ..registry import register
 from .base import Method
 
 
+@register
 @dataclass(frozen=True)
-class FasterCache(Method, Fill):
+class FasterCache(Method):
     """Compute attention on every other step only, and go on in between as it went before, the more so the later.
 
     The attention part of the method. **When** (section 3.2): attention is computed in its first calls, and from then
@@ -39,14 +41,4 @@ class FasterCache(Method, Fill):
         return site.attends is None or later < 0 or later % 2 == 1
 
     def filling(self) -> Fill:
-        return self
-
-    @property
-    def fill_order(self) -> int:
-        return 1
-
-    def scales(self, history: Sequence[int]) -> list[float]:
-        return [1.0 if len(history) > 1 else 0.0]
-
-    def weights(self, step: int, history: Sequence[int], num_inference_steps: int) -> list[float]:
-        return [step / (num_inference_steps - 1) if len(history) > 1 else 0.0]
+        return TwoPoint("rising")

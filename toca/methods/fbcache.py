@@ -7,16 +7,59 @@ from typing import ClassVar
 
 import torch
 
-from ..axes.gates import Gate, GateSizes, Seen, reaches, relative_l1
+from ..axes.gates import Gate, GateSizes, Observation, reaches, relative_l1
 from ..axes.sampling import Sampling
 from ..axes.spans import Span
 from ..checks import Layers, NonNegative, SomeLayers, SomeSteps, Steps
 from ..models import Site
+from ..registry import register
 from .base import Method
 
 
+@register
 @dataclass(frozen=True)
-class DBCache(Method, Gate):
+class FirstBlocks(Gate):
+    """DBCache's and FBCache's gate: opens where what the first blocks add to their input has changed.
+
+    Args:
+        threshold (`float`): Largest change that is let pass.
+        first_blocks (`int`): F, how many blocks are the probe.
+        max_cached_steps (`int`, defaults to 0): Most steps in a row that are not computed in full; 0 for any number.
+        per_sample (`bool`, defaults to `True`): Whether each image of a batch decides for itself.
+    """
+
+    threshold: NonNegative
+    first_blocks: SomeLayers
+    max_cached_steps: Steps = 0
+    per_sample: bool = True
+
+    name: ClassVar[str] = "first-blocks"
+
+    @property
+    def probe(self) -> int:  # type: ignore[override]
+        return self.first_blocks
+
+    def opens(self, now: Observation) -> torch.Tensor:
+        opens = reaches(relative_l1(now.probe - now.entering, now.memory["residual"]), self.threshold)
+        if self.max_cached_steps:
+            opens |= now.memory["cached_steps"] >= self.max_cached_steps
+        return opens
+
+    def observe(self, now: Observation, computed: bool) -> None:
+        images = len(now.probe)
+        if computed:
+            now.memory["residual"] = now.probe - now.entering
+        if self.max_cached_steps:
+            before = now.memory.get("cached_steps", torch.zeros(images, device=now.probe.device))
+            now.memory["cached_steps"] = torch.zeros_like(before) if computed else before + 1
+
+    def bytes_kept(self, sizes: GateSizes) -> int:
+        return sizes.hidden + (4 * sizes.images if self.max_cached_steps else 0)
+
+
+@register
+@dataclass(frozen=True)
+class DBCache(Method):
     """Run the first blocks; where what they add to their input has hardly changed, leave out the blocks in the middle.
 
     **When**: the first F blocks are a probe. With R their residual (what leaves them minus what enters them), a step
@@ -64,30 +107,10 @@ class DBCache(Method, Gate):
             )
 
     def gate(self) -> Gate:
-        return self
-
-    @property
-    def probe(self) -> int:
-        return self.first_blocks
-
-    def opens(self, seen: Seen) -> torch.Tensor:
-        opens = reaches(relative_l1(seen.probe - seen.entering, seen.memory["residual"]), self.threshold)
-        if self.max_cached_steps:
-            opens |= seen.memory["cached_steps"] >= self.max_cached_steps
-        return opens
-
-    def observe(self, seen: Seen, computed: bool) -> None:
-        images = len(seen.probe)
-        if computed:
-            seen.memory["residual"] = seen.probe - seen.entering
-        if self.max_cached_steps:
-            before = seen.memory.get("cached_steps", torch.zeros(images, device=seen.probe.device))
-            seen.memory["cached_steps"] = torch.zeros_like(before) if computed else before + 1
-
-    def bytes_kept(self, sizes: GateSizes) -> int:
-        return sizes.hidden + (4 * sizes.images if self.max_cached_steps else 0)
+        return FirstBlocks(self.threshold, self.first_blocks, self.max_cached_steps, self.per_sample)
 
 
+@register
 @dataclass(frozen=True)
 class FBCache(DBCache):
     """Run the first block; where what it adds to its input has hardly changed, leave out all the others.

@@ -10,9 +10,11 @@ from ..axes.sampling import Sampling
 from ..axes.schedule import FullStepSchedule
 from ..checks import SomeSteps
 from ..models import Site
+from ..registry import register
 from .base import Method
 
 
+@register
 @dataclass(frozen=True)
 class FORA(Method):
     """Compute everything on every N-th step; between them reuse the attention and feed-forward outputs whole.

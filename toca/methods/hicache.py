@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
+from ..axes.fills import Fill
+from ..axes.fills.series import Hermite
 from ..checks import SomeShare
+from ..registry import register
 from .taylorseer import TaylorSeer
 
 
+@register
 @dataclass(frozen=True)
 class HiCache(TaylorSeer):
     """TaylorSeer on another basis: derivatives of features behave like Gaussian variables, for which Hermite
@@ -37,14 +39,5 @@ class HiCache(TaylorSeer):
     name: ClassVar[str] = "hicache"
     title: ClassVar[str] = "Feng et al., 2025, arXiv 2508.16984"
 
-    def basis(self, i: int, step: int, nodes: Sequence[int]) -> float:
-        """sigma^i H_i(sigma x) / i!."""
-        return self.sigma**i * hermite(i, self.sigma * (step - nodes[0])) / math.factorial(i)
-
-
-def hermite(i: int, x: float) -> float:
-    """H_i(x), the physicists' Hermite polynomial, by its recurrence."""
-    before, polynomial = 0.0, 1.0
-    for n in range(i):
-        before, polynomial = polynomial, 2 * x * polynomial - 2 * n * before
-    return polynomial
+    def filling(self) -> Fill:
+        return Hermite(self.order, self.sigma, self.spacing)

@@ -20,6 +20,7 @@ from ..files.reading import read_json
 from ..files.writing import atomic_path
 from ..models import Site
 from ..models.fingerprint import Fingerprint, fingerprint
+from ..registry import register
 from .base import Method
 
 FORMAT = "toca-router"
@@ -128,6 +129,7 @@ def _rows(scores: tuple) -> str:
     return "[\n" + ",\n".join(f" {json.dumps(row)}" for row in scores) + "\n]"
 
 
+@register
 @dataclass(frozen=True)
 class LearnedRouter(Method):
     """Compute what a trained router says, reuse the rest.

@@ -13,6 +13,7 @@ from ..calibration.file import Calibration
 from ..calibration.magnitude_ratios import MagnitudeRatios
 from ..checks import NonNegative, Share, Steps
 from ..models import Site
+from ..registry import register
 from .calibrated import Calibrated
 
 
@@ -23,6 +24,7 @@ class Course(NamedTuple):
     errors: list[float]
 
 
+@register
 @dataclass(frozen=True)
 class MagCache(Calibrated):
     """Leave out all blocks while the size of what they add, as calibrated, says that it has hardly changed.

@@ -7,9 +7,11 @@ from typing import ClassVar
 
 from ..axes.sampling import Sampling
 from ..models import Site
+from ..registry import register
 from .base import Method
 
 
+@register
 @dataclass(frozen=True)
 class NoCache(Method):
     """Compute everything. What other methods are compared with."""

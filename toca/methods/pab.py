@@ -8,9 +8,11 @@ from typing import ClassVar
 from ..axes.sampling import Sampling
 from ..checks import SomeSteps, check
 from ..models import Site
+from ..registry import register
 from .base import Method
 
 
+@register
 @dataclass(frozen=True)
 class PAB(Method):
     """In the middle of sampling compute each kind of attention once and broadcast it to the steps that follow, the

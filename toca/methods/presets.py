@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from ..registry import settings
 from .base import Method
 from .clusca import ClusCa
 from .delta_dit import DeltaDiT
@@ -174,6 +175,7 @@ MADE_FOR: dict[str, str] = {
 """By the second half of a preset's name, the family that it was made for; other models are no family here yet."""
 
 
+@settings
 def presets() -> dict[str, Method]:
     """All settings that have a name: the published ones, and those of the models that come with toca."""
     return {name: preset(name) for name in (*PRESETS, *embedded_presets())}

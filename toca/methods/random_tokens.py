@@ -8,12 +8,15 @@ from typing import ClassVar
 
 from ..axes.sampling import Sampling
 from ..axes.schedule import FullStepSchedule
-from ..axes.selection import Selection
+from ..axes.selections import Selection
+from ..axes.selections.ranked import ByChance
 from ..checks import Seed, Share, SomeSteps
 from ..models import Site
+from ..registry import register
 from .base import Method
 
 
+@register
 @dataclass(frozen=True)
 class RandomTokens(Method):
     """Between full steps recompute a random share of the tokens in every module but self-attention.
@@ -47,4 +50,4 @@ class RandomTokens(Method):
         return self.fresh_ratio if site.attends != "self" or self.fresh_ratio == 1 else None
 
     def selection(self) -> Selection:
-        return Selection(score="random", seed=self.seed)
+        return ByChance(seed=self.seed)

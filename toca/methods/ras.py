@@ -6,12 +6,15 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from ..axes.sampling import Sampling
-from ..axes.selection import Selection
+from ..axes.selections import Selection
+from ..axes.selections.whole_stack import ByPrediction
 from ..checks import NonNegative, SomeShare, SomeSteps, Steps
 from ..models import Site
+from ..registry import register
 from .base import Method
 
 
+@register
 @dataclass(frozen=True)
 class RAS(Method):
     """Between dense steps, run the model on the part of the image that it is at work on.
@@ -53,4 +56,4 @@ class RAS(Method):
         return 1.0 if site.stream == "text" else self.sample_ratio
 
     def selection(self) -> Selection:
-        return Selection(score="prediction", starvation=self.starvation, shared_cfg=True)
+        return ByPrediction(starvation=self.starvation)

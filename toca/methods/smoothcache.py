@@ -13,6 +13,7 @@ from ..calibration.file import Calibration
 from ..calibration.lag_errors import LagErrors, curve_name
 from ..checks import NonNegative, SomeSteps, check
 from ..models import Site
+from ..registry import register
 from .calibrated import Calibrated
 
 
@@ -23,6 +24,7 @@ class Skips(NamedTuple):
     accepted: dict[int, float]
 
 
+@register
 @dataclass(frozen=True)
 class SmoothCache(Calibrated):
     """Skip a kind of module for as many steps as its calibrated error allows.

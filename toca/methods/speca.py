@@ -3,26 +3,80 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property
 from typing import ClassVar
 
 import torch
 
-from ..axes.forecast import Fill
-from ..axes.gates import Gate, GateSizes, Seen, mean_per_image, relative_l1
+from ..axes.fills import Fill
+from ..axes.fills.series import Taylor
+from ..axes.gates import Gate, GateSizes, Observation, mean_per_image, relative_l1
 from ..axes.sampling import Sampling
 from ..checks import NonNegative, Order, SomeShare, SomeSteps, Steps, check
 from ..models import Site
+from ..registry import register
 from .base import Method
-from .taylorseer import TaylorSeer
 
 COMPARED = ("output", "residual")
 ERRORS = ("whole", "elements")
 EPSILON = 1e-10
 
 
+@register
 @dataclass(frozen=True)
-class SpeCa(Method, Gate):
+class VerifiedDrafts(Gate):
+    """SpeCa's gate: opens after a draft whose last block, run on it, came out elsewhere; its fields are `SpeCa`'s."""
+
+    threshold: NonNegative
+    decay: SomeShare
+    floor: NonNegative
+    min_drafts: Steps
+    max_drafts: Steps
+    compared: str = "output"
+    error: str = "whole"
+    per_sample: bool = True
+
+    name: ClassVar[str] = "verified-drafts"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check(self.compared in COMPARED, "compared", self.compared, f"must be one of {', '.join(COMPARED)}")
+        check(self.error in ERRORS, "error", self.error, f"must be one of {', '.join(ERRORS)}")
+
+    def opens(self, now: Observation) -> torch.Tensor:
+        threshold = max(self.floor, self.threshold * self.decay ** (now.step / now.num_inference_steps))
+        error = now.memory["error"]
+        # An error that is no number is too large.
+        return (now.memory["drafts"] >= self.max_drafts) | ~((error <= threshold) & error.isfinite())
+
+    def verifies(self, now: Observation) -> bool:
+        return now.step < now.num_inference_steps - 1 and bool(self._due(now.memory["drafts"]).any())
+
+    def _due(self, drafts: torch.Tensor) -> torch.Tensor:
+        """Which images' next draft is verified, by the drafts (images,) that they have made in a row."""
+        return (drafts >= self.min_drafts) & (drafts < self.max_drafts - 1)
+
+    def observe(self, now: Observation, computed: bool) -> None:
+        before = now.memory.get("drafts", torch.zeros(len(now.input), device=now.input.device))
+        now.memory["drafts"] = torch.zeros_like(before) if computed else before + 1
+        now.memory["error"] = torch.zeros_like(before)
+        if now.verified is not None:
+            # Another image of the batch may be why there is a verification at all.
+            now.memory["error"] = self._error(now).masked_fill(~self._due(before), 0.0)
+
+    def _error(self, now: Observation) -> torch.Tensor:
+        start = now.before_last.float() if self.compared == "residual" else 0.0
+        draft, verified = now.draft.float() - start, now.verified.float() - start
+        if self.error == "whole":
+            return relative_l1(draft, verified)
+        return mean_per_image((draft - verified).abs() / (verified.abs() + EPSILON))
+
+    def bytes_kept(self, sizes: GateSizes) -> int:
+        return 2 * 4 * sizes.images
+
+
+@register
+@dataclass(frozen=True)
+class SpeCa(Method):
     """Draft steps by TaylorSeer's forecast, verify a draft by running its last block, and compute the next step in
     full where the two differ.
 
@@ -69,49 +123,22 @@ class SpeCa(Method, Gate):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check(self.compared in COMPARED, "compared", self.compared, f"must be one of {', '.join(COMPARED)}")
-        check(self.error in ERRORS, "error", self.error, f"must be one of {', '.join(ERRORS)}")
+        self.gate()
 
     def computes(self, site: Site, step: int, sampling: Sampling) -> bool:
         return step < self.warmup_steps
 
     def filling(self) -> Fill:
-        return self._forecast
-
-    @cached_property
-    def _forecast(self) -> TaylorSeer:
-        return TaylorSeer(order=self.order)
+        return Taylor(self.order)
 
     def gate(self) -> Gate:
-        return self
-
-    def opens(self, seen: Seen) -> torch.Tensor:
-        threshold = max(self.floor, self.threshold * self.decay ** (seen.step / seen.num_inference_steps))
-        error = seen.memory["error"]
-        # An error that is no number is too large.
-        return (seen.memory["drafts"] >= self.max_drafts) | ~((error <= threshold) & error.isfinite())
-
-    def verifies(self, seen: Seen) -> bool:
-        return seen.step < seen.num_inference_steps - 1 and bool(self._due(seen.memory["drafts"]).any())
-
-    def _due(self, drafts: torch.Tensor) -> torch.Tensor:
-        """Which images' next draft is verified, by the drafts (images,) that they have made in a row."""
-        return (drafts >= self.min_drafts) & (drafts < self.max_drafts - 1)
-
-    def observe(self, seen: Seen, computed: bool) -> None:
-        before = seen.memory.get("drafts", torch.zeros(len(seen.input), device=seen.input.device))
-        seen.memory["drafts"] = torch.zeros_like(before) if computed else before + 1
-        seen.memory["error"] = torch.zeros_like(before)
-        if seen.verified is not None:
-            # Another image of the batch may be why there is a verification at all.
-            seen.memory["error"] = self._error(seen).masked_fill(~self._due(before), 0.0)
-
-    def _error(self, seen: Seen) -> torch.Tensor:
-        start = seen.before_last.float() if self.compared == "residual" else 0.0
-        draft, verified = seen.draft.float() - start, seen.verified.float() - start
-        if self.error == "whole":
-            return relative_l1(draft, verified)
-        return mean_per_image((draft - verified).abs() / (verified.abs() + EPSILON))
-
-    def bytes_kept(self, sizes: GateSizes) -> int:
-        return 2 * 4 * sizes.images
+        return VerifiedDrafts(
+            threshold=self.threshold,
+            decay=self.decay,
+            floor=self.floor,
+            min_drafts=self.min_drafts,
+            max_drafts=self.max_drafts,
+            compared=self.compared,
+            error=self.error,
+            per_sample=self.per_sample,
+        )

@@ -2,26 +2,26 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import ClassVar
 
-from ..axes.forecast import Fill
+from ..axes.fills import Fill
+from ..axes.fills.series import Newton, Spacing, Taylor
 from ..axes.sampling import Sampling
 from ..axes.schedule import FullStepSchedule
 from ..axes.spans import Span
 from ..checks import Order, SomeSteps, check
 from ..models import Site
+from ..registry import register
 from .base import Method
 
 SCOPES = ("module", "block", "lite")
-SPACINGS = ("official", "divided")
 
 
+@register
 @dataclass(frozen=True)
-class TaylorSeer(Method, Fill):
+class TaylorSeer(Method):
     """Between full steps, forecast features by the Taylor series of their course over the steps.
 
     **When**: the first k steps are full, then every N-th. **Which**: nothing is computed in the others. **Fill**
@@ -46,7 +46,7 @@ class TaylorSeer(Method, Fill):
     order: Order = 2
     warmup_steps: SomeSteps = 2
     scope: str = "module"
-    spacing: str = "official"
+    spacing: Spacing = "official"
 
     name: ClassVar[str] = "taylorseer"
     title: ClassVar[str] = "Liu et al., ICCV 2025, arXiv 2503.06923"
@@ -54,7 +54,6 @@ class TaylorSeer(Method, Fill):
     def __post_init__(self) -> None:
         super().__post_init__()
         check(self.scope in SCOPES, "scope", self.scope, f"must be one of {', '.join(SCOPES)}")
-        check(self.spacing in SPACINGS, "spacing", self.spacing, f"must be one of {', '.join(SPACINGS)}")
 
     def computes(self, site: Site, step: int, sampling: Sampling) -> bool:
         return self._schedule.full_steps(sampling.num_inference_steps)[step]
@@ -75,28 +74,4 @@ class TaylorSeer(Method, Fill):
         return ()
 
     def filling(self) -> Fill:
-        return self
-
-    @property
-    def fill_order(self) -> int:
-        return self.order
-
-    def scales(self, history: Sequence[int]) -> list[float]:
-        known = len(history) - 1
-        # Newton: f_(i+1) is over the span of i + 2 computed steps; the official form always takes the latest gap.
-        gaps = [history[0] - history[i + 1 if self.spacing == "divided" else 1] for i in range(known)]
-        factors = [i + 1 if self.spacing == "divided" else 1 for i in range(known)]
-        scales = [factor / gap for factor, gap in zip(factors, gaps, strict=True)]
-        return [*scales[: self.order], *[0.0] * (self.order - known)]
-
-    def weights(self, step: int, history: Sequence[int], num_inference_steps: int) -> list[float]:
-        known = len(history) - 1
-        weights = []
-        for i in range(1, self.order + 1):
-            nodes = history[:i] if self.spacing == "divided" else history[:1] * i
-            weights.append(self.basis(i, step, nodes) if i <= known else 0.0)
-        return weights
-
-    def basis(self, i: int, step: int, nodes: Sequence[int]) -> float:
-        """x^i / i!, or for divided differences the product of the distances from the nodes over i!."""
-        return math.prod(step - node for node in nodes) / math.factorial(i)
+        return Newton(self.order) if self.spacing == "divided" else Taylor(self.order)

@@ -8,7 +8,7 @@ from typing import ClassVar, TypeVar
 import torch
 from torch import nn
 
-from ..axes.gates import Gate, GateSizes, Seen, reaches, relative_l1
+from ..axes.gates import Gate, GateSizes, Observation, reaches, relative_l1
 from ..axes.sampling import Sampling
 from ..axes.spans import Span
 from ..calibration.changes import Changes
@@ -17,6 +17,7 @@ from ..calibration.file import Calibration
 from ..checks import NonNegative, check
 from ..models import Site
 from ..plan import Plan
+from ..registry import register
 from .base import Method
 from .calibrated import Calibrated
 
@@ -25,8 +26,55 @@ MOST_COEFFICIENTS = 16
 Number = TypeVar("Number", float, torch.Tensor)
 
 
+def polynomial(coefficients: tuple[float, ...], x: Number) -> Number:
+    """The polynomial's value, coefficients from the highest order down."""
+    value = 0 * x
+    for coefficient in coefficients:
+        value = value * x + coefficient
+    return value
+
+
+@register
 @dataclass(frozen=True)
-class TeaCache(Calibrated, Gate):
+class ModulatedInput(Gate):
+    """TeaCache's gate: opens once the change of the modulated input of block 0's attention has added up.
+
+    Args:
+        coefficients (`tuple[float, ...]`): Of the polynomial that the change goes through, highest order first.
+        threshold (`float`): delta, the change that adds up between two steps computed.
+        per_sample (`bool`, defaults to `True`): Whether each image of a batch decides for itself.
+    """
+
+    coefficients: tuple[float, ...]
+    threshold: NonNegative
+    per_sample: bool = True
+
+    name: ClassVar[str] = "modulated-input"
+    probe: ClassVar[int | None] = 0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        few = 1 <= len(self.coefficients) <= MOST_COEFFICIENTS
+        check(few, "coefficients", self.coefficients, f"must be 1 to {MOST_COEFFICIENTS} numbers")
+
+    def opens(self, now: Observation) -> torch.Tensor:
+        memory = now.memory
+        change = polynomial(self.coefficients, relative_l1(now.probe, memory["modulated"]))
+        memory["accumulated"] = memory["accumulated"] + change
+        return reaches(memory["accumulated"], self.threshold)
+
+    def observe(self, now: Observation, computed: bool) -> None:
+        now.memory["modulated"] = now.probe
+        if computed:
+            now.memory["accumulated"] = torch.zeros(len(now.probe), device=now.probe.device)
+
+    def bytes_kept(self, sizes: GateSizes) -> int:
+        return sizes.hidden + 4 * sizes.images
+
+
+@register
+@dataclass(frozen=True)
+class TeaCache(Calibrated):
     """Leave out all blocks until the input of the first, modulated by the timestep, has changed enough.
 
     **When** (section 3.3): with M the modulated input of block 0's attention, `d = mean |M - M'| / mean |M'|` against
@@ -55,8 +103,6 @@ class TeaCache(Calibrated, Gate):
 
     name: ClassVar[str] = "teacache"
     title: ClassVar[str] = "Liu et al., CVPR 2025, arXiv 2411.19108"
-    probe: ClassVar[int | None] = 0
-
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.coefficients is not None:
@@ -95,10 +141,8 @@ class TeaCache(Calibrated, Gate):
         return (Span(0, sampling.layers),)
 
     def gate(self) -> Gate:
-        if self.calibration is None:
-            return self
         # Its coefficients and not its file: a plan is whole by itself.
-        return replace(self, coefficients=self.polynomial, calibration=None)
+        return ModulatedInput(self.polynomial, self.threshold, self.per_sample)
 
     @property
     def polynomial(self) -> tuple[float, ...]:
@@ -106,25 +150,6 @@ class TeaCache(Calibrated, Gate):
         if self.calibration is not None:
             return tuple(self.measured.curves["coefficients"])
         return (1.0, 0.0) if self.coefficients is None else self.coefficients
-
-    def opens(self, seen: Seen) -> torch.Tensor:
-        change = self._polynomial(relative_l1(seen.probe, seen.memory["modulated"]))
-        seen.memory["accumulated"] = seen.memory["accumulated"] + change
-        return reaches(seen.memory["accumulated"], self.threshold)
-
-    def _polynomial(self, x: Number) -> Number:
-        value = 0 * x
-        for coefficient in self.polynomial:
-            value = value * x + coefficient
-        return value
-
-    def observe(self, seen: Seen, computed: bool) -> None:
-        seen.memory["modulated"] = seen.probe
-        if computed:
-            seen.memory["accumulated"] = torch.zeros(len(seen.probe), device=seen.probe.device)
-
-    def bytes_kept(self, sizes: GateSizes) -> int:
-        return sizes.hidden + 4 * sizes.images
 
     def expected_plan(self, transformer: nn.Module) -> Plan:
         plan = super().expected_plan(transformer)
@@ -139,7 +164,7 @@ class TeaCache(Calibrated, Gate):
         filled, added, accumulated = [], [], 0.0
         for step, change in enumerate(changes):
             forced = step in (0, len(changes) - 1)
-            accumulated += 0.0 if forced else self._polynomial(change)
+            accumulated += 0.0 if forced else polynomial(self.polynomial, change)
             added.append(accumulated)
             filled.append(not forced and accumulated < self.threshold)
             accumulated = accumulated if filled[-1] else 0.0
@@ -150,7 +175,7 @@ class TeaCache(Calibrated, Gate):
         accepted = {step: added[step] for step in range(len(added)) if filled[step]}
         changes = {"of the input": curves["input"][1:], "of the output": curves["output"][1:]}
         expected = f"expected of it ({curves['explained'][0]:.0%} explained)"
-        changes[expected] = [self._polynomial(change) for change in changes["of the input"]]
+        changes[expected] = [polynomial(self.polynomial, change) for change in changes["of the input"]]
         return [
             Chart("change since the step before", changes, filled),
             Chart("expected change, added up", {"acc": added}, filled, ("threshold", self.threshold), accepted),

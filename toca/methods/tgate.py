@@ -8,9 +8,11 @@ from typing import ClassVar
 from ..axes.sampling import Sampling
 from ..checks import SomeSteps, Steps
 from ..models import Site
+from ..registry import register
 from .base import Method
 
 
+@register
 @dataclass(frozen=True)
 class TGate(Method):
     """From a gate step on, drop guidance and reuse cross-attention, which has converged; before it, where the picture

@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Annotated, ClassVar
+from typing import Annotated, Any, ClassVar
 
 from ..axes.sampling import Sampling
 from ..axes.schedule import LEAST_FACTOR, FullStepSchedule, step_index
-from ..axes.selection import Selection
+from ..axes.selections import Selection
+from ..axes.selections.ranked import ByAttention, ByChance
 from ..checks import NonNegative, PatchSide, Share, SomeSteps, Steps, Within, check
 from ..models import MODULES, Site
+from ..registry import register
 from .base import Method
 
 
@@ -19,6 +21,7 @@ def _every_module_but_self_attention() -> dict[str, float]:
     return {"self_attn": 0.0, "cross_attn": 1.0, "ff": 1.0, "ff_context": 1.0, "block": 1.0}
 
 
+@register
 @dataclass(frozen=True)
 class ToCa(Method):
     """Between full steps, recompute in each module the tokens that matter and reuse the others' features.
@@ -107,14 +110,14 @@ class ToCa(Method):
         return None if site.attends == "self" and share <= 0 else share
 
     def selection(self) -> Selection:
-        return Selection(
-            score=self.score,
-            interval=self.interval,
-            staleness_weight=self.staleness_weight,
-            bonus_patch=self.bonus_patch,
-            bonus_weight=self.bonus_weight,
-            shared_cfg=self.shared_cfg,
-        )
+        bonuses: dict[str, Any] = {
+            "interval": self.interval,
+            "staleness_weight": self.staleness_weight,
+            "bonus_patch": self.bonus_patch,
+            "bonus_weight": self.bonus_weight,
+            "shared_cfg": self.shared_cfg,
+        }
+        return ByChance(**bonuses) if self.score == "random" else ByAttention(rated_by=self.score, **bonuses)
 
     def schedule(self, module: str) -> FullStepSchedule:
         """When the sites of a module compute whole."""

@@ -4,20 +4,32 @@ from __future__ import annotations
 
 from torch import nn
 
-from .families.dit import DIT
-from .families.flux import FLUX
-from .families.latte import LATTE
-from .families.pixart import PIXART
+from ..registry import registered
+from . import families as families
 from .layout import Layout, Site, describe, walk_blocks
-from .spec import MODULES, CallShape, FamilySpec
+from .shape import CallKey, CallShape
+from .spec import MODULES, BlockSpec, FamilySpec, SiteSpec
 
-FAMILIES: dict[str, FamilySpec] = {spec.name: spec for spec in (DIT, PIXART, FLUX, LATTE)}
-"""All families by name. A new one is a file beside these and an entry here."""
+FAMILIES: dict[str, FamilySpec] = registered("family")
+"""All families by name, a third party's too."""
 
-__all__ = ["FAMILIES", "MODULES", "CallShape", "FamilySpec", "Layout", "Site", "describe", "family_of", "walk_blocks"]
+__all__ = [
+    "FAMILIES",
+    "MODULES",
+    "BlockSpec",
+    "CallKey",
+    "CallShape",
+    "FamilySpec",
+    "Layout",
+    "Site",
+    "SiteSpec",
+    "describe",
+    "family_of",
+    "walk_blocks",
+]
 
 
 def family_of(transformer: nn.Module) -> FamilySpec | None:
-    """The family of a transformer by its class or a class it derives from, or `None`."""
-    names = {cls.__name__ for cls in type(transformer).__mro__}
-    return next((spec for spec in FAMILIES.values() if spec.transformer in names), None)
+    """The family of a transformer by its class or the nearest class that it derives from, or `None`."""
+    by_class = {spec.transformer: spec for spec in FAMILIES.values()}
+    return next((by_class[cls.__name__] for cls in type(transformer).__mro__ if cls.__name__ in by_class), None)

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from typing import Literal
 
 from torch import nn
 
 from ..checks import Count, Layers, SomeLayers, SomeOf, check, check_fields
-from .spec import BlockSpec, CallShape, FamilySpec, SiteSpec
+from .shape import CallShape
+from .spec import BlockSpec, FamilySpec, SiteSpec
 
 
 @dataclass(frozen=True)
@@ -106,6 +108,22 @@ class Layout:
     width: Count = 0
     out_width: Count = 0
     text_stream: bool = False
+
+    @property
+    def layers(self) -> int:
+        """Number of blocks, over all stacks."""
+        return self.sites[-1].layer + 1
+
+    def modules_of(self, layer: int) -> tuple[str, ...]:
+        """Modules of the sites of one layer."""
+        return self._modules[layer]
+
+    @cached_property
+    def _modules(self) -> dict[int, tuple[str, ...]]:
+        modules: dict[int, tuple[str, ...]] = {}
+        for site in self.sites:
+            modules[site.layer] = (*modules.get(site.layer, ()), site.module)
+        return modules
 
     def overhead_flops(self, shape: CallShape, left_out: Iterable[int] = ()) -> int:
         """FLOPs outside the sites: embedders, adaLN, output layer; without the adaLN of layers that are left out."""

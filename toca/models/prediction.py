@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import torch
 
-from .spec import CallShape
+from .shape import CallShape
 
 PIXELS = 4
 """Latent pixels that a packed token holds (FLUX): two by two, each channel's together."""

@@ -8,32 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
-from ..checks import Count, SomeOf
+from .shape import CallShape
 
 MODULES = ("self_attn", "cross_attn", "ff", "ff_context", "block", "stack")
 """The names a site's module may have, in all plans of all families."""
-
-
-@dataclass(frozen=True)
-class CallShape:
-    """The sizes of one transformer call.
-
-    Args:
-        batch (`int`): Samples in the call, classifier-free-guidance halves included.
-        grid (`tuple[int, int]` or `None`): Rows and columns of image tokens; `None` where only the model input tells
-            (FLUX packs its latents).
-        tokens (`int`): Image tokens of one frame.
-        text_tokens (`int`): Text tokens of one sample; 0 without text.
-        frames (`int`, defaults to 1): Frames of one sample.
-    """
-
-    batch: SomeOf
-    tokens: SomeOf
-    grid: tuple[SomeOf, SomeOf] | None = None
-    text_tokens: Count = 0
-    frames: SomeOf = 1
 
 
 @dataclass(frozen=True)
@@ -123,6 +103,8 @@ class FamilySpec:
         condition (`str`): The argument that says what a sample shall show: another one is another generation.
         timestep_scale (`float`, defaults to 1): The scheduler's timestep over the one that the model is called with.
     """
+
+    kind: ClassVar[str] = "family"
 
     name: str
     transformer: str

@@ -4,28 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import torch
 
 from ..axes.actions import Action
-from ..axes.gates import GateSizes
+from ..axes.gates import Gate, GateSizes
+from ..axes.selections.base import COUNT_BYTES
 from ..axes.spans import Span
 from ..checks import Within, check, checked
-from ..memory.clustered_tokens import clustering_flops
 from ..models import CallShape
 from .passes import Pass, expected_passes
-
-if TYPE_CHECKING:
-    from . import Plan
+from .table import PlanTable
 
 MOST_SIZE = 1_000_000
 """Samples, latent pixels of a side, frames, or text tokens of a call."""
 
 Size = Annotated[int, Within(1, MOST_SIZE)]
-
-STATISTIC_BYTES = 4
-"""Scores and counts are float32, and the numbers of clusters int32, whatever the model's dtype."""
 
 
 @dataclass(frozen=True)
@@ -66,7 +61,7 @@ class Cost:
 
 
 def plan_cost(
-    plan: Plan,
+    plan: PlanTable,
     batch_size: int = 1,
     height: int | None = None,
     width: int | None = None,
@@ -78,7 +73,7 @@ def plan_cost(
     """The cost of running `plan` once.
 
     Args:
-        plan (`Plan`): The plan.
+        plan (`PlanTable`): The plan.
         batch_size (`int`, defaults to 1): Samples in a transformer call, guidance halves included.
         height, width (`int`, *optional*): Size in latent pixels; the model's own by default.
         num_frames (`int`, *optional*): Frames of a video; the model's own by default.
@@ -107,13 +102,13 @@ def plan_cost(
     )
 
 
-def _tokens_share(plan: Plan, shape: CallShape) -> float:
+def _tokens_share(plan: PlanTable, shape: CallShape) -> float:
     runs = [run for step in range(plan.num_inference_steps) for run in expected_passes(plan, step)]
     computed = sum(tokens_computed(plan, run.row, shape) for run in runs)
     return computed / (plan.num_inference_steps * tokens_computed(plan, plan.full_row, shape))
 
 
-def _shape_of(plan: Plan, batch_size, height, width, num_frames, text_tokens) -> CallShape:
+def _shape_of(plan: PlanTable, batch_size, height, width, num_frames, text_tokens) -> CallShape:
     default, patch = plan.layout.default_shape, plan.layout.patch
     batch_size = checked(batch_size, Size, "batch_size")
     height, width = checked(height, Size | None, "height"), checked(width, Size | None, "width")
@@ -134,14 +129,14 @@ def _shape_of(plan: Plan, batch_size, height, width, num_frames, text_tokens) ->
     )
 
 
-def step_flops(plan: Plan, step: int, shape: CallShape, batched_cfg: bool) -> int:
+def step_flops(plan: PlanTable, step: int, shape: CallShape, batched_cfg: bool) -> int:
     """FLOPs of one transformer call in a step that a gate, if there is one, lets be filled."""
     if batched_cfg and not plan.is_guided(step):
         shape = replace(shape, batch=shape.batch // 2)
     return sum(pass_flops(plan, run, shape) for run in expected_passes(plan, step))
 
 
-def pass_flops(plan: Plan, run: Pass, shape: CallShape) -> int:
+def pass_flops(plan: PlanTable, run: Pass, shape: CallShape) -> int:
     """FLOPs of one run of the transformer over the samples of `shape`."""
     total = plan.layout.overhead_flops(shape, run.left_out)
     for i, site in enumerate(plan.layout.sites):
@@ -149,66 +144,72 @@ def pass_flops(plan: Plan, run: Pass, shape: CallShape) -> int:
         if tokens == 0 or plan.is_hidden(run.row, i):
             continue
         total += site.flops(shape, tokens)
-        if i in run.measured and plan.selection.reads_map:
-            total += site.measuring_flops(shape, tokens)
-    return total + (clustering_flops(plan, shape) if run.clusters else 0)
+        if i in run.measured and plan.selection is not None:
+            total += plan.selection.measuring_flops(site, shape, tokens)
+    if run.observes and plan.selection is not None:
+        total += plan.selection.observing_flops(plan.layout, shape)
+    return total
 
 
-def full_flops(plan: Plan, shape: CallShape) -> int:
+def full_flops(plan: PlanTable, shape: CallShape) -> int:
     """FLOPs of one call with every site computed and nothing measured."""
     sites = sum(site.flops(shape, site.geometry(shape)[1]) for site in plan.layout.sites)
     return plan.layout.overhead_flops(shape) + sites
 
 
-def cache_bytes(plan: Plan, shape: CallShape, itemsize: int, batched_cfg: bool) -> int:
-    """Bytes kept between the steps of one branch: outputs, keys and values, attention statistics, counts and
-    clusters."""
+def cache_bytes(plan: PlanTable, shape: CallShape, itemsize: int, batched_cfg: bool) -> int:
+    """Bytes kept between the steps of one branch: outputs, keys and values, attention statistics, and what the gate
+    and the selection keep."""
     total = sum(span_bytes(plan, span, shape, itemsize) for span in plan.kept_spans)
     if plan.gate is not None:
-        sizes = sizes_of(plan, shape, itemsize, batched_cfg)
+        sizes = sizes_of(plan, plan.gate, shape, itemsize, batched_cfg)
         # And of each image whether what was last returned is finite.
-        total += plan.gate.bytes_kept(sizes) + STATISTIC_BYTES * sizes.images
+        total += plan.gate.bytes_kept(sizes) + COUNT_BYTES * sizes.images
     measured = frozenset(plan.score_sources.values())
-    paired = batched_cfg and plan.selection is not None and plan.selection.shared_cfg
     for i, site in enumerate(plan.layout.sites):
         rows, tokens = site.geometry(shape)
-        terms = 1 + (plan.fill.fill_order if i in plan.forecast_sites else 0)
-        total += terms * rows * tokens * site.width * itemsize if plan.kept[i] else 0
-        total += rows * tokens * STATISTIC_BYTES if i in measured else 0
-        if i in plan.partial_sites and plan.selection.staleness_weight:
-            total += (rows // 2 if paired else rows) * tokens * STATISTIC_BYTES
-        if plan.narrows_stack and plan.partial_sites and site.attends == "self":
-            total += 2 * rows * tokens * site.attention_width * itemsize
-    # The cluster of each token, or how often it was dropped.
-    if any(plan.clustered) or (plan.narrows_stack and plan.partial_sites):
-        samples = shape.batch // 2 if paired else shape.batch
-        total += samples * shape.frames * shape.tokens * STATISTIC_BYTES
+        if plan.kept[i]:
+            total += rows * tokens * site.width * number_bytes(plan, itemsize, i in plan.forecast_sites)
+        total += rows * tokens * COUNT_BYTES if i in measured else 0
+    if plan.selection is not None:
+        paired = batched_cfg and plan.selection.shared_cfg
+        sites = sorted(plan.partial_sites)
+        total += plan.selection.bytes_kept(plan.layout, sites, shape, itemsize, paired)
     return total
 
 
-def span_bytes(plan: Plan, span: Span, shape: CallShape, itemsize: int) -> int:
+def number_bytes(plan: PlanTable, itemsize: int, forecast: bool) -> int:
+    """Bytes kept for one number of a quantity: its last value, and the fill's terms where it is ever forecast."""
+    if not forecast or plan.fill is None:
+        return itemsize
+    return itemsize + plan.fill.kept * plan.fill.term_itemsize(itemsize)
+
+
+def span_bytes(plan: PlanTable, span: Span, shape: CallShape, itemsize: int) -> int:
     """Bytes kept of a span: what leaves its last block, or the model."""
-    terms = 1 + (plan.fill.fill_order if plan.kept_spans[span] else 0)
+    forecast = plan.kept_spans[span]
     width = plan.layout.out_width if span.around == "model" else plan.layout.width
+    if forecast and plan.fill is not None and plan.fill.reads_latents:
+        width += plan.layout.in_width
     tokens = shape.frames * shape.tokens
-    if span.around == "blocks" and span.stop <= plan.layout.sites[-1].layer:
+    if span.around == "blocks" and span.stop < plan.layout.layers:
         tokens += shape.text_tokens if plan.layout.text_stream else 0
-    return terms * shape.batch * tokens * width * itemsize
+    return shape.batch * tokens * width * number_bytes(plan, itemsize, forecast)
 
 
-def sizes_of(plan: Plan, shape: CallShape, itemsize: int, batched_cfg: bool) -> GateSizes:
+def sizes_of(plan: PlanTable, gate: Gate, shape: CallShape, itemsize: int, batched_cfg: bool) -> GateSizes:
     """How large what a gate may keep is."""
     tokens = shape.batch * shape.frames * shape.tokens * itemsize
     images = shape.batch // 2 if batched_cfg else shape.batch
     return GateSizes(
-        images=images if plan.gate.per_sample else 1,
+        images=images if gate.per_sample else 1,
         input=tokens * plan.layout.in_width,
         output=tokens * plan.layout.out_width,
         hidden=tokens * plan.layout.width,
     )
 
 
-def tokens_computed(plan: Plan, row: Sequence[Action], shape: CallShape) -> int:
+def tokens_computed(plan: PlanTable, row: Sequence[Action], shape: CallShape) -> int:
     """Tokens that the sites compute, over all sites and samples."""
     rows = [site.geometry(shape)[0] for site in plan.layout.sites]
     return sum(rows[i] * plan.fresh_tokens(i, row, shape) for i in range(len(rows)))

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from matplotlib.patches import Patch
 
     from ..axes.actions import Action
-    from . import Plan
+    from .table import PlanTable
 
 SKIPPED, FORECAST = -2.0, -1.0
 FILLED = {"block left out": "#b9b4c7", "forecast": "#f2a65a"}
@@ -29,11 +29,11 @@ TITLES = {
 }
 
 
-def draw_plan(plan: Plan, path: str | PathLike, speedup: str) -> None:
+def draw_plan(plan: PlanTable, path: str | PathLike, speedup: str) -> None:
     """Write the heat map of a plan, one panel a module and stack, as a PNG, PDF or SVG.
 
     Args:
-        plan (`Plan`): The plan.
+        plan (`PlanTable`): The plan.
         path (`str` or `PathLike`): Of the file.
         speedup (`str`): By FLOPs, as its title says it.
 
@@ -92,7 +92,7 @@ def _value(action: Action) -> float:
     return FORECAST if action.kind == "forecast" else action.fresh_ratio
 
 
-def _panels(plan: Plan) -> dict[str, list[list[float]]]:
+def _panels(plan: PlanTable) -> dict[str, list[list[float]]]:
     """Title -> one row of values over the steps for each layer."""
     stacks = {site.stack for site in plan.layout.sites}
     panels: dict[str, list[list[float]]] = {}

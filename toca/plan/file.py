@@ -9,30 +9,36 @@ out; `guided: false` drops the unconditional branch.
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import asdict
 from os import PathLike
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, TypeVar
 
 import yaml
 
 from ..axes.actions import COMPUTE, FORECAST, REUSE, SKIP, Action, partial
-from ..axes.selection import Selection
+from ..axes.fills import Fill
+from ..axes.gates import Gate
+from ..axes.selections import Selection
+from ..axes.selections.older import Selection as OlderSelection
 from ..axes.spans import Span
 from ..checks import cleaned, shown
 from ..files.reading import named, parse_json, parse_yaml, read_text
 from ..files.writing import atomic_path
-from ..models import Layout
-
-if TYPE_CHECKING:
-    from . import Plan
+from ..models.layout import Layout
+from ..registry import from_data, to_data
+from .older import axes_of_methods
+from .table import PlanTable
 
 FORMAT = "toca-plan"
-VERSION = 2
-READABLE = (1, 2)
+VERSION = 3
+READABLE = (1, 2, 3)
+
+Made = TypeVar("Made", bound=PlanTable)
 
 
-def write_plan(plan: Plan, path: str | PathLike) -> None:
+def write_plan(plan: PlanTable, path: str | PathLike) -> None:
     """Write `plan` as YAML or JSON, by the suffix; the file appears whole or not at all."""
     path = Path(path)
     text = _encode(_to_dict(plan), path)
@@ -50,63 +56,82 @@ def _encode(data: dict, path: Path) -> str:
     raise ValueError(f"A plan is saved as .yaml, .yml or .json, got {path.name!r}.")
 
 
-def read_plan(path: str | PathLike) -> Plan:
-    """Read and validate; every fault is a `ValueError` that names the file."""
+def read_plan(path: str | PathLike, cls: type[Made]) -> Made:
+    """Read and validate a plan of a class; every fault is a `ValueError` that names the file."""
     path = Path(path)
     try:
         text = read_text(path)
-        return _from_dict(parse_json(text) if path.suffix == ".json" else parse_yaml(text))
+        return _from_dict(parse_json(text) if path.suffix == ".json" else parse_yaml(text), cls)
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError, MemoryError) as error:
         reason = f"missing key {error}" if isinstance(error, KeyError) else str(error)
         raise ValueError(f"{named(path)} is not a valid plan: {cleaned(reason, 400)}") from error
 
 
-def _to_dict(plan: Plan) -> dict[str, Any]:
-    from ..registry import to_data as method_to_data
-
+def _to_dict(plan: PlanTable) -> dict[str, Any]:
+    axes = {"selection": plan.selection, "fill": plan.fill, "gate": plan.gate}
     return {
         "format": FORMAT,
         "version": VERSION,
         "method": plan.method,
         "num_inference_steps": plan.num_inference_steps,
-        "selection": None if plan.selection is None else asdict(plan.selection),
-        "fill": None if plan.fill is None else method_to_data(plan.fill),
-        "gate": None if plan.gate is None else method_to_data(plan.gate),
+        **{kind: None if value is None else to_data(value) for kind, value in axes.items()},
+        **({"timesteps": list(plan.timesteps)} if plan.timesteps else {}),
         "steps": [_step_to_dict(plan, step) for step in range(plan.num_inference_steps)],
         "model": json.loads(json.dumps(plan.layout.to_dict())),
     }
 
 
-def _step_to_dict(plan: Plan, step: int) -> dict[str, Any]:
+def _step_to_dict(plan: PlanTable, step: int) -> dict[str, Any]:
     data = _row_to_dict(plan, plan.table[step])
     if plan.spans[step]:
         data["spans"] = [asdict(span) for span in plan.spans[step]]
     return data if plan.guided[step] else {**data, "guided": False}
 
 
-def _row_to_dict(plan: Plan, row: tuple[Action, ...]) -> dict[str, Any]:
+def _row_to_dict(plan: PlanTable, row: tuple[Action, ...]) -> dict[str, Any]:
     cells: dict[str, list] = {}
     for site, action in zip(plan.layout.sites, row, strict=True):
         cells.setdefault(site.module, []).append(_cell_of(action))
     return {module: values[0] if len(set(values)) == 1 else values for module, values in cells.items()}
 
 
-def _from_dict(data: Any) -> Plan:
-    from ..registry import from_data as method_from_data
-    from . import Plan
-
+def _from_dict(data: Any, cls: type[Made]) -> Made:
     if not isinstance(data, dict) or data.get("format") != FORMAT:
         raise ValueError(f"it does not say `format: {FORMAT}`.")
     if data["version"] not in READABLE:
         raise ValueError(f"it has version {data['version']!r}, this library reads versions {READABLE}.")
     layout = Layout.from_dict(data["model"])
-    selection = None if data["selection"] is None else Selection(**data["selection"])
     steps = [dict(step) for step in data["steps"]]
     spans = tuple(tuple(Span(**span) for span in step.pop("spans", ())) for step in steps)
     guided = tuple(bool(step.pop("guided", True)) for step in steps)
-    table = tuple(_row_from_dict(layout, row, step) for step, row in enumerate(steps))
-    fill, gate = (None if data.get(key) is None else method_from_data(data[key]) for key in ("fill", "gate"))
-    return Plan(data["method"], data["num_inference_steps"], layout, table, selection, spans, fill, gate, guided)
+    fill, gate = _fill_and_gate(data)
+    return cls(
+        method=data["method"],
+        num_inference_steps=data["num_inference_steps"],
+        layout=layout,
+        table=tuple(_row_from_dict(layout, row, step) for step, row in enumerate(steps)),
+        selection=_selection(data),
+        spans=spans,
+        fill=fill,
+        gate=gate,
+        guided=guided,
+        timesteps=tuple(data.get("timesteps", ())),
+    )
+
+
+def _selection(data: Mapping[str, Any]) -> Selection | None:
+    said = data["selection"]
+    if said is None:
+        return None
+    # By hand it may still be said as versions 1 and 2 do: a score, and fields beside it.
+    return from_data(said, "selection") if "selection" in said else OlderSelection(**said)
+
+
+def _fill_and_gate(data: Mapping[str, Any]) -> tuple[Fill | None, Gate | None]:
+    if data["version"] < 3:
+        return axes_of_methods(data)
+    fill, gate = (None if data.get(kind) is None else from_data(data[kind], kind) for kind in ("fill", "gate"))
+    return fill, gate
 
 
 def _row_from_dict(layout: Layout, row: dict[str, Any], step: int) -> tuple[Action, ...]:

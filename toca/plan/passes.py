@@ -3,17 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
-
-import torch
+from dataclasses import dataclass, replace
 
 from ..axes.actions import COMPUTE, SKIP, Action
 from ..axes.spans import Span
-
-if TYPE_CHECKING:
-    from . import Plan
-
+from .table import PlanTable
 
 MODULATED = -1
 """Key of the modulated input of the first attention among what a job notes."""
@@ -34,8 +28,8 @@ class Pass:
         watches (`tuple[int, ...]`): Boundaries whose hidden states are noted: 0 enters the first layer, n leaves the
             n-th.
         probes_input (`bool`, defaults to `False`): Whether the modulated input of the first attention is noted.
-        clusters (`bool`, defaults to `False`): Whether the tokens are clustered by what leaves the last layer.
-        narrows (`bool`, defaults to `False`): Whether tokens are dropped before the first layer.
+        observes (`bool`, defaults to `False`): Whether the selection is shown what leaves the last layer.
+        drops (`bool`, defaults to `False`): Whether tokens are dropped before the first layer.
         refreshes (`bool`, defaults to `False`): Whether self-attention renews the keys and values that it remembers.
     """
 
@@ -48,20 +42,20 @@ class Pass:
     keeps: bool = True
     watches: tuple[int, ...] = ()
     probes_input: bool = False
-    clusters: bool = False
-    narrows: bool = False
+    observes: bool = False
+    drops: bool = False
     refreshes: bool = False
 
-    def is_full(self, plan: Plan) -> bool:
+    def is_full(self, plan: PlanTable) -> bool:
         """Whether every site computes, so that the model returns what it returns without a cache."""
         return self.row == plan.full_row
 
 
-def step_pass(plan: Plan, step: int, computed: bool | None = None, measure_all: bool = False) -> Pass:
+def step_pass(plan: PlanTable, step: int, computed: bool | None = None, measure_all: bool = False) -> Pass:
     """The run of one step.
 
     Args:
-        plan (`Plan`): The plan.
+        plan (`PlanTable`): The plan.
         step (`int`): The step.
         computed (`bool`, *optional*): Whether everything is computed, whatever the plan says.
         measure_all (`bool`, defaults to `False`): Whether every site that is ever measured is, and so with keys and
@@ -69,18 +63,18 @@ def step_pass(plan: Plan, step: int, computed: bool | None = None, measure_all: 
     """
     everything = frozenset(plan.score_sources.values())
     if computed:
-        clusters, stores = any(plan.clustered), frozenset(plan.kept_spans)
+        stores, observes = frozenset(plan.kept_spans), any(plan.observed)
         return Pass(
             row=plan.full_row,
             measured=everything,
             stores=stores,
-            watches=_watches(plan, clusters),
-            clusters=clusters,
+            watches=_watches(plan, observes),
+            observes=observes,
             refreshes=_remembers_keys(plan, stores),
         )
-    spans, clusters = plan.spans[step], plan.clustered[step]
-    narrows, stores = plan.narrows(plan.table[step]), plan.stored_spans[step]
-    if measure_all and plan.narrows_stack:
+    spans, observes = plan.spans[step], plan.observed[step]
+    drops, stores = plan.drops(plan.table[step]), plan.stored_spans[step]
+    if measure_all and plan.selection_spans:
         stores = frozenset(plan.kept_spans)
     return Pass(
         row=plan.table[step],
@@ -88,33 +82,33 @@ def step_pass(plan: Plan, step: int, computed: bool | None = None, measure_all: 
         spans=spans,
         stores=stores,
         left_out=frozenset(layer for span in spans for layer in range(span.first, span.stop)),
-        watches=_watches(plan, clusters),
-        clusters=clusters,
-        narrows=narrows,
-        refreshes=narrows or _remembers_keys(plan, stores),
+        watches=_watches(plan, observes),
+        observes=observes,
+        drops=drops,
+        refreshes=drops or _remembers_keys(plan, stores),
     )
 
 
-def _watches(plan: Plan, clusters: bool) -> tuple[int, ...]:
-    return (_layers(plan),) if clusters else ()
+def _watches(plan: PlanTable, observes: bool) -> tuple[int, ...]:
+    return (plan.layout.layers,) if observes else ()
 
 
-def _remembers_keys(plan: Plan, stores: frozenset[Span]) -> bool:
+def _remembers_keys(plan: PlanTable, stores: frozenset[Span]) -> bool:
     """Dropped tokens need the keys and values of the same full step as the output that they keep."""
-    return plan.narrows_stack and plan.output_span in stores
+    return not stores.isdisjoint(plan.selection_spans)
 
 
-def probe_pass(plan: Plan, layers: int) -> Pass:
+def probe_pass(plan: PlanTable, layers: int) -> Pass:
     """The run of the first blocks alone, or for 0 of block 0's norm alone."""
     sites = plan.layout.sites
     row = tuple(COMPUTE if site.layer < layers else SKIP for site in sites)
     measured = frozenset(i for i in plan.score_sources.values() if sites[i].layer < layers)
-    left_out = frozenset(range(max(layers, 1), _layers(plan)))
+    left_out = frozenset(range(max(layers, 1), plan.layout.layers))
     watches = (0, layers) if layers else ()
     return Pass(row, measured, left_out=left_out, watches=watches, probes_input=layers == 0)
 
 
-def resumed(plan: Plan, run: Pass, layers: int) -> Pass:
+def resumed(plan: PlanTable, run: Pass, layers: int) -> Pass:
     """The same run after a probe has run the first blocks; those that it leaves out anyhow stay so."""
     done = [layer for layer in range(layers) if layer not in run.left_out]
     if not done:
@@ -129,23 +123,19 @@ def resumed(plan: Plan, run: Pass, layers: int) -> Pass:
     )
 
 
-def verifying_pass(plan: Plan) -> Pass:
+def verifying_pass(plan: PlanTable) -> Pass:
     """The run of the last block alone, on what entered it before; nothing is remembered."""
-    last = _layers(plan) - 1
+    last = plan.layout.layers - 1
     row = tuple(COMPUTE if site.layer == last else SKIP for site in plan.layout.sites)
     left_out = frozenset(range(last))
     return Pass(row, left_out=left_out, resumes=last, keeps=False, watches=(last + 1,))
 
 
-def replayed(plan: Plan) -> Pass:
+def replayed(plan: PlanTable) -> Pass:
     """A run of no block at all, for a call whose output is known."""
     row = (SKIP,) * len(plan.layout.sites)
-    stack = Span(0, _layers(plan), keeps="output", around="model")
-    return Pass(row, spans=(stack,), left_out=frozenset(range(_layers(plan))))
-
-
-def _layers(plan: Plan) -> int:
-    return plan.layout.sites[-1].layer + 1
+    stack = Span(0, plan.layout.layers, keeps="output", around="model")
+    return Pass(row, spans=(stack,), left_out=frozenset(range(plan.layout.layers)))
 
 
 def watched(run: Pass, boundaries: Iterable[int], probes_input: bool = False) -> Pass:
@@ -153,46 +143,9 @@ def watched(run: Pass, boundaries: Iterable[int], probes_input: bool = False) ->
     return replace(run, watches=tuple(sorted({*run.watches, *boundaries})), probes_input=probes_input)
 
 
-def expected_passes(plan: Plan, step: int) -> list[Pass]:
+def expected_passes(plan: PlanTable, step: int) -> list[Pass]:
     """The runs that a step takes where the gate, if there is one, lets it be filled."""
     run = step_pass(plan, step)
     if plan.gate is None or plan.table[step] == plan.full_row or plan.gate.probe is None:
         return [run]
     return [probe_pass(plan, plan.gate.probe), resumed(plan, run, plan.gate.probe)]
-
-
-@dataclass(eq=False)
-class Job:
-    """A pass over the rows of one part of a branch's memory.
-
-    Args:
-        part (`Branch`): The memory.
-        run (`Pass`): What the blocks do.
-        seen (`Seen` or `None`): What the gate sees of the step.
-        computed (`bool`): Whether everything is computed, whatever the plan says.
-        streams (`tuple` or `None`): What left the blocks before those that resume.
-        output (`torch.Tensor` or `None`): The output, where it is known beforehand.
-        notes (`dict[int, tuple]`): The hidden states at the boundaries that are watched.
-        active (`torch.Tensor` or `None`): (rows, k), counted over the batch: the image tokens that were not dropped.
-    """
-
-    part: Any
-    run: Pass
-    seen: Any = None
-    computed: bool = False
-    streams: tuple | None = None
-    output: torch.Tensor | None = None
-    notes: dict[int, tuple] = field(default_factory=dict)
-    active: torch.Tensor | None = None
-
-
-def sample_of(output: Any) -> torch.Tensor:
-    """The tensor that a transformer returned, in a tuple or an output class."""
-    return output[0] if isinstance(output, tuple) else output.sample
-
-
-def with_sample(output: Any, sample: torch.Tensor) -> Any:
-    """The same output with another tensor."""
-    if isinstance(output, tuple):
-        return (sample, *output[1:])
-    return type(output)(**{**output, "sample": sample})

@@ -3,37 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property
 from os import PathLike
 from typing import Any
 
-from ..axes.actions import COMPUTE, SKIP, Action, step_letter, tokens_of
-from ..axes.forecast import Fill
-from ..axes.gates import Gate
-from ..axes.selection import Selection
-from ..axes.spans import Span, skipped
-from ..checks import SomeSteps, check, checked
-from ..memory.clustered_tokens import clusters_of
-from ..models import CallShape, Layout
 from .cost import Cost, plan_cost
 from .drawing import draw_plan
 from .file import read_plan, write_plan
-
-MOST_CELLS = 1_000_000
-"""Steps x sites of a plan: a thousand steps of a thousand sites."""
-
-LONGEST_NAME = 200
-"""Characters of a method's name."""
-
-
-def check_size(num_inference_steps: int, sites: int) -> None:
-    """Refuse a table that nobody needs and that no machine likes to make. Raises `ValueError`."""
-    most = f"must be at most {MOST_CELLS // max(sites, 1):,} for a model of {sites:,} sites"
-    check(num_inference_steps * sites <= MOST_CELLS, "num_inference_steps", num_inference_steps, most)
+from .table import PlanTable
 
 
 @dataclass(frozen=True)
-class Plan:
+class Plan(PlanTable):
     """A table of actions: `table[step][i]` is what site `layout.sites[i]` does in that step.
 
     Where the plan has a gate, a step of the table that is not full is what the step does if the gate lets it: the
@@ -50,298 +30,14 @@ class Plan:
         gate (`Gate`, *optional*): Decides while the model runs.
         guided (`tuple[bool, ...]`, *optional*): For each step whether the unconditional branch runs; by default it
             always does.
+        timesteps (`tuple[float, ...]`, *optional*): The scheduler's timestep of each step, where the fill reads them.
 
     Raises:
         ValueError: If the table does not fit the steps, sites and spans, if the first step does not compute every
             site, or if a site that can only be computed or reused whole is partial.
     """
 
-    method: str
-    num_inference_steps: int
-    layout: Layout
-    table: tuple[tuple[Action, ...], ...]
-    selection: Selection | None = None
-    spans: tuple[tuple[Span, ...], ...] = ()
-    fill: Fill | None = None
-    gate: Gate | None = None
-    guided: tuple[bool, ...] = ()
-
-    def __post_init__(self):
-        self._check_fields()
-        if len(self.table) != self.num_inference_steps:
-            raise ValueError(f"The table has {len(self.table)} steps, expected {self.num_inference_steps}.")
-        # Equal rows share one tuple, so that comparing them is quick.
-        rows: dict[tuple, tuple] = {}
-        object.__setattr__(self, "table", tuple(rows.setdefault(row, row) for row in self.table))
-        object.__setattr__(self, "spans", self.spans or ((),) * self.num_inference_steps)
-        object.__setattr__(self, "guided", self.guided or (True,) * self.num_inference_steps)
-        for name, values in (("spans", self.spans), ("guided", self.guided)):
-            if len(values) != self.num_inference_steps:
-                raise ValueError(f"`{name}` has {len(values)} steps, expected {self.num_inference_steps}.")
-        if not self.guided[0]:
-            raise ValueError("The first step must run the unconditional branch.")
-        checked_steps: set = set()
-        for step, (row, spans) in enumerate(zip(self.table, self.spans, strict=True)):
-            # What one step may do, another may; only the first has nothing to look back on.
-            if (row, spans) in checked_steps:
-                continue
-            self._check_spans(step, spans)
-            self._check_row(step, row)
-            if self.narrows_stack and row != self.full_row:
-                self._check_narrowed(step, row)
-            if step:
-                checked_steps.add((row, spans))
-
-    def _check_fields(self) -> None:
-        for name, hint in FIELDS.items():
-            object.__setattr__(self, name, checked(getattr(self, name), hint, name))
-        check(len(self.method) <= LONGEST_NAME, "method", self.method, f"must be at most {LONGEST_NAME} characters")
-        check_size(self.num_inference_steps, len(self.layout.sites))
-        for name, kind in (("table", tuple), ("spans", tuple), ("guided", bool)):
-            right = isinstance(getattr(self, name), tuple) and all(isinstance(v, kind) for v in getattr(self, name))
-            check(right, name, getattr(self, name), f"must be a tuple of a {kind.__name__} for each step")
-
-    def _check_spans(self, step: int, spans: tuple[Span, ...]) -> None:
-        layers = self.layout.sites[-1].layer + 1
-        end = 0
-        for span in spans:
-            check(isinstance(span, Span), f"spans[{step}]", span, "must hold spans")
-            if span.first < end or span.stop > layers:
-                raise ValueError(
-                    f"Step {step}: the span of layers {span.first} to {span.stop - 1} overlaps another one or goes "
-                    f"beyond the model's {layers} layers."
-                )
-            if span.around == "model" and (span.first, span.stop) != (0, layers):
-                raise ValueError(f"Step {step}: a span around the model must leave out all its {layers} layers.")
-            if span.forecasts and self.fill is None:
-                raise ValueError(f"Step {step} forecasts a span, but the plan does not say how.")
-            end = span.stop
-
-    def _check_row(self, step: int, row: tuple[Action, ...]) -> None:
-        if len(row) != len(self.layout.sites):
-            sites = len(self.layout.sites)
-            raise ValueError(f"Step {step} has {len(row)} actions, expected one for each of the {sites} sites.")
-        left_out = {layer for span in self.spans[step] for layer in range(span.first, span.stop)}
-        for site, action in zip(self.layout.sites, row, strict=True):
-            where = f"step {step}, layer {site.layer}, {site.module}"
-            check(isinstance(action, Action), f"table[{step}]", action, "must hold actions")
-            if step == 0 and action.kind != "compute":
-                raise ValueError(f"The first step has nothing to reuse: {where} must be compute, got {action.kind}.")
-            if action.kind == "partial" and site.module == "self_attn" and not self.narrows_stack:
-                raise ValueError(
-                    f"Self-attention is computed or reused whole: {where} has the fresh ratio {action.fresh_ratio:g}; "
-                    "use 0 or 1."
-                )
-            if action.picks_tokens and self.selection is None:
-                raise ValueError(f"{where} is partial, but the plan has no selection that says which tokens.")
-            if action.forecasts and self.fill is None:
-                raise ValueError(f"{where} is forecast, but the plan does not say how.")
-            if (action == SKIP) != (site.layer in left_out):
-                raise ValueError(f"{where} must be skip if a span of the step leaves it out, and only then.")
-
-    def _check_narrowed(self, step: int, row: tuple[Action, ...]) -> None:
-        """Where tokens are dropped before the first block, no site has them."""
-        if any(site.rows != "sample" for site in self.layout.sites):
-            raise ValueError(
-                f"Tokens cannot be dropped before the first block of a {self.layout.family} model: its blocks attend "
-                "within frames and positions."
-            )
-        if self.gate is not None and self.gate.probe is not None:
-            raise ValueError("A gate that runs the first blocks to decide cannot go with dropping tokens before them.")
-        image, text = set(), {COMPUTE}
-        for site, action in zip(self.layout.sites, row, strict=True):
-            (text if site.stream == "text" else image).add(action)
-        alike = len(image) == len(text) == 1
-        if not alike or not all(action.picks_tokens and not action.forecasts for action in image):
-            raise ValueError(
-                f"Step {step} drops tokens before the first block: every site of the image must recompute the same "
-                "share of them and every site of the text all; nothing may be forecast, and no block left out."
-            )
-
-    @property
-    def narrows_stack(self) -> bool:
-        """Whether steps that are not full drop tokens before the first block."""
-        return self.selection is not None and self.selection.whole_stack
-
-    def __getitem__(self, key: tuple[int, int, str]) -> Action:
-        """`plan[step, layer, module]`.
-
-        Raises:
-            KeyError: If the plan has no such step or site.
-        """
-        step, layer, module = key
-        if not 0 <= step < self.num_inference_steps or (layer, module) not in self.site_index:
-            raise KeyError(f"The plan has no step {step} with layer {layer}, module {module!r}.")
-        return self.table[step][self.site_index[layer, module]]
-
-    @cached_property
-    def site_index(self) -> dict[tuple[int, str], int]:
-        """Column of each (layer, module) in the table."""
-        return {site.key: i for i, site in enumerate(self.layout.sites)}
-
-    @property
-    def steps(self) -> str:
-        """One letter a step: F full, t token-wise, a blocks left out, y forecast, r every site reused, m mixed."""
-        return "".join(step_letter(row, spans) for row, spans in zip(self.table, self.spans, strict=True))
-
-    @property
-    def full_steps(self) -> int:
-        """Number of steps in which every site computes."""
-        return self.steps.count("F")
-
-    @cached_property
-    def kept(self) -> tuple[bool, ...]:
-        """For each site, whether any step takes something from its cached output."""
-        return tuple(any(self._looks_back(row, i) for row in self.table) for i in range(len(self.layout.sites)))
-
-    def _looks_back(self, row: tuple[Action, ...], i: int) -> bool:
-        if row[i].kind in ("compute", "skip") or self.narrows_stack:
-            return False
-        return not self.is_hidden(row, i)
-
-    def is_guided(self, step: int) -> bool:
-        """Whether the unconditional branch runs in a step; after the last one too."""
-        return step >= self.num_inference_steps or self.guided[step]
-
-    def is_hidden(self, row: tuple[Action, ...], i: int) -> bool:
-        """Whether a site's output is not looked at, for the site around it is filled."""
-        site = self.layout.sites[i]
-        if site.inside is None:
-            return False
-        return row[self.site_index[site.layer, site.inside]].kind in ("reuse", "forecast")
-
-    @cached_property
-    def full_row(self) -> tuple[Action, ...]:
-        """Every site computes."""
-        return (COMPUTE,) * len(self.layout.sites)
-
-    @cached_property
-    def forecast_sites(self) -> frozenset[int]:
-        """The sites whose cached output is forecast in any step."""
-        return frozenset(i for row in self.table for i, action in enumerate(row) if action.forecasts and self.kept[i])
-
-    @cached_property
-    def kept_spans(self) -> dict[Span, bool]:
-        """What is remembered of spans, and for each whether it is ever forecast."""
-        kept: dict[Span, bool] = {self.output_span: False} if self.narrows_stack and self.partial_sites else {}
-        for spans in self.spans:
-            for span in spans:
-                kept[span.stored] = kept.get(span.stored, False) or span.forecasts
-        return kept
-
-    @cached_property
-    def stored_spans(self) -> tuple[frozenset[Span], ...]:
-        """For each step, the spans whose quantity is stored: those that a later step takes before it is stored again.
-        Where something is forecast every step counts, and where a gate decides no step is known beforehand."""
-        needed: set[Span] = set()
-        steps = []
-        for row, spans in zip(reversed(self.table), reversed(self.spans), strict=True):
-            run = {span for span in needed if not any(skipped(layer, spans) for layer in range(span.first, span.stop))}
-            steps.append(frozenset(run))
-            if self.gate is None:
-                needed -= {span for span in run if not self.kept_spans[span]}
-            needed |= {span.stored for span in spans}
-            needed |= {self.output_span} if self.narrows(row) else set()
-        return tuple(reversed(steps))
-
-    @cached_property
-    def output_span(self) -> Span:
-        """The model's output, kept whole: what tokens keep that were dropped."""
-        return Span(0, self.layout.sites[-1].layer + 1, keeps="output", around="model")
-
-    @property
-    def wraps_blocks(self) -> bool:
-        """Whether whole blocks must be reached, and not only the modules in them."""
-        return bool(self.kept_spans) or self.gate is not None or any(self.clustered) or not all(self.guided)
-
-    @property
-    def parts_batches(self) -> bool:
-        """Whether some rows of a call may do other things than others."""
-        return (self.gate is not None and self.gate.per_sample) or not all(self.guided)
-
-    def narrows(self, row: tuple[Action, ...]) -> bool:
-        """Whether a step drops tokens before the first block."""
-        return self.narrows_stack and any(action.picks_tokens for action in row)
-
-    def active_tokens(self, row: tuple[Action, ...], shape: CallShape) -> int:
-        """How many image tokens of a sample go through the blocks; one at least."""
-        share = next((action.fresh_ratio for action in row if action.picks_tokens), 1)
-        return max(1, int(share * shape.tokens))
-
-    def fresh_tokens(self, i: int, row: tuple[Action, ...], shape: CallShape) -> int:
-        """How many tokens of each of its rows a site computes."""
-        site, action = self.layout.sites[i], row[i]
-        tokens = site.geometry(shape)[1]
-        if not action.picks_tokens:
-            return tokens_of(action, tokens)
-        if self.narrows_stack:
-            # Text is always there.
-            return tokens - shape.tokens + self.active_tokens(row, shape)
-        return clusters_of(self, shape) if self.selection.reads_stack else tokens_of(action, tokens)
-
-    @cached_property
-    def clustered(self) -> tuple[bool, ...]:
-        """For each step, whether the tokens are clustered by it: full ones, before tokens are picked by their cluster;
-        where a gate decides, any."""
-        if self.selection is None or not self.selection.reads_stack:
-            return (False,) * self.num_inference_steps
-        needed, steps = False, []
-        for row in reversed(self.table):
-            full = row == self.full_row
-            steps.append(full and (needed or self.gate is not None))
-            needed = (needed and not full) or any(action.picks_tokens for action in row)
-        return tuple(reversed(steps))
-
-    @cached_property
-    def partial_sites(self) -> frozenset[int]:
-        """The sites that pick tokens in any step."""
-        return frozenset(i for row in self.table for i, action in enumerate(row) if action.picks_tokens)
-
-    @cached_property
-    def score_sources(self) -> dict[int, int]:
-        """For each site that is ever partial and scored by attention: the site whose attention is measured."""
-        if self.selection is None:
-            return {}
-        sources = {}
-        for i, site in enumerate(self.layout.sites):
-            module = self.selection.score_for(self.modules_of(site.layer)).source
-            if module is not None and i in self.partial_sites:
-                if (site.layer, module) not in self.site_index:
-                    raise ValueError(f"Layer {site.layer} has no {module}, by whose attention tokens are scored.")
-                sources[i] = self.site_index[site.layer, module]
-        return sources
-
-    def modules_of(self, layer: int) -> tuple[str, ...]:
-        """Modules of the sites of one layer."""
-        return self._modules[layer]
-
-    @cached_property
-    def _modules(self) -> dict[int, tuple[str, ...]]:
-        modules: dict[int, tuple[str, ...]] = {}
-        for site in self.layout.sites:
-            modules[site.layer] = (*modules.get(site.layer, ()), site.module)
-        return modules
-
-    @cached_property
-    def measured(self) -> tuple[frozenset[int], ...]:
-        """For each step, the attention sites that are measured: those whose score a partial action reads, in this
-        step or a later one, before the site next computes whole."""
-        needed: set[int] = set()
-        steps = []
-        for row in reversed(self.table):
-            # Where a gate decides, any step may be computed and be followed by any other.
-            needed |= set(self.score_sources.values()) if self.gate is not None else set()
-            # Within a step a feed-forward reads what cross-attention of the same step has just written.
-            needed |= {source for i, source in self.score_sources.items() if row[i].picks_tokens}
-            steps.append(frozenset(i for i in needed if row[i].kind in ("compute", "partial")))
-            needed = {i for i in needed if row[i].kind != "compute"} | self._own_readers(row)
-        return tuple(reversed(steps))
-
-    def _own_readers(self, row: tuple[Action, ...]) -> set[int]:
-        """Partial sites that score by their own earlier measurement (cross-attention)."""
-        return {i for i, source in self.score_sources.items() if i == source and row[i].picks_tokens}
-
-    def cost(self, **call) -> Cost:
+    def cost(self, **call: Any) -> Cost:
         """FLOPs, speed-up and cache bytes of a generation, without running the model; see `toca.cost.plan_cost`."""
         return plan_cost(self, **call)
 
@@ -361,9 +57,9 @@ class Plan:
             ValueError: If the file is not a valid plan of a version this library reads; it says where and why.
             FileNotFoundError: If there is no such file.
         """
-        return read_plan(path)
+        return read_plan(path, Plan)
 
-    def draw(self, path: str | PathLike, **call) -> None:
+    def draw(self, path: str | PathLike, **call: Any) -> None:
         """Draw the table as a heat map: steps to the right, sites downwards, colour by the share recomputed.
 
         Args:
@@ -375,17 +71,3 @@ class Plan:
             OSError: If it cannot be written.
         """
         draw_plan(self, path, self.cost(**call).speedup_text)
-
-    def __str__(self) -> str:
-        return f"{self.method} on {self.layout.family}, {self.num_inference_steps} steps: {self.steps}"
-
-
-FIELDS: dict[str, Any] = {
-    "method": str,
-    "num_inference_steps": SomeSteps,
-    "layout": Layout,
-    "selection": Selection | None,
-    "fill": Fill | None,
-    "gate": Gate | None,
-}
-"""What the fields hold, all but the tables."""

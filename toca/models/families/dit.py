@@ -1,8 +1,10 @@
 """DiT: class-conditional, batched classifier-free guidance (Peebles and Xie, arXiv 2212.09748)."""
 
+from ...registry import register
 from ..attention import CLASSIC
 from ..prediction import LATENTS
-from ..spec import BlockSpec, CallShape, FamilySpec, SiteSpec
+from ..shape import CallShape
+from ..spec import BlockSpec, FamilySpec, SiteSpec
 
 SELF_ATTENTION = SiteSpec(
     "self_attn",
@@ -58,3 +60,5 @@ DIT = FamilySpec(
     prediction=LATENTS,
     condition="class_labels",
 )
+
+register(DIT)

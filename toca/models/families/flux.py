@@ -8,9 +8,11 @@ from typing import NamedTuple
 
 import torch
 
+from ...registry import register
 from ..attention import FLUX as FLUX_ATTENTION
 from ..prediction import PACKED
-from ..spec import BlockSpec, CallShape, FamilySpec, SiteSpec
+from ..shape import CallShape
+from ..spec import BlockSpec, FamilySpec, SiteSpec
 
 TEXT_TOKENS = 512
 LATENT_SIZE = 128
@@ -173,3 +175,5 @@ FLUX = FamilySpec(
     added=("controlnet_block_samples", "controlnet_single_block_samples"),
     timestep_scale=1000.0,
 )
+
+register(FLUX)

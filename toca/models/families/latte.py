@@ -1,7 +1,9 @@
 """Latte: video, spatial and temporal blocks in turn (Ma et al., arXiv 2401.03048)."""
 
+from ...registry import register
 from ..attention import CLASSIC
-from ..spec import BlockSpec, CallShape, FamilySpec
+from ..shape import CallShape
+from ..spec import BlockSpec, FamilySpec
 from .dit import PLAIN_PROCESSORS, latent_grid
 from .pixart import CROSS_ATTENTION, FEED_FORWARD, SELF_ATTENTION, TEXT_TOKENS
 
@@ -41,3 +43,5 @@ LATTE = FamilySpec(
     batched_cfg=True,
     entry="pos_embed",
 )
+
+register(LATTE)

@@ -2,9 +2,11 @@
 
 from dataclasses import replace
 
+from ...registry import register
 from ..attention import CLASSIC
 from ..prediction import LATENTS
-from ..spec import BlockSpec, CallShape, FamilySpec, SiteSpec
+from ..shape import CallShape
+from ..spec import BlockSpec, FamilySpec, SiteSpec
 from .dit import FEED_FORWARD as DIT_FEED_FORWARD
 from .dit import PLAIN_PROCESSORS, latent_grid
 from .dit import SELF_ATTENTION as DIT_SELF_ATTENTION
@@ -59,3 +61,5 @@ PIXART = FamilySpec(
     entry="pos_embed",
     prediction=LATENTS,
 )
+
+register(PIXART)

@@ -2,103 +2,71 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import Any, Protocol
 
 import torch
 
-from ..axes.actions import Action, tokens_of
-from ..axes.selection import best_tokens
-
-if TYPE_CHECKING:
-    from ..plan import Plan
-    from .branch import CallKey
+from ..actions import Action, tokens_of
+from .bonuses import best_tokens
+from .group import Group, Grouping
+from .scores import AttentionScore
 
 
-class Group:
-    """Sites that choose their tokens together, and what is remembered for the choice.
+class Ranking(Protocol):
+    """What a group asks its selection."""
 
-    Attributes:
-        sites (`list[int]`): Indices of the sites in the plan's layout.
-        common_grid (`tuple[int, int]` or `None`): Rows and columns of the image tokens of one frame.
-        spread (`Callable` or `None`): What the chosen tokens do to the others: `(filled, index, rows) -> filled`.
-    """
+    staleness_weight: float
 
-    sites: list[int]
-    common_grid: tuple[int, int] | None = None
-    spread: Callable | None = None
+    def score(self, group: RankedGroup, step: int) -> torch.Tensor: ...
 
-    def tensors(self) -> list[torch.Tensor]:
-        """What is held between steps."""
-        return []
+    def rating(self, modules: Sequence[str]) -> AttentionScore | None: ...
 
-    def take_counts(self, other: Group, images: torch.Tensor, of: int) -> None:
-        """Go on with what is remembered of some of another group's images.
-
-        Args:
-            other (`Group`): The same sites, more images.
-            images (`torch.Tensor`): (n,): which of them.
-            of (`int`): How many images the other group has.
-        """
-
-    def forget(self) -> None:
-        """All tokens are fresh: a full step."""
-
-    def reads_this_step(self, measured: frozenset[int]) -> bool:
-        """Whether a choice must wait for what another site of this step measures."""
-        return False
+    def final_score(
+        self, score: torch.Tensor, staleness: torch.Tensor | int, grid: tuple[int, int] | None, first_image_token: int
+    ) -> torch.Tensor: ...
 
 
-class TokenGroup(Group):
+class RankedGroup(Group):
     """Partial sites of one stack and module: same rows, same tokens, chosen together.
 
     One topk over all layers replaces one a layer; only where a step measures attention that the same step's choice
-    reads (cross-attention before feed-forward) does a site choose for itself, when its turn comes.
+    reads (cross-attention before feed-forward) does a site choose for itself, when its turn comes. It has many
+    attributes, for a step shall find at hand what a generation settles once.
 
     Args:
-        plan (`Plan`): The plan.
-        sites (`list[int]`): Indices of the sites in the plan's layout.
-        key (`CallKey`): Shape and device.
-        paired (`bool`): Whether the batch's halves are guidance branches that share one choice.
-        grid (`tuple[int, int]` or `None`): Rows and columns of the image tokens of one frame.
-        statistics (`list[torch.Tensor]`): Of each site's source, (rows, tokens of the source), float32; written by the
-            attention. Empty where tokens are chosen by chance.
+        selection (`Ranked`): What rates the tokens.
+        grouping (`Grouping`): What the groups are made of.
+        sites (`list[int]`): Indices of the group's sites in the layout.
         number (`int`): Tells the groups of a plan apart, for the random score.
 
     Attributes:
+        statistics (`list[torch.Tensor]`): Of each site's source, (rows, tokens of the source), float32; written by the
+            attention. Empty where nothing is measured.
         counts (`torch.Tensor` or `None`): (sites, rows, tokens), float32: steps since a token was recomputed.
     """
 
-    def __init__(
-        self,
-        plan: Plan,
-        sites: list[int],
-        key: CallKey,
-        paired: bool,
-        grid: tuple[int, int] | None,
-        statistics: list[torch.Tensor],
-        number: int,
-    ):
-        site = plan.layout.sites[sites[0]]
-        self.selection = plan.selection
-        self.score = self.selection.score_for(plan.modules_of(site.layer))
+    def __init__(self, selection: Ranking, grouping: Grouping, sites: list[int], number: int):
+        site, key = grouping.layout.sites[sites[0]], grouping.key
+        modules = grouping.layout.modules_of(site.layer)
+        self.selection, self.rating = selection, selection.rating(modules)
         self.sites, self.number, self.device = sites, number, key.device
-        self.sources = [plan.score_sources.get(i) for i in sites]
+        self.sources = [grouping.sources.get(i) for i in sites]
         self.rows, self.tokens = site.geometry(key.shape)
         self.repeats = self.rows // key.shape.batch
-        self.paired = paired
-        self.statistics = statistics
-        if statistics and site.stream != "joint" and statistics[0].shape[-1] > self.tokens:
+        self.paired = grouping.paired
+        self.statistics = [grouping.statistics[i] for i in sites if i in grouping.statistics]
+        if self.statistics and site.stream != "joint" and self.statistics[0].shape[-1] > self.tokens:
             # Joint attention is measured over text and image; a site of one stream rates its own part (FLUX).
             text = key.shape.text_tokens
             own = slice(text) if site.stream == "text" else slice(text, None)
-            self.statistics = [statistic[..., own] for statistic in statistics]
+            self.statistics = [statistic[..., own] for statistic in self.statistics]
         self.first_image_token = key.shape.text_tokens if site.stream == "joint" else 0
-        self.common_grid = grid
-        self.grid = grid if site.stream != "text" and site.rows != "position" else None
-        self.counts = None
-        if self.selection.staleness_weight:
+        self.common_grid = grouping.grid
+        self.grid = grouping.grid if site.stream != "text" and site.rows != "position" else None
+        self.counts: torch.Tensor | None = None
+        if selection.staleness_weight:
             self.counts = torch.zeros(len(sites), self.chosen_rows, self.tokens, device=key.device)
         self._offsets = torch.arange(0, self.rows * self.tokens, self.tokens, device=key.device)[:, None]
         self._ranks = torch.arange(self.tokens, device=key.device)
@@ -112,7 +80,7 @@ class TokenGroup(Group):
     def tensors(self) -> list[torch.Tensor]:
         return [] if self.counts is None else [self.counts]
 
-    def take_counts(self, other: TokenGroup, images: torch.Tensor, of: int) -> None:
+    def take_counts(self, other: Any, images: torch.Tensor, of: int) -> None:
         if self.counts is not None:
             counts = other.counts.unflatten(1, (-1, of, other.repeats))
             self.counts.copy_(counts.index_select(2, images).flatten(1, 3))
@@ -139,8 +107,7 @@ class TokenGroup(Group):
         if not most:
             self._age(self.counts, None, fresh)
             return [None] * len(numbers)
-        score = self.rated(torch.stack(self.statistics)) if self.statistics else self._random_score(step)
-        order = self.order(score, self.counts, fresh, most)
+        order = self.order(self.selection.score(self, step), self.counts, fresh, most)
         # Copies, not views: compiled blocks guard on the memory layout of what they are given.
         return [
             torch.clone(chosen[:, :n], memory_format=torch.contiguous_format) if 0 < n < self.tokens else None
@@ -161,12 +128,8 @@ class TokenGroup(Group):
     def rated(self, statistic: torch.Tensor) -> torch.Tensor:
         """Statistic (sites, rows, tokens) -> score (sites, rows that choose, tokens)."""
         if self.paired:
-            statistic = self.score.merge(statistic.unflatten(1, (2, -1)))
-        return self.score.rate(statistic)
-
-    def _random_score(self, step: int) -> torch.Tensor:
-        random = torch.stack([self.selection.random_score(self.tokens, (step, self.number, i)) for i in self.sites])
-        return random.to(self.device)[:, None].expand(-1, self.chosen_rows, -1)
+            statistic = self.rating.merge(statistic.unflatten(1, (2, -1)))
+        return self.rating.rate(statistic)
 
     def order(self, score: torch.Tensor, counts: torch.Tensor | None, fresh: torch.Tensor, most: int) -> torch.Tensor:
         """The `most` best tokens of each row, best first, counted over the batch: (sites, rows, most).
@@ -201,12 +164,12 @@ class LateChoice:
     one, so that compiled blocks trace it once for all layers and steps.
 
     Args:
-        group (`TokenGroup`): The site's group.
+        group (`RankedGroup`): The site's group.
         statistic, counts, fresh (`torch.Tensor`): The site's parts of the group's, (1, rows, tokens) and (1, 1, 1).
         slots (`torch.Tensor`): (k,): one for each token to choose.
     """
 
-    group: TokenGroup
+    group: RankedGroup
     statistic: torch.Tensor
     counts: torch.Tensor | None
     fresh: torch.Tensor

@@ -1,0 +1,105 @@
+"""Two fills on two bands of frequencies over the tokens: FreqCa (arXiv 2510.08669)."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass, field
+from functools import cache, partial
+from typing import Any, ClassVar
+
+import torch
+
+from ...checks import SomeShare
+from ...kernels.series import weighted_sum
+from ...registry import register
+from ..sampling import Timeline
+from .base import Combine, Fill
+from .mixing import check_mixable, padded
+from .reuse import Reuse
+from .series import Hermite
+
+
+@register
+@dataclass(frozen=True)
+class Bands(Fill):
+    """Low frequencies along the tokens filled one way, high ones another: `high + lowpass(low - high)`.
+
+    A frequency f of the discrete Fourier transform along the tokens is low if |f| <= cutoff x the largest. Filling is
+    linear in what is kept, so that one set of terms serves both, and bands are told apart only when a step is filled.
+
+    Args:
+        low (`Fill`, defaults to reuse): Of the low band.
+        high (`Fill`, defaults to Hermite's series with sigma 0.71): Of the high band.
+        cutoff (`float`, defaults to 0.1): Above 0, at most 1.
+
+    Raises:
+        ValueError: If the two keep different things.
+    """
+
+    low: Fill = field(default_factory=Reuse)
+    high: Fill = field(default_factory=lambda: Hermite(order=2, sigma=0.71))
+    cutoff: SomeShare = 0.1
+
+    name: ClassVar[str] = "bands"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_mixable(self.name, (self.low, self.high))
+
+    @property
+    def richest(self) -> Fill:
+        """The one of the two that keeps more."""
+        return max((self.low, self.high), key=lambda fill: fill.kept)
+
+    @property
+    def renewal(self) -> Any:  # type: ignore[override]
+        return self.richest.renewal
+
+    @property
+    def kept(self) -> int:
+        return self.richest.kept
+
+    @property
+    def remembers(self) -> int | None:
+        return self.richest.remembers
+
+    @property
+    def stores(self) -> Hashable:
+        return self
+
+    def scales(self, history: Sequence[int], timeline: Timeline) -> list[float]:
+        return self.richest.scales(history, timeline)
+
+    def weights(self, step: int, history: Sequence[int], timeline: Timeline) -> list[float]:
+        """Those of the low band, and then those of the high band."""
+        fills = (self.low, self.high)
+        return [w for fill in fills for w in padded(fill.weights(step, history, timeline), self.kept + 1)]
+
+    @property
+    def combine(self) -> Combine:
+        return _combiner(self.cutoff)
+
+    def term_itemsize(self, itemsize: int) -> int:
+        return self.richest.term_itemsize(itemsize)
+
+
+@cache
+def _combiner(cutoff: float) -> Combine:
+    """The same one each time: compiled blocks guard on it."""
+    return partial(_combined, cutoff)
+
+
+def _combined(
+    cutoff: float, value: torch.Tensor, higher: Sequence[torch.Tensor], weights: Sequence[Any]
+) -> torch.Tensor:
+    half = len(weights) // 2
+    low, high = weighted_sum(value, higher, weights[:half]), weighted_sum(value, higher, weights[half:])
+    return high + low_pass(low - high, cutoff)
+
+
+def low_pass(tensor: torch.Tensor, cutoff: float) -> torch.Tensor:
+    """The low frequencies along the tokens of (rows, tokens, C), in the tensor's dtype."""
+    spectrum = torch.fft.rfft(tensor.float(), dim=1)
+    frequencies = torch.arange(spectrum.shape[1], device=tensor.device)
+    passes = frequencies <= cutoff * (spectrum.shape[1] - 1)
+    return torch.fft.irfft(spectrum * passes[None, :, None], n=tensor.shape[1], dim=1).to(tensor.dtype)

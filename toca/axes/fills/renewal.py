@@ -1,0 +1,41 @@
+"""How a newly computed value enters the terms that a fill keeps. Each is one recurrence over tensors."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+
+Renewal = Callable[[torch.Tensor, "torch.Tensor | None", list[torch.Tensor], Sequence[Any]], list[torch.Tensor]]
+"""`(value, value before it or None, terms f_1 to f_O, scales) -> new terms`; the value is f_0, not among them."""
+
+
+def differences(
+    value: torch.Tensor, before: torch.Tensor | None, terms: list[torch.Tensor], scales: Sequence[Any]
+) -> list[torch.Tensor]:
+    """`f_(i+1) = (f_i(new) - f_i(old)) * scale_i`: divided differences, derivatives."""
+    renewed: list[torch.Tensor] = []
+    carry = value
+    for old, scale in zip(terms, scales, strict=True):
+        difference = torch.zeros_like(carry) if before is None else torch.sub(carry, before)
+        # A number that is not finite, now or then, tells of no course: what goes on from it stands still.
+        carry = difference.mul_(scale).nan_to_num_(0.0, 0.0, 0.0)
+        renewed.append(carry)
+        before = old
+    return renewed
+
+
+def shifted(
+    value: torch.Tensor, before: torch.Tensor | None, terms: list[torch.Tensor], scales: Sequence[Any]
+) -> list[torch.Tensor]:
+    """`f_(i+1)(new) = f_i(old)`: the last values themselves; zero where there is none yet."""
+    first = torch.zeros_like(value) if before is None else before
+    return [first, *terms[:-1]]
+
+
+def accumulated(
+    value: torch.Tensor, before: torch.Tensor | None, terms: list[torch.Tensor], scales: Sequence[Any]
+) -> list[torch.Tensor]:
+    """`f_i(new) = f_i(old) + scale_i * value`: sums over all steps that computed, in float32."""
+    return [term + scale * value.float() for term, scale in zip(terms, scales, strict=True)]

@@ -1,0 +1,90 @@
+"""A fill for each segment of a plan: what a planner found best between two full steps."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import torch
+
+from ...checks import Steps, check
+from ...registry import register
+from ..sampling import Timeline
+from .base import Combine, Fill
+from .mixing import check_mixable, padded
+
+
+@register
+@dataclass(frozen=True)
+class Segments(Fill):
+    """In each step the fill that its label names.
+
+    Args:
+        fills (`tuple[Fill, ...]`): All that occur; they must keep the same terms.
+        labels (`tuple[int, ...]`): For each step of the generation the place in `fills` of the one that fills it; of a
+            step that computes everything it does not matter.
+
+    Raises:
+        ValueError: If a label names no fill, or the fills cannot be mixed.
+    """
+
+    fills: tuple[Fill, ...]
+    labels: tuple[Steps, ...]
+
+    name: ClassVar[str] = "segments"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check(bool(self.fills), "fills", self.fills, "must name at least one")
+        most = max(self.labels, default=0)
+        check(most < len(self.fills), "labels", most, f"must be below {len(self.fills)}, the number of fills")
+        check_mixable(self.name, self.fills)
+
+    @property
+    def richest(self) -> Fill:
+        """The one that keeps most."""
+        return max(self.fills, key=lambda fill: fill.kept)
+
+    @property
+    def renewal(self) -> Any:  # type: ignore[override]
+        return self.richest.renewal
+
+    @property
+    def reads_timesteps(self) -> bool:  # type: ignore[override]
+        return any(fill.reads_timesteps for fill in self.fills)
+
+    @property
+    def reads_latents(self) -> bool:  # type: ignore[override]
+        return self.richest.reads_latents
+
+    @property
+    def kept(self) -> int:
+        return self.richest.kept
+
+    @property
+    def remembers(self) -> int | None:
+        return self.richest.remembers
+
+    def scales(self, history: Sequence[int], timeline: Timeline) -> list[float]:
+        return self.richest.scales(history, timeline)
+
+    def weights(self, step: int, history: Sequence[int], timeline: Timeline) -> list[float]:
+        return padded(self._of(step, timeline).weights(step, history, timeline), self.kept + 1)
+
+    @property
+    def combine(self) -> Combine:
+        return self.richest.combine
+
+    def term_itemsize(self, itemsize: int) -> int:
+        return self.richest.term_itemsize(itemsize)
+
+    def estimate(
+        self, kept: Sequence[tuple[torch.Tensor, torch.Tensor]], latents: torch.Tensor, step: int, timeline: Timeline
+    ) -> torch.Tensor:
+        return self._of(step, timeline).estimate(kept, latents, step, timeline)
+
+    def _of(self, step: int, timeline: Timeline) -> Fill:
+        wanted = f"must be one for each of the {timeline.num_inference_steps} steps"
+        check(len(self.labels) == timeline.num_inference_steps, "labels", len(self.labels), wanted)
+        return self.fills[self.labels[step]]

@@ -1,0 +1,143 @@
+"""One choice for the whole stack: the other tokens are dropped before the first block (RAS)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import torch
+
+from ...checks import NonNegative
+from ...models.layout import Layout, Site
+from ...models.shape import CallShape
+from ...registry import register
+from ..actions import COMPUTE
+from ..gates import Gate
+from ..spans import Span
+from .base import COUNT_BYTES, Row, Selection
+from .group import Group, Grouping
+
+
+@register
+@dataclass(frozen=True)
+class ByPrediction(Selection):
+    """By the spread of the model's last prediction: the highest go through all blocks (Liu et al., arXiv 2502.10389).
+
+    A dropped token keeps the model's last output for it; to attention it stays visible by its last keys and values.
+    The guidance halves of a batch share one choice.
+
+    Args:
+        starvation (`float`, defaults to 0.0): kappa: a token that has been dropped d times counts exp(kappa d) times
+            as much.
+
+    Raises:
+        ValueError: If the value is out of range.
+    """
+
+    starvation: NonNegative = 0.0
+
+    name: ClassVar[str] = "prediction"
+    shared_cfg: ClassVar[bool] = True  # type: ignore[misc]
+    fills_sites: ClassVar[bool] = False
+
+    def check_step(self, layout: Layout, step: int, row: Row) -> None:
+        """Where tokens are dropped before the first block, no site has them."""
+        if any(site.rows != "sample" for site in layout.sites):
+            raise ValueError(
+                f"Tokens cannot be dropped before the first block of a {layout.family} model: its blocks attend "
+                "within frames and positions."
+            )
+        image, text = set(), {COMPUTE}
+        for site, action in zip(layout.sites, row, strict=True):
+            (text if site.stream == "text" else image).add(action)
+        alike = len(image) == len(text) == 1
+        if not alike or not all(action.picks_tokens and not action.forecasts for action in image):
+            raise ValueError(
+                f"Step {step} drops tokens before the first block: every site of the image must recompute the same "
+                "share of them and every site of the text all; nothing may be forecast, and no block left out."
+            )
+
+    def check_gate(self, gate: Gate) -> None:
+        if gate.probe is not None:
+            raise ValueError("A gate that runs the first blocks to decide cannot go with dropping tokens before them.")
+
+    def fresh_tokens(self, site: Site, row: Row, i: int, shape: CallShape) -> int:
+        # Text is always there.
+        return site.geometry(shape)[1] - shape.tokens + self.active_tokens(row, shape)
+
+    def active_tokens(self, row: Row, shape: CallShape) -> int:
+        """How many image tokens of a sample go through the blocks; one at least."""
+        share = next((action.fresh_ratio for action in row if action.picks_tokens), 1)
+        return max(1, int(share * shape.tokens))
+
+    def drops(self, row: Row) -> bool:
+        return any(action.picks_tokens for action in row)
+
+    def spans(self, layout: Layout) -> tuple[Span, ...]:
+        """The model's output, kept whole: what tokens keep that were dropped."""
+        return (Span(0, layout.layers, keeps="output", around="model"),)
+
+    def attends_to_dropped(self, site: Site) -> bool:
+        return site.attends == "self"
+
+    def bytes_kept(self, layout: Layout, sites: Sequence[int], shape: CallShape, itemsize: int, paired: bool) -> int:
+        """Keys and values, and how often each token was dropped."""
+        if not sites:
+            return 0
+        attention = [site for site in layout.sites if self.attends_to_dropped(site)]
+        numbers = sum(2 * math.prod(site.geometry(shape)) * site.attention_width for site in attention)
+        samples = shape.batch // 2 if paired else shape.batch
+        return numbers * itemsize + samples * shape.frames * shape.tokens * COUNT_BYTES
+
+    def rate(self, prediction: torch.Tensor, drops: torch.Tensor) -> torch.Tensor:
+        """Spread of the prediction over its channels x exp(starvation x drops) (section 3), as a logarithm, for the
+        exponential soon overflows and the order is the same.
+
+        Args:
+            prediction (`torch.Tensor`): (rows, tokens, channels, pixels of a token).
+            drops (`torch.Tensor`): (rows, tokens): how often each token has been dropped.
+
+        Returns:
+            `torch.Tensor`: (rows, tokens), float32.
+        """
+        spread = prediction.float().std(dim=2, correction=0).mean(dim=2)
+        return spread.log() + self.starvation * drops
+
+    def groups(self, grouping: Grouping) -> list[Group]:
+        return [ActiveTokens(self, grouping)]
+
+
+class ActiveTokens(Group):
+    """The image tokens that go through the blocks; text always does.
+
+    Args:
+        selection (`ByPrediction`): What rates the tokens.
+        grouping (`Grouping`): What the groups are made of. Guidance branches that are paired share one choice, made by
+            the mean of their two predictions.
+
+    Attributes:
+        drops (`torch.Tensor`): (rows that choose, tokens), float32: how often each token has been dropped.
+    """
+
+    def __init__(self, selection: ByPrediction, grouping: Grouping):
+        key = grouping.key
+        self.sites, self.selection, self.paired = list(grouping.sites), selection, grouping.paired
+        rows = key.shape.batch // 2 if self.paired else key.shape.batch
+        self.drops = torch.zeros(rows, key.shape.tokens, device=key.device)
+
+    def tensors(self) -> list[torch.Tensor]:
+        return [self.drops]
+
+    def take_counts(self, other: Any, images: torch.Tensor, of: int) -> None:
+        self.drops.copy_(other.drops.unflatten(0, (-1, of)).index_select(1, images).flatten(0, 1))
+
+    def choose_active(self, prediction: torch.Tensor, count: int) -> torch.Tensor:
+        """Index (rows, count) over the batch of the active tokens; the others are dropped once more."""
+        if self.paired:
+            prediction = prediction.float().unflatten(0, (2, -1)).mean(dim=0)
+        chosen = self.selection.rate(prediction, self.drops).topk(count, dim=1).indices
+        self.drops.add_(1).scatter_add_(1, chosen, self.drops.new_full(chosen.shape, -1))
+        chosen = chosen.repeat(2, 1) if self.paired else chosen
+        return chosen + torch.arange(len(chosen), device=chosen.device)[:, None] * self.drops.shape[1]

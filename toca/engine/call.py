@@ -1,0 +1,88 @@
+"""A call: everything that the engine knows of the transformer call that is under way."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import nn
+
+from ..memory.branch import BranchMemory
+from ..models import FamilySpec
+from ..models.shape import CallKey
+from ..plan.table import PlanTable
+from .arguments import own_copy, rows_of_call, some_rows
+from .clock import Tick
+from .job import Job
+from .record import GenerationRecord
+
+
+@dataclass(eq=False)
+class Call:
+    """A transformer call that is under way.
+
+    Args:
+        transformer (`nn.Module`): The model.
+        spec (`FamilySpec`): Its family.
+        plan (`PlanTable`): The plan of the generation.
+        tick (`Tick`): Its place: branch, step, number of steps.
+        key (`CallKey`): Its sizes, dtype and device.
+        arguments (`dict[str, Any]`): By name.
+        record (`GenerationRecord`): The books of the generation.
+        compiled (`bool`): Whether the blocks are compiled.
+        memory (`BranchMemory`): Of its branch; set when it has been looked up.
+        jobs (`list[Job]`): The passes that it takes.
+        mark (`tuple[int, int]`): How far the books had come before it.
+    """
+
+    transformer: nn.Module
+    spec: FamilySpec
+    plan: PlanTable
+    tick: Tick
+    key: CallKey
+    arguments: dict[str, Any]
+    record: GenerationRecord
+    compiled: bool = False
+    memory: BranchMemory = field(init=False)
+    jobs: list[Job] = field(default_factory=list)
+    mark: tuple[int, int] = (0, 0)
+
+    @property
+    def step(self) -> int:
+        """Index of the step."""
+        return self.tick.step
+
+    @property
+    def latents(self) -> torch.Tensor:
+        """(B, ...): the model's input."""
+        return self.arguments["hidden_states"]
+
+    @property
+    def batch(self) -> int:
+        """Rows of the call."""
+        return self.key.shape.batch
+
+    @property
+    def is_last(self) -> bool:
+        """Whether its step is the last of the generation."""
+        return self.step == self.tick.num_inference_steps - 1
+
+    def latents_of(self, job: Job) -> torch.Tensor:
+        """The model's input for a job's rows."""
+        return rows_of_call(self.latents, job.part.rows)
+
+    def arguments_of(self, job: Job) -> dict[str, Any]:
+        """The arguments for a job's rows, in containers of their own."""
+        return some_rows(self.arguments, self.spec, job.part.rows, self.batch)
+
+    def own_arguments(self) -> dict[str, Any]:
+        """All arguments, in containers of their own."""
+        return own_copy(self.arguments)
+
+
+def key_of(spec: FamilySpec, transformer: nn.Module, arguments: dict[str, Any]) -> CallKey:
+    """What of a call must not change within a generation."""
+    hidden_states = arguments["hidden_states"]
+    shape = spec.call_shape(transformer, arguments)
+    return CallKey(shape, hidden_states.dtype, hidden_states.device, torch.is_inference_mode_enabled())

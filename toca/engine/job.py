@@ -1,0 +1,49 @@
+"""A job: one pass of the blocks over the rows of a part of the batch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+
+from ..axes.gates import Observation
+from ..memory.part import Part
+from ..plan.passes import Pass
+
+
+@dataclass(eq=False)
+class Job:
+    """A pass over the rows of one part of a branch's memory.
+
+    Args:
+        part (`Part`): The memory.
+        run (`Pass`): What the blocks do.
+        observation (`Observation` or `None`): What the gate is shown of the step.
+        computed (`bool`): Whether everything is computed, whatever the plan says.
+        streams (`tuple` or `None`): What left the blocks before those that resume.
+        output (`torch.Tensor` or `None`): The output, where it is known beforehand.
+        notes (`dict[int, tuple]`): The hidden states at the boundaries that are watched.
+        active (`torch.Tensor` or `None`): (rows, k), counted over the batch: the image tokens that were not dropped.
+    """
+
+    part: Part
+    run: Pass
+    observation: Observation | None = None
+    computed: bool = False
+    streams: tuple[Any, ...] | None = None
+    output: torch.Tensor | None = None
+    notes: dict[int, tuple[Any, ...]] = field(default_factory=dict)
+    active: torch.Tensor | None = None
+
+
+def sample_of(output: Any) -> torch.Tensor:
+    """The tensor that a transformer returned, in a tuple or an output class."""
+    return output[0] if isinstance(output, tuple) else output.sample
+
+
+def with_sample(output: Any, sample: torch.Tensor) -> Any:
+    """The same output with another tensor."""
+    if isinstance(output, tuple):
+        return (sample, *output[1:])
+    return type(output)(**{**output, "sample": sample})

@@ -1,0 +1,89 @@
+"""What is kept of the model's own output, and what takes its place: spans around the model."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from ..axes.fills import Fill
+from ..axes.spans import Span
+from ..memory.terms import Terms
+from ..models import FamilySpec
+from ..plan.table import PlanTable
+
+
+class ModelSpan:
+    """Stores and fills spans at the model's two ends.
+
+    Args:
+        spec (`FamilySpec`): Where the channels are.
+    """
+
+    def __init__(self, spec: FamilySpec):
+        self.channel_dim = spec.channel_dim
+
+    def store(
+        self,
+        plan: PlanTable,
+        span: Span,
+        terms: Terms,
+        scales: list[float],
+        latents: torch.Tensor,
+        sample: torch.Tensor,
+    ) -> None:
+        """Remember the quantity of a span whose blocks have run.
+
+        Args:
+            plan (`PlanTable`): The plan.
+            span (`Span`): The span.
+            terms (`Terms`): What is kept of it.
+            scales (`list[float]`): With which it enters the terms.
+            latents, sample (`torch.Tensor`): (B, ...): the model's input and output.
+        """
+        fill = plan.fill if plan.kept_spans[span] else None
+        # A copy: the pipeline may go on writing in what it is given.
+        value = shifted(sample, latents, -1, self.channel_dim) if span.keeps == "residual" else sample.clone()
+        if fill is None:
+            terms.renew(value)
+        elif fill.reads_latents:
+            terms.renew((value, latents.clone()), scales, fill.renewal)
+        else:
+            terms.renew(value, scales, fill.renewal)
+
+    def fill(
+        self,
+        plan: PlanTable,
+        span: Span,
+        terms: Terms,
+        weights: list[Any],
+        step: int,
+        latents: torch.Tensor,
+        sample: torch.Tensor,
+    ) -> torch.Tensor:
+        """What takes the place of the output of a model whose blocks have not run; the arguments are `store`'s."""
+        fill = plan.fill if span.forecasts else None
+        if fill is not None and fill.reads_latents:
+            return self._estimated(plan, span, fill, terms, step, latents)
+        filled = terms.total(weights) if fill is None else terms.total(weights, fill.combine)
+        return shifted(filled, latents, 1, self.channel_dim) if span.keeps == "residual" else filled.clone()
+
+    def _estimated(
+        self, plan: PlanTable, span: Span, fill: Fill, terms: Terms, step: int, latents: torch.Tensor
+    ) -> torch.Tensor:
+        """The estimate of a fill that reads latents; it is remembered as if it had been computed."""
+        kept = [terms.value, *terms.higher][: len(terms.history)]
+        value = fill.estimate(kept, latents, step, plan.timeline)
+        terms.renew((value, latents.clone()), terms.scales(step, fill, plan.timeline), fill.renewal)
+        return shifted(value, latents, 1, self.channel_dim) if span.keeps == "residual" else value.clone()
+
+
+def shifted(sample: torch.Tensor, latents: torch.Tensor, sign: int, dim: int) -> torch.Tensor:
+    """`sample + sign * latents` over the channels, in dimension `dim`, that both have. Where the model returns more
+    than it is given (a learned variance) the others stay as they are; where it is given more than it returns (the
+    picture to fill, a control) they do not count."""
+    if sample.shape == latents.shape:
+        return sample + sign * latents
+    common = min(sample.shape[dim], latents.shape[dim])
+    shifted = sample.narrow(dim, 0, common) + sign * latents.narrow(dim, 0, common)
+    return torch.cat([shifted, sample.narrow(dim, common, sample.shape[dim] - common)], dim=dim)

@@ -1,0 +1,89 @@
+"""The books of a generation: what each call did, and what it took."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Hashable
+from dataclasses import dataclass, field
+from typing import Any
+
+from ..axes.actions import Action, step_letter
+from ..axes.spans import Span
+from ..memory.branch import BranchMemory
+from ..models.shape import CallShape
+from ..plan.passes import Pass
+from ..plan.table import PlanTable
+from .clock import Tick
+from .job import Job
+
+
+@dataclass(frozen=True)
+class CallRecord:
+    """What a transformer call did for some of its rows, all of them where no gate decides.
+
+    Args:
+        step (`int`): Index of the step.
+        branch (`Hashable`): The branch of guidance.
+        row (`tuple[Action, ...]`): What each site did.
+        spans (`tuple[Span, ...]`): Blocks that were left out.
+        shape (`CallShape`): Of these rows.
+        full_batch (`int`): Rows that would have run without the cache: more where a branch of guidance was dropped.
+        images (`tuple[int, ...]` or `None`): Which images of the call these rows are; `None` for all.
+    """
+
+    step: int
+    branch: Hashable
+    row: tuple[Action, ...]
+    spans: tuple[Span, ...]
+    shape: CallShape
+    full_batch: int
+    images: tuple[int, ...] | None = None
+
+    @property
+    def letter(self) -> str:
+        return step_letter(self.row, self.spans)
+
+
+_numbers = itertools.count()
+
+
+@dataclass
+class GenerationRecord:
+    """All calls of one generation of one transformer, the runs that they took, the cache bytes of its branches, and
+    calls past the cache; the scheduler's timesteps, and a number that grows from record to record."""
+
+    plan: PlanTable | None = None
+    calls: list[CallRecord] = field(default_factory=list)
+    passes: list[tuple[Pass, CallShape]] = field(default_factory=list)
+    cache_bytes: int = 0
+    bypassed: int = 0
+    schedule: Any = None
+    number: int = field(default_factory=_numbers.__next__)
+
+    def add(self, plan: PlanTable, tick: Tick, job: Job) -> None:
+        """Note a job that has run."""
+        part = job.part
+        row, spans = (plan.full_row, ()) if job.computed else (plan.table[tick.step], plan.spans[tick.step])
+        if job.output is not None:
+            row, spans = job.run.row, job.run.spans
+        full_batch = (1 if part.guided else 2) * part.key.shape.batch
+        self.calls.append(CallRecord(tick.step, tick.branch, row, spans, part.key.shape, full_batch, part.numbers))
+        self.add_pass(job)
+
+    def add_pass(self, job: Job) -> None:
+        """Note what a job takes that only looks."""
+        self.passes.append((job.run, job.part.key.shape))
+
+    @property
+    def mark(self) -> tuple[int, int]:
+        """How far the books have come, for `take_back`."""
+        return len(self.calls), len(self.passes)
+
+    def take_back(self, mark: tuple[int, int]) -> None:
+        """Strike out what was noted since."""
+        calls, passes = mark
+        del self.calls[calls:], self.passes[passes:]
+
+    def release(self, memory: BranchMemory) -> None:
+        """Note what a branch held, before it is let go."""
+        self.cache_bytes += memory.cache_bytes

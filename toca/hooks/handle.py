@@ -1,0 +1,129 @@
+"""What carries a decision to a module."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
+
+import torch
+
+from ..axes.fills import Fill, differences
+from ..axes.fills.base import Combine
+from ..axes.fills.renewal import Renewal
+from ..kernels.rows import put_rows, take_rows
+from ..kernels.series import weighted_sum
+from ..models.attention import Projected
+
+
+class Kept(Protocol):
+    """The terms of a quantity, as a module's forward sees them."""
+
+    value: Any
+
+    def renew(self, value: Any, scales: Sequence[Any] = ..., renewal: Renewal = ...) -> None: ...
+
+    def total(self, weights: Sequence[Any], combine: Combine = ...) -> Any: ...
+
+
+class Remembered(Protocol):
+    """What a site remembers, as its module's forward sees it."""
+
+    @property
+    def terms(self) -> Kept: ...
+
+    @property
+    def context(self) -> Kept: ...
+
+    @property
+    def statistic(self) -> torch.Tensor | None: ...
+
+
+class Handle:
+    """The frozen decision of one site for the running call. It sits on the module and is all that a module's forward
+    looks at, so that `torch.compile` guards on it and nothing else; hence its many attributes, which a call needs at
+    once.
+
+    Attributes:
+        action (`str`): `"compute"`, `"partial"`, `"reuse"`, `"forecast"`, or `"skip"` (the input is handed back).
+        keep (`bool`): Whether a computed output is remembered.
+        scales (`list`): Of the terms when an output is remembered; empty where nothing is forecast.
+        weights (`list`): Of the terms in what fills; empty where the last output is reused.
+        renewal, combine (`Callable`): How an output enters the terms, and what fills is made of them.
+        index (`torch.Tensor` or `None`): (rows, k): the tokens a partial action computes, counted over the batch.
+        choose (`Callable` or `None`): Makes the index when its turn comes, where it could not be made before.
+        spread (`Callable` or `None`): `(filled, index, rows) -> filled`: what the computed rows do to the others.
+        measure (`Callable` or `None`): `projected -> statistic`, where attention is measured.
+        refresh (`bool`): Whether attention renews its cached keys and values: those at `index`, the tokens that are
+            there, or without one all of them.
+        state (`Remembered` or `None`): What the site remembers.
+        lean_norm (`bool`): Whether the norm before the module makes only the tokens that the module reads.
+        dense (`bool`): Whether a block's outputs are laid out like every other block's, so that one compiled graph
+            serves all of them.
+        note_input (`bool`): Whether attention notes its input.
+        noted (`torch.Tensor` or `None`): What it noted.
+        joint (`bool`): Whether the module returns text and image.
+    """
+
+    def __init__(self, joint: bool = False):
+        self.joint = joint
+        self.state: Remembered | None = None
+        self.lean_norm = self.dense = False
+        self.renewal: Renewal = differences
+        self.combine: Combine = weighted_sum
+        self.bypass()
+
+    def bypass(self) -> None:
+        """Compute, remember nothing, measure nothing."""
+        self.action, self.keep, self.refresh, self.note_input = "compute", False, False, False
+        self.measure: Callable[[Projected], torch.Tensor] | None = None
+        self.index: torch.Tensor | None = None
+        self.choose: Callable[[], torch.Tensor] | None = None
+        self.spread: Callable[..., torch.Tensor] | None = None
+        self.noted: torch.Tensor | None = None
+        self.scales: list[Any] = []
+        self.weights: list[Any] = []
+
+    def fill_by(self, fill: Fill | None) -> None:
+        """Have the terms made and combined as a fill does it."""
+        self.renewal = differences if fill is None else fill.renewal
+        self.combine = weighted_sum if fill is None else fill.combine
+
+    def kept(self, output: Any) -> Any:
+        """Remember `output` (a tensor or a tuple of tensors) and return it."""
+        if self.keep:
+            whole = isinstance(output, torch.Tensor)
+            value = output.contiguous() if whole else tuple(part.contiguous() for part in output)
+            self._memory.terms.renew(value, self.scales, self.renewal)
+        return output
+
+    def filled(self) -> Any:
+        """What takes the place of the output: the last one, or its forecast."""
+        return self._memory.terms.total(self.weights, self.combine)
+
+    def refreshed(self, rows: torch.Tensor) -> torch.Tensor:
+        """All tokens: the computed `rows` (B, k, C), and what fills the others.
+
+        Where outputs are reused the rows are remembered with them. A forecast goes on from whole outputs only, for
+        its terms would not fit a token that is newer than they are.
+        """
+        filled = self.filled()
+        if self.weights and filled is self._memory.terms.value:
+            filled = filled.clone()
+        index = self.chosen()
+        if self.spread is not None:
+            filled = self.spread(filled, index, rows)
+        return put_rows(filled, index, rows)
+
+    def picked(self, hidden_states: torch.Tensor) -> torch.Tensor:
+        """The tokens to compute, (B, k, C); `hidden_states` itself where the norm has picked them."""
+        return hidden_states if self.lean_norm else take_rows(hidden_states, self.chosen())
+
+    def chosen(self) -> torch.Tensor:
+        """Index (B, k) of the tokens to compute; chosen once a step."""
+        if self.choose is not None:
+            self.index, self.choose = self.choose(), None
+        return self.index  # type: ignore[return-value]
+
+    @property
+    def _memory(self) -> Remembered:
+        return self.state  # type: ignore[return-value]

@@ -1,0 +1,159 @@
+"""The memory of a part of a branch: of those images of a call that have decided alike."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import torch
+
+from ..axes.selections import Group, Grouping
+from ..axes.spans import Span
+from ..models.shape import CallKey
+from ..plan.table import PlanTable
+from .terms import Terms
+
+
+@dataclass(eq=False)
+class SiteMemory:
+    """What one site remembers.
+
+    Args:
+        terms (`Terms`): What the module returned, before the adaLN gate, with the recomputed rows written in; and the
+            higher terms of a forecast.
+        statistic (`torch.Tensor`): (rows, tokens), float32: the measured attention, for attention sites that are
+            measured; a slice of the stack that a group of sites reads.
+        context (`Terms`): Keys and values (rows, tokens, heads x head_dim), where tokens are dropped before the first
+            block.
+    """
+
+    terms: Terms = field(default_factory=Terms)
+    statistic: torch.Tensor | None = None
+    context: Terms = field(default_factory=Terms)
+
+
+@dataclass(eq=False)
+class Part:
+    """The memory of one branch (cond, uncond, or both batched) in one generation, or of some of its images.
+
+    Args:
+        key (`CallKey`): What it was made for.
+        sites (`list[SiteMemory]`): One for each site of the plan's layout.
+        paired (`bool`): Whether the halves of its rows are guidance branches of the same images.
+        guided (`bool`): Whether both branches of guidance run.
+        rows (`torch.Tensor` or `None`): Its rows of the call's batch; `None` for all of them.
+        numbers (`tuple[int, ...]` or `None`): Its images among those of the call; `None` for all of them.
+        groups (`list[Group]`): The partial sites, grouped for a common choice of tokens.
+        statistics (`dict`): For each stack and measured module (layers, rows, tokens), float32.
+        spans (`dict[Span, Terms]`): What is kept of spans of blocks.
+        gate (`dict[str, torch.Tensor]`): What the gate keeps; the first dimension is the image.
+        labels (`torch.Tensor` or `None`): (samples x frames, tokens), int32: what the selection has observed of each
+            image token.
+    """
+
+    key: CallKey
+    sites: list[SiteMemory]
+    paired: bool = False
+    guided: bool = True
+    rows: torch.Tensor | None = None
+    numbers: tuple[int, ...] | None = None
+    groups: list[Group] = field(default_factory=list)
+    statistics: dict[tuple[str, str], torch.Tensor] = field(default_factory=dict)
+    spans: dict[Span, Terms] = field(default_factory=dict)
+    gate: dict[str, torch.Tensor] = field(default_factory=dict)
+    labels: torch.Tensor | None = None
+
+    @classmethod
+    def start(cls, plan: PlanTable, key: CallKey, paired: bool = False) -> Part:
+        """One that remembers nothing yet; statistics are allocated, outputs are not."""
+        part = cls(key, [SiteMemory() for _ in plan.layout.sites], paired)
+        part.statistics = part._allocate_statistics(plan)
+        part.spans = {span: Terms() for span in plan.kept_spans}
+        return part
+
+    @classmethod
+    def empty(cls, plan: PlanTable, key: CallKey) -> Part:
+        """One that never remembers anything."""
+        return cls(key, [SiteMemory() for _ in plan.layout.sites])
+
+    def group_tokens(self, plan: PlanTable, grid: tuple[int, int] | None) -> None:
+        """Group the partial sites, before the first choice of tokens; no token is stale yet."""
+        if plan.selection is None:
+            return
+        sites = tuple(sorted(plan.partial_sites))
+        sources = {i: plan.score_sources[i] for i in sites if i in plan.score_sources}
+        grouping = Grouping(
+            layout=plan.layout,
+            sites=sites,
+            key=self.key,
+            paired=self.paired and plan.selection.shared_cfg,
+            grid=grid,
+            sources=sources,
+            statistics={i: self._statistic(source) for i, source in sources.items()},
+            labels=self._labels,
+        )
+        self.groups = plan.selection.groups(grouping)
+
+    def _statistic(self, i: int) -> torch.Tensor:
+        statistic = self.sites[i].statistic
+        assert statistic is not None, "every source is measured"
+        return statistic
+
+    def _labels(self) -> torch.Tensor:
+        assert self.labels is not None, "a full step comes before every choice"
+        return self.labels
+
+    def images(self, per_sample: bool) -> int:
+        """Number of images that decide for themselves: all together are one where `per_sample` is off."""
+        return self.key.shape.batch // (2 if self.paired else 1) if per_sample else 1
+
+    def by_image(self, tensor: torch.Tensor, images: int) -> torch.Tensor:
+        """(rows, ...) -> (images, rows of an image, ...), a view; rows may be frames or positions of a sample."""
+        rows = self.key.shape.batch
+        if tensor.shape[0] != rows:
+            tensor = tensor.unflatten(0, (rows, -1))
+        return tensor.unflatten(0, (rows // images, images)).transpose(0, 1)
+
+    def by_row(self, value: float | torch.Tensor) -> float | torch.Tensor:
+        """A number for each image (images,) as one for each row (rows,)."""
+        return value.repeat(self.key.shape.batch // len(value)) if isinstance(value, torch.Tensor) else value
+
+    def past(self, plan: PlanTable) -> tuple:
+        """What parts must have in common to become one: the steps that their forecasts go on from."""
+        if plan.fill is None or not plan.fill.reads_history:
+            return ()
+        return tuple(terms.history for terms in (*(site.terms for site in self.sites), *self.spans.values()))
+
+    def _allocate_statistics(self, plan: PlanTable) -> dict[tuple[str, str], torch.Tensor]:
+        """One tensor (layers, rows, tokens) for each stack and measured module; each site gets its slice."""
+        members: dict[tuple[str, str], list[int]] = {}
+        for i in sorted(set(plan.score_sources.values())):
+            site = plan.layout.sites[i]
+            members.setdefault((site.stack, site.module), []).append(i)
+        statistics = {}
+        for name, sites in members.items():
+            rows, tokens = plan.layout.sites[sites[0]].geometry(self.key.shape)
+            statistics[name] = torch.zeros(len(sites), rows, tokens, device=self.key.device)
+            for i, statistic in zip(sites, statistics[name], strict=True):
+                self.sites[i].statistic = statistic
+        return statistics
+
+    def tensors(self) -> Iterator[torch.Tensor]:
+        """All tensors held."""
+        for site in self.sites:
+            yield from site.terms.tensors()
+            yield from site.context.tensors()
+            if site.statistic is not None:
+                yield site.statistic
+        for terms in self.spans.values():
+            yield from terms.tensors()
+        yield from self.gate.values()
+        if self.labels is not None:
+            yield self.labels
+        for group in self.groups:
+            yield from group.tensors()
+
+    @property
+    def cache_bytes(self) -> int:
+        """Bytes of all tensors held."""
+        return sum(tensor.nbytes for tensor in self.tensors())

@@ -1,0 +1,97 @@
+"""What is kept of one quantity: its last value, and the terms that a fill makes of it and of those before."""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+
+from ..axes.fills import Fill, differences
+from ..axes.fills.base import Combine
+from ..axes.fills.renewal import Renewal
+from ..axes.sampling import Timeline
+from ..kernels.series import weighted_sum
+
+Value = torch.Tensor | tuple[torch.Tensor, ...]
+
+
+class Terms:
+    """f_0 to f_O of one quantity, each a tensor or a tuple of tensors.
+
+    Attributes:
+        value (`torch.Tensor` or `tuple[torch.Tensor, ...]` or `None`): f_0: what was last computed.
+        higher (`list`): f_1 to f_O, as far as they are kept.
+        history (`tuple[int, ...]`): The steps that computed, latest first; kept where something is forecast.
+    """
+
+    def __init__(self) -> None:
+        self.value: Any = None
+        self.higher: list[Any] = []
+        self.history: tuple[int, ...] = ()
+
+    def note_step(self, step: int, fill: Fill) -> None:
+        """A value is being computed in this step, for the fill to go on from."""
+        self.history = (step, *self.history)[: fill.remembers]
+
+    def scales(self, step: int, fill: Fill, timeline: Timeline) -> list[float]:
+        """Note the step; the scales with which the value that it computes is to enter the terms."""
+        self.note_step(step, fill)
+        return fill.scales(self.history, timeline)
+
+    def renew(self, value: Value, scales: Sequence[Any] = (), renewal: Renewal = differences) -> None:
+        """Take in a newly computed value.
+
+        Args:
+            value (`torch.Tensor` or `tuple[torch.Tensor, ...]`): The value.
+            scales (`Sequence`): A number, or a tensor () of it, for each term; none where nothing is forecast.
+            renewal (`Callable`): How the value enters the terms.
+        """
+        if scales and not self.higher:
+            self.higher = [_map(torch.zeros_like, value) for _ in scales]
+        if scales and isinstance(value, tuple):
+            befores = (None,) * len(value) if self.value is None else self.value
+            parts = zip(value, befores, zip(*self.higher, strict=True), strict=True)
+            renewed = [renewal(part, before, list(terms), scales) for part, before, terms in parts]
+            self.higher = list(zip(*renewed, strict=True))
+        elif scales:
+            self.higher = renewal(value, self.value, self.higher, scales)  # type: ignore[arg-type]
+        self.value = value
+
+    def mark(self) -> weakref.ref | None:
+        """What tells later whether the value has been renewed; it keeps nothing alive."""
+        first = self.value[0] if isinstance(self.value, tuple) else self.value
+        return None if first is None else weakref.ref(first)
+
+    def holds(self, mark: weakref.ref | None) -> bool:
+        """Whether the value is the one that was marked."""
+        first = self.value[0] if isinstance(self.value, tuple) else self.value
+        return mark is not None and mark() is first
+
+    def total(self, weights: Sequence[Any], combine: Combine = weighted_sum) -> Any:
+        """What fills: the value where there are no weights, else what the terms and their weights make."""
+        if not weights:
+            return self.value
+        return _map(lambda value, *higher: combine(value, higher, weights), self.value, *self.higher)
+
+    def tensors(self) -> list[torch.Tensor]:
+        """All tensors held."""
+        held = [] if self.value is None else [self.value, *self.higher]
+        return [part for term in held for part in (term if isinstance(term, tuple) else (term,))]
+
+    def map(self, function: Callable[..., torch.Tensor], *others: Terms) -> Terms:
+        """The same with `function` applied to every tensor, and to those of `others` that stand in its place."""
+        terms = Terms()
+        values, higher = zip(*((each.value, each.higher) for each in (self, *others)), strict=True)
+        terms.value = None if self.value is None else _map(function, *values)
+        terms.higher = [_map(function, *each) for each in zip(*higher, strict=True)]
+        terms.history = self.history
+        return terms
+
+
+def _map(function: Callable[..., torch.Tensor], *terms: Any) -> Any:
+    """Apply a function of tensors to tensors, or to each part of tuples of tensors."""
+    if isinstance(terms[0], tuple):
+        return tuple(function(*parts) for parts in zip(*terms, strict=True))
+    return function(*terms)

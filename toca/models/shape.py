@@ -1,0 +1,58 @@
+"""The sizes of a transformer call, and how its tokens are laid out in rows."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import torch
+
+from ..checks import Count, SomeOf
+
+
+@dataclass(frozen=True)
+class CallShape:
+    """The sizes of one transformer call.
+
+    Args:
+        batch (`int`): Samples in the call, classifier-free-guidance halves included.
+        grid (`tuple[int, int]` or `None`): Rows and columns of image tokens; `None` where only the model input tells
+            (FLUX packs its latents).
+        tokens (`int`): Image tokens of one frame.
+        text_tokens (`int`): Text tokens of one sample; 0 without text.
+        frames (`int`, defaults to 1): Frames of one sample.
+    """
+
+    batch: SomeOf
+    tokens: SomeOf
+    grid: tuple[SomeOf, SomeOf] | None = None
+    text_tokens: Count = 0
+    frames: SomeOf = 1
+
+
+@dataclass(frozen=True)
+class CallKey:
+    """What must not change within a generation; a branch starts anew where it does. What was kept in inference mode
+    cannot be written in outside of it."""
+
+    shape: CallShape
+    dtype: torch.dtype
+    device: torch.device
+    inference: bool = False
+
+    def with_rows(self, rows: int) -> CallKey:
+        """The same for fewer rows of the batch."""
+        return replace(self, shape=replace(self.shape, batch=rows))
+
+
+def laid_out(stream: torch.Tensor, shape: CallShape, have: str, want: str) -> torch.Tensor:
+    """A stream whose rows are frames or positions, with rows of the other kind.
+
+    Args:
+        stream (`torch.Tensor`): (rows, tokens of a row, C).
+        shape (`CallShape`): Of the call.
+        have, want (`str`): `Site.rows` of the layer it comes from and of the one it goes to.
+    """
+    if have == want:
+        return stream
+    outer, inner = (shape.frames, shape.tokens) if have == "frame" else (shape.tokens, shape.frames)
+    return stream.reshape(shape.batch, outer, inner, -1).transpose(1, 2).flatten(0, 1)

@@ -1,0 +1,30 @@
+"""What plans of versions 1 and 2 say of their axes: a method where a fill or a gate is now."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from ..axes.fills import Fill
+from ..axes.gates import Gate
+from ..checks import check
+from ..registry import from_data
+
+
+def axes_of_methods(data: Mapping[str, Any]) -> tuple[Fill | None, Gate | None]:
+    """Fill and gate of a plan of version 1 or 2, which names methods that have them in their places.
+
+    Raises:
+        ValueError: If one is no method, or has none.
+    """
+    fill, gate = _axis_of(data.get("fill"), "filling"), _axis_of(data.get("gate"), "gate")
+    # Only the very method that had both listened to its gate.
+    return fill if fill is None or data.get("fill") == data.get("gate") else fill.without_gate(), gate
+
+
+def _axis_of(said: Mapping[str, Any] | None, axis: str) -> Any:
+    if said is None:
+        return None
+    found = getattr(from_data(said, "method"), axis)()
+    check(found is not None, axis, said.get("method"), "must name a method that has one")
+    return found

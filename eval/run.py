@@ -65,7 +65,7 @@ def run(
         raise Refused(f"--shard {asked} belongs to `toca eval generate`: the other stages need all samples.")
     with refusing():
         mine = launched_shard() if shard is None else parse_shard(shard)
-        settings = read_run(config, models, _own_device() | flags)
+        settings = read_run(config, models, {**_own_device(), **flags})
         # Whatever is wrong with any of them must not come to light after hours of the others.
         lineups = {model: _lineup(model, each) for model, each in settings.items()}
     faults: list[str] = []

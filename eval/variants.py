@@ -9,12 +9,12 @@ import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import toca
 from toca.checks import cleaned, shown
 from toca.eval.labels import Recipe
-from toca.eval.peers import PREFIX, find_peer, peers
+from toca.eval.peers import PREFIX, Peer, find_peer, peers
 from toca.eval.store.environment import fingerprint
 from toca.eval.store.naming import check_name, check_shown, names_uncached
 from toca.files.reading import parse_yaml
@@ -22,6 +22,9 @@ from toca.methods.presets import presets
 from toca.pipelines import method_options
 from toca.pipelines.calibration import with_calibration
 from toca.pipelines.setting_text import settings_of, value_text
+
+Compared: TypeAlias = toca.Method | toca.Plan | Peer
+"""What can be on a pipeline."""
 
 FEWER_STEPS = "fewer steps"
 RELABEL = "give it another label"
@@ -41,7 +44,7 @@ class Variant:
 
     name: str
     group: str
-    method: Any | None = None
+    method: Compared | None = None
     steps: int | None = None
     recipe: Recipe | None = field(default=None, compare=False)
 
@@ -54,10 +57,9 @@ class Variant:
         return {"method": method, "steps": self.steps, "files": files}
 
 
-def _recorded(method: Any) -> dict[str, Any]:
+def _recorded(method: Compared) -> dict[str, Any]:
     """What a peer says of itself; methods and plans are told of by the command line."""
-    own = getattr(method, "recorded", None)
-    return method_options.recorded(method) if own is None else own()
+    return method.recorded() if isinstance(method, Peer) else method_options.recorded(method)
 
 
 def _texts(data: Any) -> Iterator[str]:
@@ -123,14 +125,12 @@ def _check_own(variant: Variant) -> None:
     for name in (variant.name, variant.group):
         if names_uncached(name):
             raise ValueError(f"A variant is labelled {shown(name)}, as runs without a cache are: {RELABEL}.")
-    own = getattr(variant.method, "name", "")
-    if variant.group.startswith(PREFIX) and not own.startswith(PREFIX):
+    if variant.group.startswith(PREFIX) and not isinstance(variant.method, Peer):
         raise ValueError(f"A variant is labelled {shown(variant.group)}, and is no peer: {RELABEL}.")
 
 
-def _for_model(method: Any, model: str) -> Any:
-    own = getattr(method, "for_model", None)
-    return with_calibration(method, model) if own is None else own(model)
+def _for_model(method: Compared | None, model: str) -> Compared | None:
+    return method.for_model(model) if isinstance(method, Peer) else with_calibration(method, model)
 
 
 def fewer_steps(full: int, counts: Sequence[int] | None = None) -> list[Variant]:
@@ -222,8 +222,8 @@ def expand(
         if key in fixed:
             raise ValueError(f"The field {shown(key)} of {shown(label or name)} is in `set` and in `grid`.")
     lineup = Lineup()
-    for values in itertools.product(*grid.values()):
-        chosen = dict(zip(grid, values, strict=True))
+    for combination in itertools.product(*grid.values()):
+        chosen = dict(zip(grid, combination, strict=True))
         title = " ".join([name if label is None else label, *_settings(chosen)])
         method = _make(title, name, {**fixed, **chosen})
         recipe = Recipe(name, _all_settings(method, name, tuple(grid)))
@@ -231,7 +231,7 @@ def expand(
     return lineup
 
 
-def _all_settings(method: Any, name: str, grid: tuple[str, ...]) -> tuple[str, ...]:
+def _all_settings(method: Compared, name: str, grid: tuple[str, ...]) -> tuple[str, ...]:
     """Every setting in which a method is not what its name means, those of the grid first, and always."""
     if isinstance(method, toca.Plan):
         return ()
@@ -247,17 +247,17 @@ def _around(key: str) -> list[str]:
     return [".".join(parts[:count]) for count in range(1, len(parts))]
 
 
-def _field(method: Any, path: str) -> Any:
+def _field(method: Compared, path: str) -> Any:
     """The value of a field, or of a method within a method, whose name says what it is."""
     value = functools.reduce(getattr, path.split("."), method)
     return value.name if isinstance(value, toca.Method) else value
 
 
-def _find(name: str) -> Any:
+def _find(name: str) -> Compared:
     return find_peer(name) if name.startswith(PREFIX) else method_options.find_method(name)
 
 
-def _make(title: str, name: str, settings: dict[str, Any]) -> Any:
+def _make(title: str, name: str, settings: dict[str, Any]) -> Compared:
     """The method with its settings. Raises `ValueError`, which names the variant, if it refuses them."""
     try:
         return method_options.override(_find(name), _settings(settings))

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import torch
 import typer
@@ -30,7 +30,7 @@ ALL_FULL = "engine on, every step full"
 
 
 @dataclass(frozen=True)
-class Row:
+class Latency:
     """One variant of a case. Seconds are medians of a generation; speed-ups are against `BASELINE`."""
 
     variant: str
@@ -49,7 +49,9 @@ class Row:
         return self.wall_speedup / self.flops_speedup
 
 
-def run_case(case: Case, device: torch.device, dtype: torch.dtype, repeats: int, compile_blocks: bool) -> list[Row]:
+def run_case(
+    case: Case, device: torch.device, dtype: torch.dtype, repeats: int, compile_blocks: bool
+) -> list[Latency]:
     """Time all variants of a case in turns."""
     transformer, calls = case.build(device, dtype)
     if compile_blocks:
@@ -88,10 +90,10 @@ def _generate(transformer: nn.Module, calls: Calls) -> None:
         transformer(**call)
 
 
-def _row(name: str, timings: dict[str, Timing], summary: toca.Summary | None) -> Row:
+def _row(name: str, timings: dict[str, Timing], summary: toca.Summary | None) -> Latency:
     timing = timings[name]
     speedup, first, third = paired_ratio(timings[BASELINE], timing)
-    return Row(
+    return Latency(
         variant=name,
         steps=summary.steps if summary else "",
         seconds=timing.median,
@@ -104,13 +106,13 @@ def _row(name: str, timings: dict[str, Timing], summary: toca.Summary | None) ->
     )
 
 
-def print_rows(case: Case, rows: list[Row]) -> None:
+def print_rows(case: Case, rows: list[Latency]) -> None:
     """The table people read."""
     columns = ("variant", "seconds (quartiles)", "wall speed-up", "FLOPs speed-up", "wall / FLOPs", "cache MiB")
     print_table(case.about, columns, map(_cells, rows), width=119)
 
 
-def _cells(row: Row) -> list[str]:
+def _cells(row: Latency) -> list[str]:
     first, third = row.seconds_quartiles
     low, high = row.wall_speedup_quartiles
     return [
@@ -136,14 +138,15 @@ def main(
     if unknown:
         raise typer.BadParameter(f"there is no case {unknown[0]!r}; the cases are {', '.join(CASES)}.")
     where, precision = torch.device(device), getattr(torch, dtype)
-    results = {"machine": machine(where), "dtype": dtype, "compiled": compile_blocks, "cases": {}}
+    cases: dict[str, dict[str, Any]] = {}
+    results = {"machine": machine(where), "dtype": dtype, "compiled": compile_blocks, "cases": cases}
     for name in names:
         try:
             rows = run_case(CASES[name], where, precision, repeats, compile_blocks)
         except ValueError as error:
             raise typer.BadParameter(f"{error}") from error
         print_rows(CASES[name], rows)
-        results["cases"][name] = {
+        cases[name] = {
             "about": CASES[name].about,
             "rows": [{**asdict(row), "wall_over_flops": row.ratio} for row in rows],
         }

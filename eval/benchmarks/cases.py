@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
+from typing import Any
 
 import torch
-from diffusers import DiTTransformer2DModel
+from diffusers.models import DiTTransformer2DModel
 from torch import Tensor, nn
 
 from toca.eval.architectures import architecture
@@ -59,7 +60,7 @@ def emoji(batch: int, steps: int) -> Build:
     """The transformer of the embedded pipeline, with real prompts, both guidance branches in the batch."""
 
     def build(device: torch.device, dtype: torch.dtype) -> tuple[nn.Module, Calls]:
-        pipe = load("emoji", dtype=dtype, device=device)
+        pipe: Any = load("emoji", dtype=dtype, device=device)
         text, mask, null, null_mask = pipe.encode_prompt(["a red apple"] * (batch // 2), clean_caption=False)
         branch = pixart_branch(torch.cat([null, text]).to(dtype), torch.cat([null_mask, mask]), NO_ADDED_CONDITIONS)
         size = pipe.transformer.config.sample_size

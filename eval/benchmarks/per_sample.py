@@ -37,7 +37,7 @@ from toca.pipelines.prompts import known_prompts
 
 MODEL = "emoji"
 UNCACHED, TOGETHER, EACH, ALONE = "uncached", "whole batch", "each image", "one at a time"
-METHODS: dict[str, Any] = {
+METHODS: dict[str, FBCache | TeaCache | EasyCache | DiCache | SpeCa] = {
     "fbcache": FBCache(threshold=0.2),
     "teacache": TeaCache(threshold=0.2),
     "easycache": EasyCache(threshold=0.2, warmup_steps=2),
@@ -67,7 +67,7 @@ class Made:
 
 
 @dataclass(frozen=True)
-class Row:
+class Way:
     """One way of making a batch. Speed-ups are against the uncached batch; PSNR is against the uncached images."""
 
     batch: int
@@ -99,11 +99,11 @@ class Maker:
     config: GenerationConfig
     prompts: tuple[str, ...]
 
-    def together(self, method: Any) -> Made:
+    def together(self, method: toca.Method | None) -> Made:
         """All images in one call."""
         return self._call(method, list(self.prompts), range(len(self.prompts)))
 
-    def one_at_a_time(self, method: Any) -> Made:
+    def one_at_a_time(self, method: toca.Method | None) -> Made:
         """Every image in a call of its own."""
         made = [self._call(method, [prompt], range(i, i + 1)) for i, prompt in enumerate(self.prompts)]
         return Made(
@@ -114,7 +114,7 @@ class Maker:
         )
 
     @torch.no_grad()
-    def _call(self, method: Any, prompts: list[str], numbers: range) -> Made:
+    def _call(self, method: toca.Method | None, prompts: list[str], numbers: range) -> Made:
         arguments = call_arguments(self.pipe, self.config, numbers) | {"prompt": prompts}
         with cached_for(self.pipe, method, self.config.num_inference_steps):
             with LoopClock([self.pipe.transformer]) as clock:
@@ -127,7 +127,7 @@ class Maker:
         return Made(clock.seconds, images, steps, passes, summary.flops_speedup)
 
 
-def measure(maker: Maker, repeats: int) -> list[Row]:
+def measure(maker: Maker, repeats: int) -> list[Way]:
     """All ways of making the batch, in turns."""
     ways: dict[tuple[str, str], Callable[[], Made]] = {("", UNCACHED): partial(maker.together, None)}
     for name, method in METHODS.items():
@@ -138,13 +138,13 @@ def measure(maker: Maker, repeats: int) -> list[Row]:
     return [_row(made, *way) for way in ways]
 
 
-def _row(made: dict[tuple[str, str], list[Made]], name: str, way: str) -> Row:
+def _row(made: dict[tuple[str, str], list[Made]], name: str, way: str) -> Way:
     mine, full = made[name, way], made["", UNCACHED]
     alone = made.get((name, ALONE), full)[0].images
     timings = [Timing(tuple(each.seconds for each in taken)) for taken in (full, mine)]
     speedup, first, third = paired_ratio(*timings)
     images = mine[0].images
-    return Row(
+    return Way(
         batch=len(images),
         method=name,
         decides=way,
@@ -167,7 +167,7 @@ def _psnr(images: np.ndarray, references: np.ndarray) -> float | None:
     return float(np.mean(10 * np.log10(255**2 / errors[errors > 0]))) if errors.any() else None
 
 
-def print_rows(rows: list[Row]) -> None:
+def print_rows(rows: list[Way]) -> None:
     """The table people read."""
     columns = (
         "method", "decides", "seconds", "speed-up (quartiles)", "FLOPs", "passes a step", "courses",
@@ -176,7 +176,7 @@ def print_rows(rows: list[Row]) -> None:
     print_table(f"{MODEL}, {rows[0].batch} prompts in a batch", columns, map(_cells, rows), width=140, names=2)
 
 
-def _cells(row: Row) -> list[str]:
+def _cells(row: Way) -> list[str]:
     low, high = row.speedup_quartiles
     return [
         row.method,

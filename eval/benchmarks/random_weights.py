@@ -26,7 +26,7 @@ from toca.eval.architectures.memory import GIB, check_memory
 from toca.eval.benchmarks.tables import print_table
 from toca.eval.store.environment import machine
 from toca.eval.store.sealed import write_json
-from toca.eval.timing.parts import DENOISER, REPEATS, TOTAL, WARMUPS, Job, PartCosts, gain, measure_parts, spread
+from toca.eval.timing.parts import DENOISER, REPEATS, TOTAL, WARMUPS, PartCosts, Workload, gain, measure_parts, spread
 from toca.methods import Method
 from toca.pipelines.commands.console import output as console
 from toca.pipelines.loading import pick_device, pick_dtype
@@ -81,16 +81,16 @@ class RandomModel:
         batched = self.architecture.guidance == "batched"
         return toca.cached(self.transformer, method, num_inference_steps=self.calls.steps, batched_cfg=batched)
 
-    def job(self, method: Method | str | None = None) -> Job:
+    def workload(self, method: Method | str | None = None) -> Workload:
         """What `toca.eval.timing.parts.measure_parts` measures: a generation with the method, uncached for `None`.
 
         Raises:
             ValueError: If toca does not know the family.
         """
         if method is None:
-            return Job(self)
+            return Workload(self)
         check_cacheable(self.architecture)
-        return Job(self, partial(self.cached, method), lambda: toca.summary(self.transformer).cache_bytes)
+        return Workload(self, partial(self.cached, method), lambda: toca.summary(self.transformer).cache_bytes)
 
 
 def check_cacheable(model: Architecture) -> None:
@@ -224,7 +224,7 @@ def _generator() -> torch.Generator:
 
 
 def print_costs(about: str, costs: dict[str, PartCosts]) -> None:
-    """The table people read: seconds of every part, and what the first job pays more than the others."""
+    """The table people read: seconds of every part, and what the first workload pays more than the others."""
     full = next(iter(costs.values()))
     figures = ("denoiser speed-up", "wall / FLOPs", "peak GiB", "cache MiB", "compile s")
     rows = [_cells(name, full, cost) for name, cost in costs.items()]
@@ -307,8 +307,8 @@ def main(
         model = build(name, scale, place, precision, batch_size=batch_size, setting=setting)
         if compile_blocks:
             compile_all(model.transformer, published.blocks)
-        jobs = {UNCACHED: model.job()} | {preset: model.job(found) for preset, found in methods.items()}
-        costs = measure_parts(model.components, jobs, repeats, warmups)
+        workloads = {UNCACHED: model.workload()} | {preset: model.workload(found) for preset, found in methods.items()}
+        costs = measure_parts(model.components, workloads, repeats, warmups)
     except ValueError as error:
         raise typer.BadParameter(str(error)) from error
     print_costs(_title(published, scale, batch_size, setting), costs)

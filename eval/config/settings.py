@@ -270,5 +270,6 @@ def _said(error: ValidationError) -> str:
 
 
 def _fields(place: str) -> list[str]:
-    model = {"scores": ScoreSettings, "methods": MethodEntry}.get(place.partition(".")[0], Settings)
+    parts: dict[str, type[BaseModel]] = {"scores": ScoreSettings, "methods": MethodEntry}
+    model = parts.get(place.partition(".")[0], Settings)
     return [*(Settings if "." not in place else model).model_fields, *(["models"] if "." not in place else [])]

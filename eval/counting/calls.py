@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, TypeVar
 
 from torch import nn
+from torch.utils.hooks import RemovableHandle
 
 Watch = TypeVar("Watch", bound="CallWatch")
 
@@ -20,7 +21,7 @@ class CallWatch:
 
     def __init__(self, modules: list[nn.Module]) -> None:
         self._modules = modules
-        self._handles: list[Any] = []
+        self._handles: list[RemovableHandle] = []
         self.calls = 0
 
     def __enter__(self: Watch) -> Watch:
@@ -33,8 +34,8 @@ class CallWatch:
         for handle in self._handles:
             handle.remove()
 
-    def _before(self, module: nn.Module, inputs: tuple) -> None:
+    def _before(self, module: nn.Module, inputs: tuple[Any, ...]) -> None:
         self.calls += 1
 
-    def _after(self, module: nn.Module, inputs: tuple, output: Any) -> None:
+    def _after(self, module: nn.Module, inputs: tuple[Any, ...], output: Any) -> None:
         """Nothing to do, unless a subclass has something."""

@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from toca.eval.findings.quality import Score, ScoreColumn
+from toca.eval.findings.quality import ScoreColumn, VariantScore
 from toca.eval.metrics.bootstrap import Interval, mean_interval
 from toca.eval.metrics.metric import Metric
 from toca.eval.metrics.registry import find_metric, metrics
-from toca.eval.metrics.scores import Refusal, SampleScores, differences
-from toca.eval.metrics.scores import Score as SetScore
+from toca.eval.metrics.scores import Refusal, SampleScores, SetScore, differences
 from toca.eval.metrics.tags import check_same
 
 
@@ -42,17 +41,17 @@ def score_column(
     for variant, gap in _gaps(figures, prompts, full).items():
         scores[variant] = replace(scores[variant], difference=gap)
     heading = metric.heading
-    tag = f"{tags[0]}" if tags else ""
-    return ScoreColumn(heading.label, heading.digits, heading.sign, tag, scores, refusals, _note(figures))
+    told = f"{tags[0]}" if tags else ""
+    return ScoreColumn(heading.label, heading.digits, heading.sign, told, scores, refusals, _note(figures))
 
 
-def _score(figure: SetScore | SampleScores, prompts: Sequence[int]) -> Score:
+def _score(figure: SetScore | SampleScores, prompts: Sequence[int]) -> VariantScore:
     if isinstance(figure, SetScore):
-        return Score(figure.value, deviation=figure.std)
+        return VariantScore(figure.value, deviation=figure.std)
     interval = mean_interval(figure.values, prompts)
     if interval is None:
         raise ValueError(f"{figure.metric} has no values: score at least one sample.")
-    return Score(interval.mean, interval.low, interval.high)
+    return VariantScore(interval.mean, interval.low, interval.high)
 
 
 def _gaps(

@@ -10,7 +10,7 @@ from toca.eval.metrics.bootstrap import Interval
 
 
 @dataclass(frozen=True)
-class Score:
+class VariantScore:
     """What one variant's pictures reach.
 
     Args:
@@ -38,7 +38,7 @@ class ScoreColumn:
         sign (`int`): 1 where more is better and -1 where less is.
         tag (`str`): What all its scores were computed with: extractor, resize mode, reference, number of pictures.
             There is one for the whole column, for figures of different tags are never compared.
-        scores (`Mapping[str, Score]`): By the variant's name.
+        scores (`Mapping[str, VariantScore]`): By the variant's name.
         refusals (`Mapping[str, str]`): For variants without a score, why there is none, in a sentence; by name.
         note (`str`, *optional*): What else must be known, such as the number of truncated prompts.
     """
@@ -47,7 +47,7 @@ class ScoreColumn:
     digits: int
     sign: int
     tag: str
-    scores: Mapping[str, Score] = field(default_factory=dict)
+    scores: Mapping[str, VariantScore] = field(default_factory=dict)
     refusals: Mapping[str, str] = field(default_factory=dict)
     note: str = ""
 

@@ -10,7 +10,7 @@ from toca.eval.labels import Recipe
 from toca.eval.metrics.bootstrap import Interval
 from toca.eval.metrics.fidelity import PSNR
 from toca.eval.metrics.metric import Heading
-from toca.eval.timing.parts import DENOISER, TOTAL, Memory
+from toca.eval.timing.parts import DENOISER, TOTAL, Peak
 from toca.eval.variants import Failure
 
 EQUAL, LONGER, SHORTER = "equal", "longer", "shorter"
@@ -82,7 +82,7 @@ class Row:
             the pipeline does not have or does not call.
         first_run_seconds (`float`): End to end, of the first run of the stage.
         enough_rounds (`bool`): Whether there were as many rounds as times to rely on need.
-        peak (`Memory`): Of a run of its own.
+        peak (`Peak`): Of a run of its own.
         flops_speedup (`float`): The denoiser's FLOPs in the full run over those in this one, as `FlopMeter`
             counts both, for the timed batch.
         cache_bytes (`int`): Of the timed batch.
@@ -108,7 +108,7 @@ class Row:
     parts: dict[str, Part]
     first_run_seconds: float
     enough_rounds: bool
-    peak: Memory
+    peak: Peak
     flops_speedup: float
     cache_bytes: int
     bypassed: int

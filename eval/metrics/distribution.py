@@ -1,6 +1,7 @@
 """How far the features of samples lie from those of real pictures: FID, KID, Inception Score, precision and recall.
 
-Each returns a `Score`, or a `Refusal` that says why there is none. Nothing is shown below a least number of pictures:
+Each returns a `SetScore`, or a `Refusal` that says why there is none. Nothing is shown below a least number of
+pictures:
 
 - FID and FVD: the dimension of the features (2048 for Inception, 128 for emoji-clip), samples and reference alike: of
   fewer pictures a covariance cannot have full rank;
@@ -25,7 +26,7 @@ from toca.eval.metrics.metric import Metric, ToReal
 from toca.eval.metrics.moments import Moments
 from toca.eval.metrics.reference import Reference
 from toca.eval.metrics.registry import register
-from toca.eval.metrics.scores import Refusal, Score
+from toca.eval.metrics.scores import Refusal, SetScore
 from toca.eval.metrics.tags import NO_REFERENCE, ExtractorTag, ResultTag, check_same
 
 FID, FVD, KID, PRECISION, RECALL, INCEPTION = "FID", "FVD", "KID", "precision", "recall", "Inception Score"
@@ -34,7 +35,7 @@ SUBSETS, SUBSET_SIZE = 100, 1000
 SPLITS = 10
 
 
-def fid(samples: Moments, reference: Reference, metric: str = FID) -> Score | Refusal:
+def fid(samples: Moments, reference: Reference, metric: str = FID) -> SetScore | Refusal:
     """Fréchet distance between Gaussians fitted to features (Heusel et al., arXiv 1706.08500); less is better.
 
     Args:
@@ -51,10 +52,10 @@ def fid(samples: Moments, reference: Reference, metric: str = FID) -> Score | Re
     if few := _too_few(metric, least, samples.count, reference.gaussian.count, why):
         return few
     value = frechet_distance(samples.gaussian(), reference.gaussian)
-    return Score(metric, value, None, ResultTag(samples.tag, reference.sha256, samples.count))
+    return SetScore(metric, value, None, ResultTag(samples.tag, reference.sha256, samples.count))
 
 
-def kid(samples: Features, reference: Reference) -> Score | Refusal:
+def kid(samples: Features, reference: Reference) -> SetScore | Refusal:
     """Kernel distance (Binkowski et al., arXiv 1801.01401), by torchmetrics; less is better, and 0 on average for sets
     of one distribution.
 
@@ -79,10 +80,10 @@ def kid(samples: Features, reference: Reference) -> Score | Refusal:
         metric.update(real.values.double(), real=True)
         metric.update(samples.values.double(), real=False)
         mean, std = metric.compute()
-    return Score(KID, float(mean), float(std), ResultTag(samples.tag, reference.sha256, len(samples)))
+    return SetScore(KID, float(mean), float(std), ResultTag(samples.tag, reference.sha256, len(samples)))
 
 
-def precision(samples: Features, reference: Reference) -> Score | Refusal:
+def precision(samples: Features, reference: Reference) -> SetScore | Refusal:
     """Share of samples that lie among real pictures (Kynkäänniemi et al., arXiv 1904.06991, k = 3); more is better.
 
     Raises:
@@ -91,7 +92,7 @@ def precision(samples: Features, reference: Reference) -> Score | Refusal:
     return _covered(PRECISION, samples, reference)
 
 
-def recall(samples: Features, reference: Reference) -> Score | Refusal:
+def recall(samples: Features, reference: Reference) -> SetScore | Refusal:
     """Share of real pictures that lie among samples (Kynkäänniemi et al., arXiv 1904.06991, k = 3); more is better.
 
     Raises:
@@ -100,7 +101,7 @@ def recall(samples: Features, reference: Reference) -> Score | Refusal:
     return _covered(RECALL, samples, reference)
 
 
-def inception_score(logits: Tensor, tag: ExtractorTag) -> Score | Refusal:
+def inception_score(logits: Tensor, tag: ExtractorTag) -> SetScore | Refusal:
     """Inception Score (Salimans et al., arXiv 1606.03498), by torchmetrics; more is better.
 
     Args:
@@ -108,7 +109,7 @@ def inception_score(logits: Tensor, tag: ExtractorTag) -> Score | Refusal:
         tag (`ExtractorTag`): Of the extractor.
 
     Returns:
-        `Score` or `Refusal`: The mean over 10 splits, drawn alike in every call; `std` is over the splits.
+        `SetScore` or `Refusal`: The mean over 10 splits, drawn alike in every call; `std` is over the splits.
     """
     if few := _too_few(INCEPTION, LEAST_INCEPTION, len(logits), None, "each of its 10 splits needs 500"):
         return few
@@ -118,10 +119,10 @@ def inception_score(logits: Tensor, tag: ExtractorTag) -> Score | Refusal:
         metric = InceptionScore(feature=nn.Identity(), splits=SPLITS)
         metric.update(logits.double())
         mean, std = metric.compute()
-    return Score(INCEPTION, float(mean), float(std), ResultTag(tag, NO_REFERENCE, len(logits)))
+    return SetScore(INCEPTION, float(mean), float(std), ResultTag(tag, NO_REFERENCE, len(logits)))
 
 
-def _covered(metric: str, samples: Features, reference: Reference) -> Score | Refusal:
+def _covered(metric: str, samples: Features, reference: Reference) -> SetScore | Refusal:
     real = _features_of(metric, reference)
     if isinstance(real, Refusal):
         return real
@@ -131,7 +132,7 @@ def _covered(metric: str, samples: Features, reference: Reference) -> Score | Re
         return few
     points, centres = (samples, real) if metric == PRECISION else (real, samples)
     value = coverage(points.values, centres.values)
-    return Score(metric, value, None, ResultTag(samples.tag, reference.sha256, len(samples)))
+    return SetScore(metric, value, None, ResultTag(samples.tag, reference.sha256, len(samples)))
 
 
 def _features_of(metric: str, reference: Reference) -> Features | Refusal:
@@ -157,7 +158,7 @@ def _drawn_alike() -> Iterator[None]:
         yield
 
 
-def _fid(samples: Features, reference: Reference) -> Score | Refusal:
+def _fid(samples: Features, reference: Reference) -> SetScore | Refusal:
     return fid(Moments.of(samples), reference)
 
 

@@ -9,14 +9,14 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 from itertools import chain
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeAlias
 
 import numpy as np
 
-from toca.eval.metrics.scores import Refusal, SampleScores, Score
+from toca.eval.metrics.scores import Refusal, SampleScores, SetScore
 from toca.eval.metrics.tags import NO_REFERENCE, ExtractorTag
 
-Figure = Score | SampleScores | Refusal
+Figure: TypeAlias = SetScore | SampleScores | Refusal
 
 
 class Judge(ABC):

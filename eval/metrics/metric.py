@@ -12,7 +12,7 @@ import torch
 from toca.eval.metrics.features import Features
 from toca.eval.metrics.judge import Judge
 from toca.eval.metrics.reference import Reference
-from toca.eval.metrics.scores import Refusal, Score
+from toca.eval.metrics.scores import Refusal, SetScore
 
 Level = Literal["sample", "set"]
 
@@ -88,7 +88,7 @@ class ToReal(Metric):
     """
 
     level: Level = "set"
-    compute: Callable[[Features, Reference], Score | Refusal]
+    compute: Callable[[Features, Reference], SetScore | Refusal]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -6,7 +6,7 @@ from toca.eval.metrics.features import Features
 from toca.eval.metrics.metric import ToReal
 from toca.eval.metrics.reference import Reference
 from toca.eval.metrics.registry import metrics
-from toca.eval.metrics.scores import Refusal, Score
+from toca.eval.metrics.scores import Refusal, SetScore
 
 
 def against_real() -> tuple[str, ...]:
@@ -14,7 +14,7 @@ def against_real() -> tuple[str, ...]:
     return tuple(metric.key for metric in metrics(ToReal))
 
 
-def quality(samples: Features, reference: Reference) -> list[Score | Refusal]:
+def quality(samples: Features, reference: Reference) -> list[SetScore | Refusal]:
     """The figures of `against_real`, in that order; for each that cannot be shown, why.
 
     Args:

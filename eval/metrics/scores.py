@@ -9,7 +9,7 @@ from toca.eval.metrics.tags import DifferentTags, ExtractorTag, ResultTag, check
 
 
 @dataclass(frozen=True)
-class Score:
+class SetScore:
     """A figure of a whole set of pictures.
 
     Args:
@@ -57,7 +57,7 @@ class SampleScores:
     truncated: int | None = None
 
 
-def difference(ours: Score, theirs: Score) -> float:
+def difference(ours: SetScore, theirs: SetScore) -> float:
     """`ours - theirs`.
 
     Raises:

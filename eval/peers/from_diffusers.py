@@ -52,8 +52,9 @@ class DiffusersPeer(Peer):
             yield lambda: sum(host.held for host in hosts)
         finally:
             for host in hosts:
-                if getattr(host.transformer, "is_cache_enabled", False):
-                    host.transformer.disable_cache()
+                transformer: Any = host.transformer
+                if getattr(transformer, "is_cache_enabled", False):
+                    transformer.disable_cache()
 
     def _put_on(self, host: Host, num_inference_steps: int) -> None:
         from diffusers import hooks

@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
 
 from toca.eval.counting.flops import FlopMeter
 
@@ -18,7 +19,7 @@ _RAN = 0.1  # share of its FLOPs from which a block ran; under it only an embedd
 
 
 @dataclass
-class Call:
+class MeteredCall:
     """One transformer call.
 
     Args:
@@ -42,14 +43,14 @@ class Meter:
     """
 
     def __init__(self, transformer: nn.Module) -> None:
-        self.calls: list[Call] = []
+        self.calls: list[MeteredCall] = []
         self._transformer = transformer
-        self._first: tuple[tuple, dict[str, Any]] | None = None
-        self._whole = Call(rows=1)
+        self._first: tuple[tuple[Any, ...], dict[str, Any]] | None = None
+        self._whole = MeteredCall(rows=1)
         self._own: Counter[str] = Counter()  # FLOPs of each part, without those of the parts in it
         self._flops: FlopMeter | None = None
         self._inner = 0
-        self._handle: Any = None
+        self._handle: RemovableHandle | None = None
 
     def __enter__(self) -> Meter:
         for name, module in self._transformer.named_modules():
@@ -60,12 +61,13 @@ class Meter:
         return self
 
     def __exit__(self, *error: object) -> None:
-        self._handle.remove()
+        if self._handle is not None:
+            self._handle.remove()
 
-    def _begin(self, module: nn.Module, args: tuple, kwargs: dict[str, Any]) -> None:
+    def _begin(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         if self._flops is None:
             self._first = self._first or (args, kwargs)
-            self.calls.append(Call(_rows(args, kwargs)))
+            self.calls.append(MeteredCall(_rows(args, kwargs)))
 
     def _counted(self, name: str, forward: Callable[..., Any]) -> Callable[..., Any]:
         @functools.wraps(forward)
@@ -94,21 +96,21 @@ class Meter:
             return
         args, kwargs = self._first
         self._own.clear()
-        self._whole, self._inner = Call(_rows(args, kwargs)), 0
+        self._whole, self._inner = MeteredCall(_rows(args, kwargs)), 0
         with FlopMeter() as self._flops:
             self._transformer(*args, **kwargs)
             self._own[_ROOT] = self._flops.total - self._inner
         self._flops = None
 
-    def flops(self, call: Call) -> int:
+    def flops(self, call: MeteredCall) -> int:
         """FLOPs of a call, two a multiply-add; of the parts that ran, as often as they ran."""
         return sum(self._cost(call, name) for name in call.ran)
 
-    def flops_full(self, call: Call) -> int:
+    def flops_full(self, call: MeteredCall) -> int:
         """FLOPs of the same call uncached."""
         return sum(self._own.values()) * call.rows // self._whole.rows
 
-    def blocks(self, call: Call) -> int:
+    def blocks(self, call: MeteredCall) -> int:
         """Blocks that ran."""
         whole, spent = self._by_block(self._whole), self._by_block(call)
         return sum(spent[name] * self._whole.rows >= _RAN * flops * call.rows for name, flops in whole.items())
@@ -118,18 +120,18 @@ class Meter:
         """Blocks of an uncached call."""
         return len(self._by_block(self._whole))
 
-    def letter(self, call: Call) -> str:
+    def letter(self, call: MeteredCall) -> str:
         """`F` for a call that left nothing out, `a` for one without some of the blocks, `m` for any other."""
         if self.blocks(call) < self.blocks_full:
             return "a"
         return "F" if self.flops(call) >= self.flops_full(call) else "m"
 
-    def _cost(self, call: Call, name: str) -> int:
+    def _cost(self, call: MeteredCall, name: str) -> int:
         # A part that no uncached call runs, such as one that a library brings along, has no price.
         runs = self._whole.ran[name]
         return self._own[name] * call.ran[name] * call.rows // (runs * self._whole.rows) if runs else 0
 
-    def _by_block(self, call: Call) -> Counter[str]:
+    def _by_block(self, call: MeteredCall) -> Counter[str]:
         """FLOPs by block: the members of the lists of modules that the transformer has."""
         lists = [name for name, child in self._transformer.named_children() if isinstance(child, nn.ModuleList)]
         spent: Counter[str] = Counter()
@@ -148,7 +150,7 @@ def _is_part(module: nn.Module) -> bool:
     return is_leaf and isinstance(weight, Tensor) and weight.ndim > 1 and not isinstance(module, nn.Embedding)
 
 
-def _rows(args: tuple, kwargs: dict[str, Any]) -> int:
+def _rows(args: tuple[Any, ...], kwargs: dict[str, Any]) -> int:
     """The batch of a call: the length of its first tensor, which is the latents."""
     values = (*args, kwargs.get("hidden_states"), *kwargs.values())
     return next((len(value) for value in values if isinstance(value, Tensor) and value.ndim), 1)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from toca.eval.peers.from_cache_dit import DBCache, DBCacheTaylorSeer
 from toca.eval.peers.from_diffusers import (
     DiffusersFirstBlockCache,
@@ -16,7 +14,7 @@ from toca.eval.peers.peer import Peer
 PREFIX = "peer:"
 """How the name of a peer begins, in line-ups and on the command line."""
 
-_ALL: tuple[type[Any], ...] = (
+_ALL: tuple[type[Peer], ...] = (
     DiffusersFirstBlockCache,
     DiffusersTaylorSeer,
     DiffusersPAB,

@@ -11,6 +11,7 @@ from typing import Any
 from toca.checks import visible
 from toca.eval.findings.quality import ScoreColumn
 from toca.eval.findings.results import Row
+from toca.eval.metrics.bootstrap import Interval
 from toca.eval.report.again import evaluation
 from toca.eval.report.content import Report, is_peer
 
@@ -60,7 +61,8 @@ def _variant(report: Report, row: Row) -> dict[str, Any]:
     for name in report.results.metrics:
         line |= _interval(name, row.fidelity[name])
         for prefix, match in (("latency", row.at_latency), ("flops", row.at_flops)):
-            line |= _interval(f"{name}_gain_at_{prefix}", match and match.gains.get(name))
+            gain = None if match is None else match.gains.get(name)
+            line |= _interval(f"{name}_gain_at_{prefix}", gain)
     for column in report.scores:
         line |= _score(column, row)
     line["command"] = evaluation(row, report.results, report.command)
@@ -81,12 +83,9 @@ def _costs(row: Row) -> dict[str, Any]:
     return line | {f"peak_{name}_bytes": size for name, size in asdict(row.peak).items()}
 
 
-def _interval(name: str, interval: Any) -> dict[str, float | None]:
-    return {
-        name: interval and interval.mean,
-        f"{name}_low": interval and interval.low,
-        f"{name}_high": interval and interval.high,
-    }
+def _interval(name: str, interval: Interval | None) -> dict[str, float | None]:
+    found = (None, None, None) if interval is None else (interval.mean, interval.low, interval.high)
+    return dict(zip((name, f"{name}_low", f"{name}_high"), found, strict=True))
 
 
 def _score(column: ScoreColumn, row: Row) -> dict[str, Any]:
@@ -97,7 +96,7 @@ def _score(column: ScoreColumn, row: Row) -> dict[str, Any]:
         f"{column.label}_high": score and score.high,
         f"{column.label}_deviation": score and score.deviation,
         f"{column.label}_tag": score and column.tag,
-        **_interval(f"{column.label}_to_full", score and score.difference),
+        **_interval(f"{column.label}_to_full", None if score is None else score.difference),
     }
 
 

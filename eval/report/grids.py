@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
@@ -79,7 +78,7 @@ def extremes(values: list[float | None], count: int) -> tuple[list[int], list[in
     return worst, order[len(worst) :][::-1][:count]
 
 
-def _grid(row: Row, items: Sequence[Any], pictures: np.ndarray, references: np.ndarray) -> Grid:
+def _grid(row: Row, items: Sequence[tuple[int, int, str]], pictures: np.ndarray, references: np.ndarray) -> Grid:
     values = row.samples[PSNR]
 
     def pair(i: int) -> Pair:

@@ -10,7 +10,7 @@ from toca.eval.metrics.bootstrap import Interval
 from toca.eval.report.columns import NONE, Cell, Column, direction, interval_cell
 
 if TYPE_CHECKING:
-    from toca.eval.findings.quality import Score, ScoreColumn
+    from toca.eval.findings.quality import ScoreColumn, VariantScore
 
 QUALITY = "Quality"
 
@@ -31,7 +31,7 @@ def _reached(column: ScoreColumn) -> Column:
     return Column(column.label, QUALITY, hint, lambda row: _cell(column.scores.get(row.name), form))
 
 
-def _cell(score: Score | None, form: str) -> Cell:
+def _cell(score: VariantScore | None, form: str) -> Cell:
     if score is None:
         return Cell(NONE)
     if score.deviation is not None:
@@ -47,6 +47,6 @@ def _beyond(column: ScoreColumn) -> Column:
     return Column(f"{column.label}, to full", QUALITY, hint, lambda row: _gap(column.scores.get(row.name), form))
 
 
-def _gap(score: Score | None, form: str) -> Cell:
+def _gap(score: VariantScore | None, form: str) -> Cell:
     gap: Interval | None = None if score is None else score.difference
     return Cell(NONE) if gap is None else interval_cell(gap, form)

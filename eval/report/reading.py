@@ -7,13 +7,13 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from toca.eval.findings.quality import Score, ScoreColumn
+from toca.eval.findings.quality import ScoreColumn, VariantScore
 from toca.eval.findings.results import Match, Part, Results, Row
 from toca.eval.labels import Recipe
 from toca.eval.metrics.bootstrap import Interval
 from toca.eval.metrics.metric import Heading
 from toca.eval.report.content import FORMAT, Report
-from toca.eval.timing.parts import Memory
+from toca.eval.timing.parts import Peak
 from toca.eval.variants import Failure
 
 
@@ -57,7 +57,7 @@ def _row(data: dict[str, Any]) -> Row:
     known["parts"] = {
         name: Part(**{**part, "speedup": tuple(part["speedup"])}) for name, part in known["parts"].items()
     }
-    known["peak"] = Memory(**known["peak"])
+    known["peak"] = Peak(**known["peak"])
     known["fidelity"] = _intervals(known["fidelity"])
     for name in ("at_latency", "at_flops"):
         match = known.get(name)
@@ -79,6 +79,6 @@ def _column(data: dict[str, Any]) -> ScoreColumn:
     return ScoreColumn(**{**data, "scores": {name: _score(score) for name, score in data["scores"].items()}})
 
 
-def _score(data: dict[str, Any]) -> Score:
+def _score(data: dict[str, Any]) -> VariantScore:
     difference = data.get("difference")
-    return Score(**{**data, "difference": difference and Interval(**difference)})
+    return VariantScore(**{**data, "difference": difference and Interval(**difference)})

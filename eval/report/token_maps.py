@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 import toca
+from toca.eval.peers import Peer
 from toca.eval.report.token_recorder import TokenRecorder
 from toca.eval.samples.pictures import Gallery
 from toca.eval.samples.running import ready
@@ -55,10 +56,12 @@ class TokenMaps:
 
     @torch.no_grad()
     def _record(self, variant: Variant) -> tuple[toca.Plan, np.ndarray] | tuple[None, None]:
-        """The plan and the shares; neither of what decides for each image by itself, and follows no plan."""
+        """The plan and the shares; neither of what follows no plan, or decides for each image by itself."""
         gallery, items = self.gallery, self.gallery.items[:SAMPLES]
         transformer = gallery.subject.pipe.transformer
         method = variant.method
+        if method is None or isinstance(method, Peer):
+            return None, None
         plan = method if isinstance(method, toca.Plan) else method.plan(transformer, gallery.subject.steps)
         if plan.gate is not None:
             return None, None

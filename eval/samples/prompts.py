@@ -81,8 +81,8 @@ def _classes(pipe: Any) -> list[str]:
     return [str(label) for label in named or range(pipe.transformer.config.num_embeds_ada_norm)]
 
 
-def choose(prompts: list[Prompt], count: int, seed: int) -> list[Prompt]:
-    """`count` of the prompts by chance. A larger count of the same seed holds those of a smaller one."""
+def choose(prompts: list[Prompt], count: int | None, seed: int) -> list[Prompt]:
+    """`count` of the prompts by chance; all for `None`. A larger count of one seed holds those of a smaller one."""
     return sorted(prompts, key=lambda prompt: noise_seed(seed, prompt.id, -1))[:count]
 
 

@@ -6,20 +6,24 @@ import contextlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any
+from typing import Any, TypeAlias
 
 import torch
 from PIL import Image
 
 import toca
 from toca.eval.counting.calls import CallWatch
+from toca.eval.peers import Peer, Work
 from toca.eval.peers.denoisers import transformers_of
 from toca.eval.samples.noise import generators
 from toca.eval.samples.prompts import Item
 from toca.eval.samples.subject import Subject
-from toca.eval.variants import Variant
+from toca.eval.variants import Compared, Variant
 from toca.pipelines.arguments import call_arguments, class_id, makes_video
 from toca.pipelines.generate import cached_for, progress_bar
+
+Told: TypeAlias = toca.Summary | Work
+"""What a cache says that it did."""
 
 
 @dataclass(frozen=True)
@@ -93,7 +97,7 @@ def run_items(subject: Subject, variant: Variant, items: list[Item], seed: int) 
 @contextlib.contextmanager
 def ready(
     subject: Subject, variant: Variant, items: list[Item], seed: int
-) -> Iterator[tuple[Callable[[], Any], Callable[[], Any | None]]]:
+) -> Iterator[tuple[Callable[[], Any], Callable[[], Told | None]]]:
     """All that comes before and after the call of a pipeline for one batch: its arguments, new noise, and the cache,
     which is on for the length of a `with` block.
 
@@ -118,25 +122,22 @@ def _arguments(subject: Subject, steps: int, items: list[Item], seed: int) -> di
 
 
 @contextlib.contextmanager
-def switched_on(pipe: Any, method: Any | None, steps: int) -> Iterator[Callable[[], Any | None]]:
+def switched_on(pipe: Any, method: Compared | None, steps: int) -> Iterator[Callable[[], Told | None]]:
     """A method or a peer on the pipeline for the length of a `with` block; nothing for `None`.
-
-    A peer is what has a way onto a pipeline of its own, `on`; all else is ours.
 
     Yields:
         `Callable`: Tells what was done, with the attributes of `toca.Summary` that `Facts` has; `None` without a
             cache. To be asked last: a peer is off the pipeline afterwards.
     """
-    own = getattr(method, "on", None)
-    if own is None:
+    if isinstance(method, Peer):
+        with method.on(pipe, steps) as session:
+            yield session.summary
+    else:
         with cached_for(pipe, method, steps):
             yield partial(toca.summary, pipe) if method is not None else lambda: None
-    else:
-        with own(pipe, steps) as session:
-            yield session.summary
 
 
-def facts_of(calls: int, summary: Any | None) -> Facts:
+def facts_of(calls: int, summary: Told | None) -> Facts:
     """The facts of a call of so many transformer calls; the summary is that of `switched_on`."""
     if summary is None:
         return Facts(calls)

@@ -56,7 +56,8 @@ def load_subject(model: str, settings: Settings, store: Store) -> Subject:
         ValueError, OSError: If it cannot be loaded or has no prompts; one sentence.
     """
     # The prompt only stands for those that come with each call.
-    job = prepare(replace(settings.request(), model=model, prompt=model))
-    weights = weights_of(resolve_source(model), job.pipe, store)
-    prompts = find_prompts(model, job.pipe, settings.prompts_file, settings.prompts_sha256, settings.prompts_expected)
-    return Subject(model, job.pipe, job.config, prompts, weights, job.dtype)
+    prepared = prepare(replace(settings.request(), model=model, prompt=model))
+    weights = weights_of(resolve_source(model), prepared.pipe, store)
+    listed = settings.prompts_file, settings.prompts_sha256, settings.prompts_expected
+    prompts = find_prompts(model, prepared.pipe, *listed)
+    return Subject(model, prepared.pipe, prepared.config, prompts, weights, prepared.dtype)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import cached_property, partial
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 
@@ -22,7 +22,7 @@ from toca.eval.variants import BASELINE, Variant
 
 STAGE = "fidelity"
 
-Found = list["float | None"] | Refusal | None
+Found: TypeAlias = "list[float | None] | Refusal | None"
 
 
 class Fidelity:

@@ -6,13 +6,16 @@ from dataclasses import asdict
 from typing import Any
 
 from toca.eval.metrics.judge import Figure
-from toca.eval.metrics.scores import Refusal, SampleScores, Score
+from toca.eval.metrics.scores import Refusal, SampleScores, SetScore
 from toca.eval.metrics.tags import ExtractorTag, ResultTag
+
+REFUSAL, SET, SAMPLES = "Refusal", "Score", "SampleScores"
+_KINDS = {Refusal: REFUSAL, SetScore: SET, SampleScores: SAMPLES}
 
 
 def to_data(figure: Figure) -> dict[str, Any]:
     """A figure as JSON can keep it."""
-    return {"kind": type(figure).__name__, **asdict(figure)}
+    return {"kind": _KINDS[type(figure)], **asdict(figure)}
 
 
 def from_data(data: dict[str, Any]) -> Figure:
@@ -22,11 +25,11 @@ def from_data(data: dict[str, Any]) -> Figure:
         ValueError: If the data are of no kind of figure.
     """
     kind, values = data.get("kind"), {name: value for name, value in data.items() if name != "kind"}
-    if kind == Refusal.__name__:
+    if kind == REFUSAL:
         return Refusal(**values)
-    if kind == Score.__name__:
-        return Score(**{**values, "tag": _result_tag(values["tag"])})
-    if kind == SampleScores.__name__:
+    if kind == SET:
+        return SetScore(**{**values, "tag": _result_tag(values["tag"])})
+    if kind == SAMPLES:
         return SampleScores(**{**values, "values": tuple(values["values"]), "tag": ExtractorTag(**values["tag"])})
     raise ValueError(f"{kind!r} is no kind of figure: delete the file of this result, and score again.")
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import TypeVar
@@ -11,6 +11,7 @@ from typing import TypeVar
 import numpy as np
 import torch
 
+Name = TypeVar("Name", bound=Hashable)
 Measured = TypeVar("Measured")
 
 
@@ -32,23 +33,23 @@ class Timing:
 
 
 def take_turns(
-    measurements: Mapping[str, Callable[[], Measured]],
+    measurements: Mapping[Name, Callable[[], Measured]],
     repeats: int,
     warmups: int = 1,
-    keep: Callable[[dict[str, Measured]], None] = lambda turn: None,
-) -> dict[str, list[Measured]]:
+    keep: Callable[[dict[Name, Measured]], None] = lambda turn: None,
+) -> dict[Name, list[Measured]]:
     """Make every measurement `repeats` times, in turns, so that a slow moment of the machine hits all alike.
 
     Args:
-        measurements (`Mapping[str, Callable]`): What to measure, by name.
+        measurements (`Mapping[Hashable, Callable]`): What to measure, by name.
         repeats (`int`): Rounds that count.
         warmups (`int`, defaults to 1): Rounds before them that do not.
         keep (`Callable`): Is given every round that counts as soon as it is taken.
 
     Returns:
-        `dict[str, list]`: By name, what each measurement returned, one entry a round.
+        `dict[Hashable, list]`: By name, what each measurement returned, one entry a round.
     """
-    taken: dict[str, list[Measured]] = {name: [] for name in measurements}
+    taken: dict[Name, list[Measured]] = {name: [] for name in measurements}
     for turn in range(warmups + repeats):
         results = {name: measure() for name, measure in measurements.items()}
         if turn >= warmups:

@@ -1,6 +1,6 @@
 """Where the time of a generation goes: text encoder, denoiser, VAE decode, and end to end, for variants in turns.
 
-What is timed is a `Job`: a generation, and the cache that is put on for it, outside the clock. Per job there are,
+What is timed is a `Workload`: a generation, and the cache that is put on for it, outside the clock. Of each there are,
 apart from one another, the first run, which compiles what is to be compiled; rounds that warm up; rounds that count;
 one run for the peak of memory; and one run in eager mode that `FlopMeter` watches. No figure of one is taken
 while another is, and nothing that is made here is kept.
@@ -31,11 +31,11 @@ REPEATS, WARMUPS = 10, 3
 
 Parts = Mapping[str, list[nn.Module]]
 Turn = Mapping[str, dict[str, float]]
-"""A round: of each job, by its name, the seconds of each part."""
+"""A round: of each workload, by its name, the seconds of each part."""
 
 
 @dataclass(frozen=True)
-class Job:
+class Workload:
     """A generation to measure.
 
     Args:
@@ -50,7 +50,7 @@ class Job:
 
 
 @dataclass(frozen=True)
-class Memory:
+class Peak:
     """Peaks of one run, weights and all that the process held before included, in bytes; `None` where unknown.
 
     Args:
@@ -65,14 +65,14 @@ class Memory:
 
 @dataclass(frozen=True)
 class PartCosts:
-    """What a job costs, part by part.
+    """What a workload costs, part by part.
 
     Args:
         seconds (`dict[str, Timing]`): Of each part, and of the whole by the name `TOTAL`. The denoiser's are from its
             first call to the end of its last, with the scheduler's steps between them; likewise the text encoders'.
         flops (`dict[str, int]`): Of the same, two a multiply-add.
         calls (`int`): Of the denoiser.
-        memory (`Memory`): The peak.
+        memory (`Peak`): The peak.
         cache_bytes (`int`): Bytes kept between steps.
         first_run_seconds (`float`): End to end, of the very first run.
         warmups (`int`): Runs that did not count, the first one included.
@@ -81,7 +81,7 @@ class PartCosts:
     seconds: dict[str, Timing]
     flops: dict[str, int]
     calls: int
-    memory: Memory
+    memory: Peak
     cache_bytes: int
     first_run_seconds: float
     warmups: int
@@ -89,7 +89,7 @@ class PartCosts:
     @property
     def compile_seconds(self) -> float:
         """What the first run took longer than the median one. With torch.compile that is compiling; without it,
-        loading kernels and growing the allocator's pool. Of jobs that share graphs the first one pays."""
+        loading kernels and growing the allocator's pool. Of workloads that share graphs the first one pays."""
         return max(0.0, self.first_run_seconds - self.seconds[TOTAL].median)
 
     @property
@@ -121,7 +121,7 @@ class PartCosts:
             seconds={part: Timing(tuple(figures["all"])) for part, figures in record["seconds"].items()},
             flops=record["flops"],
             calls=record["calls"],
-            memory=Memory(**record["memory"]),
+            memory=Peak(**record["memory"]),
             cache_bytes=record["cache_bytes"],
             first_run_seconds=record["first_run_seconds"],
             warmups=record["warmups"],
@@ -143,7 +143,7 @@ def spread(timing: Timing) -> dict[str, float]:
 
 @dataclass(frozen=True)
 class Gain:
-    """What a part of a job gained over the same part of the full run.
+    """What a part of a workload gained over the same part of the full run.
 
     Args:
         wall (`tuple[float, float, float]`): Speed-up by the clock, turn by turn: median, first and third quartile.
@@ -160,7 +160,7 @@ class Gain:
 
     @property
     def skipped_nothing(self) -> bool:
-        """Whether as many FLOPs were done as in the full run: no speed-up of such a job may be shown as a cache's."""
+        """Whether as many FLOPs were done as in the full run: no speed-up of such a run may be shown as a cache's."""
         return self.flops <= 1
 
     def record(self) -> dict[str, Any]:
@@ -197,22 +197,22 @@ def parts_of(components: Mapping[str, Any]) -> dict[str, list[nn.Module]]:
 @torch.no_grad()
 def measure_parts(
     components: Mapping[str, Any],
-    jobs: Mapping[str, Job],
+    workloads: Mapping[str, Workload],
     repeats: int = REPEATS,
     warmups: int = WARMUPS,
     *,
     before: Sequence[Turn] = (),
     keep: Callable[[Turn], None] = lambda turn: None,
 ) -> dict[str, PartCosts]:
-    """Measure all jobs of a pipeline, in turns.
+    """Measure all workloads of a pipeline, in turns.
 
     Args:
         components (`Mapping[str, Any]`): `pipe.components`, or what else has a diffusers pipeline's names. Blocks may
             be compiled, whole models may not: a clock stands at their calls.
-        jobs (`Mapping[str, Job]`): What to measure, by name.
+        workloads (`Mapping[str, Workload]`): What to measure, by name.
         repeats (`int`, defaults to 10): Rounds that count, at least 1.
         warmups (`int`, defaults to 3): Rounds before them that do not, at least 1; the first one compiles.
-        before (`Sequence[Turn]`): Rounds of the same jobs that were taken earlier and count.
+        before (`Sequence[Turn]`): Rounds of the same workloads that were taken earlier and count.
         keep (`Callable`): Is given every further round as soon as it is taken.
 
     Raises:
@@ -222,35 +222,35 @@ def measure_parts(
         if value < 1:
             raise ValueError(f"`{name}` must be at least 1, got {value}.")
     parts = parts_of(components)
-    runs = {name: partial(_seconds, job, parts) for name, job in jobs.items()}
+    runs = {name: partial(_seconds, workload, parts) for name, workload in workloads.items()}
     first = {name: run()[TOTAL] for name, run in runs.items()}
     left = max(repeats - len(before), 0)
     further = take_turns(runs, left, warmups - 1 if left else 0, keep)
-    turns = {name: [*(turn[name] for turn in before[:repeats]), *further[name]] for name in jobs}
-    return {name: _costs(job, parts, turns[name], first[name], warmups) for name, job in jobs.items()}
+    turns = {name: [*(turn[name] for turn in before[:repeats]), *further[name]] for name in workloads}
+    return {name: _costs(workload, parts, turns[name], first[name], warmups) for name, workload in workloads.items()}
 
 
-def _costs(job: Job, parts: Parts, turns: list[dict[str, float]], first: float, warmups: int) -> PartCosts:
+def _costs(workload: Workload, parts: Parts, turns: list[dict[str, float]], first: float, warmups: int) -> PartCosts:
     seconds = {part: Timing(tuple(turn[part] for turn in turns)) for part in turns[0]}
-    memory, cache_bytes = _memory(job, next(parts[DENOISER][0].parameters()).device)
-    flops, calls = _flops(job, parts)
+    memory, cache_bytes = _memory(workload, next(parts[DENOISER][0].parameters()).device)
+    flops, calls = _flops(workload, parts)
     return PartCosts(seconds, flops, calls, memory, cache_bytes, first, warmups)
 
 
-def _seconds(job: Job, parts: Parts) -> dict[str, float]:
+def _seconds(workload: Workload, parts: Parts) -> dict[str, float]:
     """Seconds of one run, part by part; 0 of a part that was not called. Putting the cache on and off is outside."""
-    with job.on(), ExitStack() as stack:
+    with workload.on(), ExitStack() as stack:
         clocks = {part: stack.enter_context(LoopClock(modules)) for part, modules in parts.items()}
-        total = seconds_of(job.run)
+        total = seconds_of(workload.run)
     return {part: clock.seconds if clock.calls else 0.0 for part, clock in clocks.items()} | {TOTAL: total}
 
 
-def _flops(job: Job, parts: Parts) -> tuple[dict[str, int], int]:
+def _flops(workload: Workload, parts: Parts) -> tuple[dict[str, int], int]:
     """FLOPs of one run in eager mode, part by part, and the denoiser's calls."""
-    with job.on(), ExitStack() as stack:
+    with workload.on(), ExitStack() as stack:
         meter = stack.enter_context(FlopMeter())
         watches = {part: stack.enter_context(_FlopWatch(modules, meter)) for part, modules in parts.items()}
-        job.run()
+        workload.run()
     flops = {part: watch.flops for part, watch in watches.items()} | {TOTAL: meter.total}
     return flops, watches[DENOISER].calls
 
@@ -264,32 +264,32 @@ class _FlopWatch(CallWatch):
         self._start = 0
         self.flops = 0
 
-    def _before(self, module: nn.Module, inputs: tuple) -> None:
+    def _before(self, module: nn.Module, inputs: tuple[Any, ...]) -> None:
         super()._before(module, inputs)
         self._start = self._meter.total
 
-    def _after(self, module: nn.Module, inputs: tuple, output: Any) -> None:
+    def _after(self, module: nn.Module, inputs: tuple[Any, ...], output: Any) -> None:
         self.flops += self._meter.total - self._start
 
 
-def _memory(job: Job, device: torch.device) -> tuple[Memory, int]:
+def _memory(workload: Workload, device: torch.device) -> tuple[Peak, int]:
     """The peak of one run, and the bytes that its cache held at the end."""
-    with job.on():
+    with workload.on():
         gc.collect()
         read = _watch_gpu(device) if device.type == "cuda" else _watch_process()
-        job.run()
-        return read(), job.cache_bytes()
+        workload.run()
+        return read(), workload.cache_bytes()
 
 
-def _watch_gpu(device: torch.device) -> Callable[[], Memory]:
+def _watch_gpu(device: torch.device) -> Callable[[], Peak]:
     """Forget the peak so far; the function returned reads the one since."""
-    # What the allocator keeps from the jobs before would count as reserved by this one.
+    # What the allocator keeps from the workloads before would count as reserved by this one.
     torch.cuda.empty_cache()
     torch.cuda.reset_peak_memory_stats(device)
 
-    def read() -> Memory:
+    def read() -> Peak:
         synchronize()
-        return Memory(torch.cuda.max_memory_allocated(device), torch.cuda.max_memory_reserved(device))
+        return Peak(torch.cuda.max_memory_allocated(device), torch.cuda.max_memory_reserved(device))
 
     return read
 
@@ -297,16 +297,16 @@ def _watch_gpu(device: torch.device) -> Callable[[], Memory]:
 _STATUS, _CLEAR = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 
 
-def _watch_process() -> Callable[[], Memory]:
+def _watch_process() -> Callable[[], Peak]:
     """The same. Linux lowers the high-water mark of a process when asked; `getrusage` has one that only rises."""
     try:
         _CLEAR.write_text("5", encoding="utf-8")
     except OSError:
-        return Memory
+        return Peak
 
-    def read() -> Memory:
+    def read() -> Peak:
         lines = _STATUS.read_text(encoding="utf-8").splitlines()
         marks = [int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM")]
-        return Memory(resident=marks[0] if marks else None)
+        return Peak(resident=marks[0] if marks else None)
 
     return read

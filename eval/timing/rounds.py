@@ -15,10 +15,10 @@ from toca.files.writing import append_line
 
 @dataclass(frozen=True)
 class Round:
-    """What one turn of all jobs took.
+    """What one turn of all workloads took.
 
     Args:
-        seconds (`dict[str, dict[str, float]]`): Of each job, part by part.
+        seconds (`dict[str, dict[str, float]]`): Of each workload, part by part.
         rivals (`Rivals`): Who else was busy meanwhile.
     """
 
@@ -28,7 +28,7 @@ class Round:
 
 @dataclass(frozen=True)
 class Rounds:
-    """The file of rounds that have been taken, and whose jobs have no result yet.
+    """The file of rounds that have been taken, and whose workloads have no result yet.
 
     Args:
         path (`Path`): Where it is.
@@ -51,7 +51,7 @@ class Rounds:
         append_line(self.path, json.dumps({**data, "sha256": digest(data)}).encode())
 
     def clear(self) -> None:
-        """Forget them: all jobs have their results."""
+        """Forget them: all workloads have their results."""
         self.path.unlink(missing_ok=True)
 
 

@@ -8,20 +8,20 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from toca.eval.samples.prompts import Item
-from toca.eval.samples.running import Facts, facts_of, identity_of, ready
+from toca.eval.samples.running import Facts, Told, facts_of, identity_of, ready
 from toca.eval.samples.subject import Subject
 from toca.eval.store.environment import machine
 from toca.eval.store.sealed import digest
 from toca.eval.store.store import Store
 from toca.eval.timing.latency import paired_ratio
-from toca.eval.timing.parts import DENOISER, TOTAL, Job, PartCosts, Turn, measure_parts
+from toca.eval.timing.parts import DENOISER, TOTAL, PartCosts, Turn, Workload, measure_parts
 from toca.eval.timing.rivals import Rivals, lookout, together
 from toca.eval.timing.rounds import Round, Rounds
 from toca.eval.variants import BASELINE, Variant
 
 STAGE = "speed"
 FULL = ""
-"""The job that is the full run. It has no variant's name, for the full run may be a variant of a group itself."""
+"""The workload that is the full run. It has no variant's name, for the full run may be a variant of a group itself."""
 GROUP = 4  # variants that take turns with one full run; every round is on disk as soon as it is taken
 
 
@@ -60,7 +60,7 @@ class Speed:
         return self.full.flops[DENOISER] / self.costs.flops[DENOISER]
 
 
-class VariantJob:
+class VariantWorkload:
     """A variant as `measure_parts` measures it.
 
     Args:
@@ -71,15 +71,15 @@ class VariantJob:
     """
 
     _call: Callable[[], Any]
-    _summarize: Callable[[], Any | None]
+    _summarize: Callable[[], Told | None]
 
     def __init__(self, subject: Subject, variant: Variant, items: list[Item], seed: int) -> None:
         self._batch = (subject, variant, items, seed)
-        self._summary: Any | None = None
+        self._summary: Told | None = None
 
-    def job(self) -> Job:
+    def workload(self) -> Workload:
         """To be measured by one `measure_parts`."""
-        return Job(self._run, self._on, self._cache_bytes)
+        return Workload(self._run, self._on, self._cache_bytes)
 
     def facts(self, calls: int) -> Facts:
         """What the cache did in so many transformer calls; known once the bytes of the cache have been asked for."""
@@ -89,7 +89,7 @@ class VariantJob:
     def _on(self) -> Iterator[None]:
         with ready(*self._batch) as (self._call, self._summarize):
             yield
-        # Noise and what a peer's meter holds would count in the peaks of the jobs that come after.
+        # Noise and what a peer's meter holds would count in the peaks of the workloads that come after.
         del self._call, self._summarize
 
     def _run(self) -> None:
@@ -137,11 +137,11 @@ class Stopwatch:
             ValueError: If there are too few rounds.
             OSError: If a result cannot be written.
         """
-        missing = {self._job(variant): variant for variant in variants if self._find(variant) is None}
+        missing = {self._name(variant): variant for variant in variants if self._find(variant) is None}
         report(len(variants) - len(missing))
-        for jobs, before in _groups(list(missing), self._rounds.taken()):
-            self._measure({job: missing[job] for job in jobs}, before)
-            report(len(jobs))
+        for names, before in _groups(list(missing), self._rounds.taken()):
+            self._measure({name: missing[name] for name in names}, before)
+            report(len(names))
         self._rounds.clear()
         return self.load(variants)
 
@@ -166,7 +166,8 @@ class Stopwatch:
     def _measure(self, group: dict[str, Variant], before: list[Round]) -> None:
         rounds = list(before[: self.repeats])
         runs = {FULL: BASELINE} | group
-        jobs = {name: VariantJob(self.subject, variant, self.items, self.seed) for name, variant in runs.items()}
+        made = {name: VariantWorkload(self.subject, variant, self.items, self.seed) for name, variant in runs.items()}
+        workloads = {name: each.workload() for name, each in made.items()}
         with lookout() as out:
 
             def keep(seconds: Turn) -> None:
@@ -174,16 +175,16 @@ class Stopwatch:
                 self._rounds.append(rounds[-1])
 
             costs = measure_parts(
-                self.subject.pipe.components, {name: job.job() for name, job in jobs.items()}, self.repeats,
-                self.warmups, before=[round.seconds for round in before], keep=keep,
+                self.subject.pipe.components, workloads, self.repeats, self.warmups,
+                before=[round.seconds for round in before], keep=keep,
             )  # fmt: skip
         shared = {"full": costs[FULL].record(), "rivals": asdict(together(round.rivals for round in rounds))}
         for name, variant in group.items():
-            facts = asdict(jobs[name].facts(costs[name].calls))
+            facts = asdict(made[name].facts(costs[name].calls))
             record = {"facts": facts, "costs": costs[name].record(), **shared}
             self.store.save(STAGE, variant.name, self.key(variant), record)
 
-    def _job(self, variant: Variant) -> str:
+    def _name(self, variant: Variant) -> str:
         """What a variant is called in the rounds, where those of other settings may stand too."""
         return digest([variant.name, self.key(variant)])
 
@@ -192,12 +193,12 @@ class Stopwatch:
         return Rounds(self.store.folder / STAGE / f"rounds-{digest(self.key(BASELINE))[:12]}.jsonl")
 
 
-def _groups(jobs: list[str], taken: list[Round]) -> Iterator[tuple[list[str], list[Round]]]:
-    """Jobs that take turns with one full run, and the rounds in which all of them have done so already."""
+def _groups(names: list[str], taken: list[Round]) -> Iterator[tuple[list[str], list[Round]]]:
+    """Workloads that take turns with one full run, and the rounds in which all of them have done so already."""
     found: dict[tuple[int, ...], list[str]] = {}
-    for job in jobs:
-        numbers = tuple(i for i, round in enumerate(taken) if {job, FULL} <= round.seconds.keys())
-        found.setdefault(numbers, []).append(job)
+    for name in names:
+        numbers = tuple(i for i, round in enumerate(taken) if {name, FULL} <= round.seconds.keys())
+        found.setdefault(numbers, []).append(name)
     for numbers, alike in found.items():
         for start in range(0, len(alike), GROUP):
             yield alike[start : start + GROUP], [taken[i] for i in numbers]

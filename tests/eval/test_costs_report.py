@@ -21,7 +21,7 @@ from toca.eval.report.markdown import notes
 from toca.eval.report.markdown import report as markdown
 from toca.eval.report.table import make_time_table
 from toca.eval.report.time_columns import ABOUT, time_columns
-from toca.eval.timing.parts import DENOISER, TEXT_ENCODER, TOTAL, VAE_DECODE, Memory
+from toca.eval.timing.parts import DENOISER, TEXT_ENCODER, TOTAL, VAE_DECODE, Peak
 
 PARTS = {
     TEXT_ENCODER: Part(0.01234, 0.012, 0.0131, 0.0149, (1.0, 0.98, 1.02), 1_500_000),
@@ -29,7 +29,7 @@ PARTS = {
     VAE_DECODE: Part(0.4, 0.4, 0.4, 0.4, (1.0, 1.0, 1.0), 70_000_000_000),
     TOTAL: Part(2.0, 1.9, 2.1, 2.5, (1.6, 1.5, 1.7), 2_410_001_500_000),
 }
-ON_GPU = Memory(allocated=3 * 2**30, reserved=4 * 2**30)
+ON_GPU = Peak(allocated=3 * 2**30, reserved=4 * 2**30)
 CACHE = 5 * 2**19
 ROW = replace(
     ROWS[0], parts=PARTS, total_seconds=2.0, first_run_seconds=32.0, peak=ON_GPU, cache_bytes=CACHE, flops_speedup=2.5
@@ -69,10 +69,10 @@ def test_flops_have_a_unit_that_suits_them(flops, text):
 
 
 def test_a_cpu_has_the_memory_of_the_process_and_what_nobody_knows_has_no_column():
-    on_cpu = replace(ROW, peak=Memory(resident=2**29))
+    on_cpu = replace(ROW, peak=Peak(resident=2**29))
     assert [label for label in cells(on_cpu) if "peak" in label] == ["peak resident, GiB"]
     assert cells(on_cpu)["peak resident, GiB"][0] == "0.50"
-    assert not [label for label in cells(replace(ROW, peak=Memory())) if "peak" in label]
+    assert not [label for label in cells(replace(ROW, peak=Peak())) if "peak" in label]
 
 
 def test_a_part_that_one_row_lacks_is_a_gap_and_one_that_all_lack_is_no_column():

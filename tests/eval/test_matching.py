@@ -10,7 +10,7 @@ from toca.eval.findings.rows import make_row, with_matches
 from toca.eval.metrics.fidelity import PSNR, SSIM
 from toca.eval.samples.running import Facts
 from toca.eval.timing.latency import Timing
-from toca.eval.timing.parts import DENOISER, TEXT_ENCODER, TOTAL, Memory, PartCosts
+from toca.eval.timing.parts import DENOISER, TEXT_ENCODER, TOTAL, PartCosts, Peak
 from toca.eval.timing.rivals import Rivals
 from toca.eval.timing.speed import Speed
 from toca.eval.variants import FEWER_STEPS, Variant
@@ -28,7 +28,7 @@ def costs(seconds: tuple[float, ...], flops: int, calls: int = 20) -> PartCosts:
     """The text encoder takes a tenth of it, and is not cached."""
     timings = {TEXT_ENCODER: Timing((0.1, 0.1, 0.1)), DENOISER: Timing(seconds), TOTAL: Timing(seconds)}
     counted = {TEXT_ENCODER: 1000, DENOISER: flops, TOTAL: flops + 1000}
-    return PartCosts(timings, counted, calls, Memory(resident=3 * 2**30), 8, 2.5 * seconds[-1], 3)
+    return PartCosts(timings, counted, calls, Peak(resident=3 * 2**30), 8, 2.5 * seconds[-1], 3)
 
 
 def speed(seconds: float, facts: Facts, flops: int) -> Speed:

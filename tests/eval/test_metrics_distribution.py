@@ -16,7 +16,7 @@ from toca.eval.metrics.manifold import coverage
 from toca.eval.metrics.moments import Gaussian, Moments
 from toca.eval.metrics.quality import quality
 from toca.eval.metrics.reference import Reference
-from toca.eval.metrics.scores import Refusal, Score
+from toca.eval.metrics.scores import Refusal, SetScore
 from toca.eval.metrics.tags import DifferentTags, ExtractorTag, ResultTag
 
 
@@ -91,7 +91,7 @@ def test_fid_is_not_shown_below_the_rank_of_its_covariance():
         "FID is not shown below 16 samples, got 15: the covariance of 16 features needs at least as many."
     )
     assert "16 pictures in the reference, got 15" in fid(Moments.of(features(enough)), reference(few)).reason
-    assert isinstance(fid(Moments.of(features(enough)), reference(enough)), Score)
+    assert isinstance(fid(Moments.of(features(enough)), reference(enough)), SetScore)
 
 
 def test_a_reference_of_mean_and_covariance_serves_fid_only():

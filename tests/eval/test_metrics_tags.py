@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import nn
 
-from toca.eval.metrics.scores import SampleScores, Score, difference, differences
+from toca.eval.metrics.scores import SampleScores, SetScore, difference, differences
 from toca.eval.metrics.tags import DifferentTags, ExtractorTag, ResultTag, check_same, file_digest, weights_digest
 
 EXTRACTOR = ExtractorTag("net, pool", "a" * 64, "bicubic to 64", 128)
@@ -17,7 +17,7 @@ RESULT = ResultTag(EXTRACTOR, "b" * 64, 2000)
 
 
 def test_figures_of_one_tag_are_compared():
-    assert difference(Score("FID", 5.0, None, RESULT), Score("FID", 3.0, None, RESULT)) == 2
+    assert difference(SetScore("FID", 5.0, None, RESULT), SetScore("FID", 3.0, None, RESULT)) == 2
     ours, theirs = (SampleScores("CLIP score", values, EXTRACTOR) for values in ((3.0, 1.0), (1.0, 2.0)))
     assert differences(ours, theirs) == [2, -1]
 
@@ -33,12 +33,12 @@ def test_figures_of_one_tag_are_compared():
 )
 def test_figures_of_different_tags_are_not(other, says):
     with pytest.raises(DifferentTags, match=says):
-        difference(Score("FID", 5.0, None, RESULT), Score("FID", 3.0, None, other))
+        difference(SetScore("FID", 5.0, None, RESULT), SetScore("FID", 3.0, None, other))
 
 
 def test_figures_of_different_metrics_are_not():
     with pytest.raises(DifferentTags, match="FID cannot be compared with KID"):
-        difference(Score("FID", 5.0, None, RESULT), Score("KID", 3.0, None, RESULT))
+        difference(SetScore("FID", 5.0, None, RESULT), SetScore("KID", 3.0, None, RESULT))
 
 
 def test_tags_of_different_kinds_are_not():

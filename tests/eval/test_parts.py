@@ -22,9 +22,9 @@ from toca.eval.timing.parts import (
     TEXT_ENCODER,
     TOTAL,
     VAE_DECODE,
-    Job,
-    Memory,
     PartCosts,
+    Peak,
+    Workload,
     gain,
     measure_parts,
     parts_of,
@@ -40,14 +40,14 @@ def pipe():
     return tiny_pixart_pipeline()
 
 
-def job(pipe, method=None) -> Job:
+def job(pipe, method=None) -> Workload:
     def call() -> None:
         generator = torch.Generator().manual_seed(0)
         pipe("a red owl", num_inference_steps=STEPS, generator=generator, clean_caption=False)
 
     if method is None:
-        return Job(call)
-    return Job(call, partial(cached_for, pipe, method, STEPS), lambda: toca.summary(pipe).cache_bytes)
+        return Workload(call)
+    return Workload(call, partial(cached_for, pipe, method, STEPS), lambda: toca.summary(pipe).cache_bytes)
 
 
 @pytest.fixture(scope="module")
@@ -77,7 +77,7 @@ def fake_costs(**changes) -> PartCosts:
         "seconds": {DENOISER: Timing((4.0, 8.0)), TOTAL: Timing((5.0, 9.0))},
         "flops": {DENOISER: 600, TOTAL: 700},
         "calls": STEPS,
-        "memory": Memory(),
+        "memory": Peak(),
         "cache_bytes": 0,
         "first_run_seconds": 30.0,
         "warmups": 3,
@@ -153,7 +153,7 @@ def test_a_cache_saves_flops_of_the_denoiser_alone(pipe, costs):
 def test_the_peak_of_memory_is_that_of_one_run():
     """120 MB more in the first job are not in the second one's peak."""
     model = nn.Linear(2, 2)
-    jobs = {"much": Job(lambda: torch.ones(30_000_000)), "little": Job(lambda: model(torch.ones(2)))}
+    jobs = {"much": Workload(lambda: torch.ones(30_000_000)), "little": Workload(lambda: model(torch.ones(2)))}
     costs = measure_parts({"transformer": model}, jobs, repeats=1, warmups=1)
     much, little = (costs[name].memory.resident for name in jobs)
     if much is None:
@@ -198,7 +198,7 @@ def test_the_first_run_and_the_cache_are_outside_the_times(clockwork):
         clockwork.sleep(90 if order == ["slow"] else 2)
         model(torch.ones(2))
 
-    jobs = {"slow": Job(run, on), "fast": Job(lambda: order.append("fast"))}
+    jobs = {"slow": Workload(run, on), "fast": Workload(lambda: order.append("fast"))}
     costs = measure_parts({"transformer": model}, jobs, repeats=3, warmups=2)
     assert costs["slow"].seconds == {DENOISER: Timing((0, 0, 0)), TOTAL: Timing((2, 2, 2))}
     assert (costs["slow"].first_run_seconds, costs["slow"].compile_seconds) == (90, 88)
@@ -209,7 +209,7 @@ def test_the_first_run_and_the_cache_are_outside_the_times(clockwork):
 def test_a_part_that_is_not_called_takes_no_time():
     called, idle = nn.Linear(2, 2), nn.Linear(2, 2)
     components = {"transformer": called, "text_encoder": idle}
-    costs = measure_parts(components, {"": Job(lambda: called(torch.ones(1, 2)))}, repeats=1, warmups=1)[""]
+    costs = measure_parts(components, {"": Workload(lambda: called(torch.ones(1, 2)))}, repeats=1, warmups=1)[""]
     assert costs.seconds[TEXT_ENCODER].seconds == (0,)
     assert costs.flops == {TEXT_ENCODER: 0, DENOISER: 8, TOTAL: 8}
 
@@ -220,7 +220,7 @@ def test_flops_are_counted_in_eager_mode():
     inner = torch.compile(model.forward, backend=lambda graph, inputs: lambda *arguments: (torch.zeros(1, 2),))
     with torch.no_grad():
         assert not inner(x).any()
-        assert parts._flops(Job(lambda: inner(x)), parts_of({"transformer": model}))[0][TOTAL] == 8
+        assert parts._flops(Workload(lambda: inner(x)), parts_of({"transformer": model}))[0][TOTAL] == 8
 
 
 # --- components ----------------------------------------------------------------------------------------------------

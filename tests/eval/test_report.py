@@ -25,10 +25,9 @@ from toca.eval.findings.from_metrics import score_column
 from toca.eval.metrics.distribution import inception_score
 from toca.eval.metrics.fidelity import PSNR
 from toca.eval.metrics.metric import Heading
-from toca.eval.metrics.scores import Refusal, SampleScores
-from toca.eval.metrics.scores import Score as SetScore
+from toca.eval.metrics.scores import Refusal, SampleScores, SetScore
 from toca.eval.metrics.tags import DifferentTags, ExtractorTag, ResultTag
-from toca.eval.report import Report, Score, ScoreColumn, page, read_report, write_report
+from toca.eval.report import Report, ScoreColumn, VariantScore, page, read_report, write_report
 from toca.eval.report.comma_separated import samples_csv, variants_csv
 from toca.eval.report.figures import Quantity, find_series, plots, quality
 from toca.eval.report.grids import extremes, grids, representatives
@@ -106,7 +105,7 @@ def undrawn(monkeypatch) -> None:
 
 @pytest.fixture(scope="module")
 def full_page() -> str:
-    column = ScoreColumn("CLIP score", 2, 1, "emoji-clip", {"random": Score(27.5, 26.0, 29.0)})
+    column = ScoreColumn("CLIP score", 2, 1, "emoji-clip", {"random": VariantScore(27.5, 26.0, 29.0)})
     failures = [Failure("toca/flux", "it does not fit")]
     maps = {"random": np.linspace(0, 1, 16).reshape(1, 1, 4, 4)}
     plans = {"random": toca.RandomTokens(interval=2).plan(tiny_pixart(), 4)}
@@ -189,7 +188,7 @@ def test_what_skipped_nothing_has_failed(undrawn):
 
 def test_fidelity_and_quality_are_different_columns_and_identical_pictures_are_counted_apart():
     rows = [named("random", "random", 1.0, [33.0, None, 35.0]), named("none", "none", 2.0, [None] * 3)]
-    column = ScoreColumn("FID", 1, -1, "inception", {"random": Score(12.34)})
+    column = ScoreColumn("FID", 1, -1, "inception", {"random": VariantScore(12.34)})
     table = make_table(report(rows, scores=[column]))
     assert dict(table.groups)[FIDELITY] == 3 and dict(table.groups)[QUALITY] == 1
     assert [width for _, width in table.groups] == [4, 2, 3, 2, 1]
@@ -283,7 +282,7 @@ def test_no_text_in_the_csv_is_a_formula(text):
 
 
 def test_what_is_written_reads_back_as_the_same_page(tmp_path, undrawn):
-    scores = {"random": Score(0.123, deviation=0.01)}
+    scores = {"random": VariantScore(0.123, deviation=0.01)}
     column = ScoreColumn("KID", 3, -1, "inception", scores, {"fora interval=2": "too few"}, "of 3 pictures")
     given = report(failures=[Failure("toca/flux", "no")], scores=[column])
     paths = write_report(given, tmp_path)
@@ -333,7 +332,7 @@ def test_where_less_is_better_the_line_joins_the_lowest():
 
 def test_a_distance_that_spans_decades_is_drawn():
     rows = [named("a", "a", 1.0, [30.0] * 3), named("b", "b", 0.5, [20.0] * 3)]
-    column = ScoreColumn("FID", 1, -1, "t", {"a": Score(1.5), "b": Score(300.0)})
+    column = ScoreColumn("FID", 1, -1, "t", {"a": VariantScore(1.5), "b": VariantScore(300.0)})
     made = plots(report(rows, scores=[column]))[-1]
     assert made.label == "FID" and b"less is better" in made.wide
 

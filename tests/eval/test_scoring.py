@@ -42,7 +42,7 @@ from toca.eval.metrics.ms_ssim import ms_ssim
 from toca.eval.metrics.pictures import as_pictures
 from toca.eval.metrics.quality import quality
 from toca.eval.metrics.reference import load_reference
-from toca.eval.metrics.scores import Refusal, SampleScores, Score
+from toca.eval.metrics.scores import Refusal, SampleScores, SetScore
 from toca.eval.metrics.tags import DifferentTags, ExtractorTag, ResultTag, file_digest
 from toca.eval.metrics.video import motion_psnr, temporal_consistency
 from toca.eval.metrics.video_features import as_videos, i3d
@@ -389,7 +389,7 @@ tags = st.builds(ExtractorTag, text, text, text, st.integers(1, 4096))
 number = st.floats(allow_nan=False, allow_infinity=False)
 figures = st.one_of(
     st.builds(Refusal, text, text),
-    st.builds(Score, text, number, st.none() | number, st.builds(ResultTag, tags, text, st.integers(0, 10**6))),
+    st.builds(SetScore, text, number, st.none() | number, st.builds(ResultTag, tags, text, st.integers(0, 10**6))),
     st.builds(SampleScores, text, st.lists(number).map(tuple), tags, st.none() | st.integers(0, 100)),
 )
 

@@ -124,7 +124,7 @@ def test_token_maps_are_of_what_chooses_tokens_by_a_plan(tmp_path):
 def counted(monkeypatch) -> list[str]:
     """The names of the variants that a run computes, in order."""
     calls: list[str] = []
-    for module, name in ((pictures, "run_items"), (speed, "VariantJob")):
+    for module, name in ((pictures, "run_items"), (speed, "VariantWorkload")):
 
         def run(original, subject, variant, items, seed):
             calls.append(variant.name)
@@ -172,7 +172,7 @@ def test_other_settings_are_measured_anew(measured, monkeypatch, change):
 
 def test_nothing_is_timed_before_all_pictures_are_made(monkeypatch, tmp_path):
     order: list[str] = []
-    for module, name, what in ((pictures, "run_items", "pictures"), (speed, "VariantJob", "times")):
+    for module, name, what in ((pictures, "run_items", "pictures"), (speed, "VariantWorkload", "times")):
 
         def run(original, name, *arguments):
             order.append(name)

@@ -14,6 +14,7 @@ from typer.testing import CliRunner
 
 import toca
 from tests.readme_commands import NOT_RUN, README, ROOT, blocks, commands, reason_not_to_run, with_fewer_steps
+from tests.registries import as_it_was
 from toca.eval import command
 from toca.eval.benchmarks import benchmark, random_weights
 from toca.eval.config.settings import read_run
@@ -44,11 +45,12 @@ def test_its_code_runs_in_its_order(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     names: dict[str, Any] = {"__name__": "readme"}
     found, replaced = blocks("python"), set()
-    for code in found:
-        for text, here in HERE.items():
-            replaced |= {text} if text in code else set()
-            code = code.replace(text, here)
-        exec(compile(code, "README.md", "exec", dont_inherit=True), names)
+    with as_it_was():
+        for code in found:
+            for text, here in HERE.items():
+                replaced |= {text} if text in code else set()
+                code = code.replace(text, here)
+            exec(compile(code, "README.md", "exec", dont_inherit=True), names)
     assert len(found) == 5 and replaced == set(HERE)
     assert names["image"].size == (64, 64) and len(names["plan"].steps) == STEPS
     assert toca.Plan.load("plan.yaml") == names["plan"] and Path("plan.png").is_file()

@@ -9,7 +9,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 from itertools import chain
-from typing import Any, Protocol, TypeAlias
+from typing import Any, Generic, Protocol, TypeAlias, TypeVar
 
 import numpy as np
 
@@ -19,7 +19,11 @@ from toca.eval.metrics.tags import NO_REFERENCE, ExtractorTag
 Figure: TypeAlias = SetScore | SampleScores | Refusal
 
 
-class Judge(ABC):
+Part = TypeVar("Part")
+"""What a judge finds in a chunk of samples."""
+
+
+class Judge(ABC, Generic[Part]):
     """Scores samples.
 
     Args:
@@ -46,7 +50,7 @@ class Judge(ABC):
         return {"tag": asdict(self.tag), "reference": self.reference}
 
     @abstractmethod
-    def look(self, samples: np.ndarray, place: slice, prompts: Sequence[str]) -> Any:
+    def look(self, samples: np.ndarray, place: slice, prompts: Sequence[str]) -> Part:
         """What `figures` needs of some samples; the pictures themselves are not held on to.
 
         Args:
@@ -56,7 +60,7 @@ class Judge(ABC):
         """
 
     @abstractmethod
-    def figures(self, parts: Sequence[Any], prompts: Sequence[str]) -> list[Figure]:
+    def figures(self, parts: Sequence[Part], prompts: Sequence[str]) -> list[Figure]:
         """A figure for each of `metrics`, in their order.
 
         Args:
@@ -79,7 +83,7 @@ class Scorer(Protocol):
         """Of samples (N, frames, height, width, 3), uint8, and a prompt for each."""
 
 
-class EachSample(Judge):
+class EachSample(Judge[list[SampleScores]]):
     """Scores samples one at a time, so that each tells whether its own prompt was cut.
 
     Args:

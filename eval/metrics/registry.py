@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import importlib
-import pkgutil
 from pathlib import Path
 from typing import TypeVar
 
 from toca.eval.metrics.metric import Metric
+from toca.registry import load_all
 
 Kind = TypeVar("Kind", bound=Metric)
 _KNOWN: dict[str, Metric] = {}
@@ -26,8 +25,7 @@ def register(metric: Kind) -> Kind:
 
 def metrics(kind: type[Kind]) -> list[Kind]:
     """All metrics of a kind, in the order of their columns."""
-    for module in pkgutil.iter_modules([str(Path(__file__).parent)], f"{__package__}."):
-        importlib.import_module(module.name)
+    load_all(__name__.rpartition(".")[0], [str(Path(__file__).parent)])
     return sorted((each for each in _KNOWN.values() if isinstance(each, kind)), key=lambda each: each.place)
 
 

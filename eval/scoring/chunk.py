@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 
@@ -42,8 +42,11 @@ class Chunk:
         return self.samples if self.variant == BASELINE else self.gallery.load(BASELINE, self.place)
 
 
+Part = TypeVar("Part")
+
+
 @dataclass(frozen=True)
-class Task:
+class Task(Generic[Part]):
     """Something to find of a variant's samples.
 
     Args:
@@ -51,11 +54,11 @@ class Task:
         keep (`Callable`): Takes what was found of all chunks, in their order, and saves what follows from it.
     """
 
-    look: Callable[[Chunk], Any]
-    keep: Callable[[Sequence[Any]], None]
+    look: Callable[[Chunk], Part]
+    keep: Callable[[Sequence[Part]], None]
 
 
-def carry_out(tasks: Sequence[Task], gallery: Gallery, variant: Variant) -> None:
+def carry_out(tasks: Sequence[Task[Any]], gallery: Gallery, variant: Variant) -> None:
     """Do all tasks in one go through the samples; without a task nothing is read.
 
     Raises:

@@ -40,7 +40,7 @@ class Fidelity:
         self._metrics = sorted([*metrics(ToFullRun), *own], key=lambda metric: metric.place)
         self._code = scoring_fingerprint()
 
-    def tasks(self, variant: Variant) -> list[Task]:
+    def tasks(self, variant: Variant) -> list[Task[Found]]:
         """What is to be done before `of` finds everything in the store: a task for each metric that is not there."""
         missing = [metric for metric in self._metrics if self._kept(variant, metric) is None]
         return [Task(partial(_look, metric), partial(self._keep, variant, metric)) for metric in missing]

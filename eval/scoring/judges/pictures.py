@@ -19,7 +19,7 @@ from toca.eval.metrics.tags import NO_REFERENCE
 from toca.eval.metrics.video import TEMPORAL, temporal_consistency
 
 
-class PictureJudge(Judge):
+class PictureJudge(Judge[Features]):
     """FID, KID, precision, recall and Inception Score of pictures, or of the frames of all videos, from features that
     are extracted once.
 
@@ -55,7 +55,7 @@ class PictureJudge(Judge):
         return found
 
 
-class TemporalJudge(Judge):
+class TemporalJudge(Judge[SampleScores | Refusal]):
     """Temporal consistency of videos."""
 
     def __init__(self, extractor: Extractor) -> None:

@@ -13,7 +13,7 @@ from toca.eval.metrics.judge import Figure, Judge, joined
 from toca.eval.metrics.scores import SampleScores
 
 
-class ClipJudge(Judge):
+class ClipJudge(Judge[SampleScores]):
     """CLIP score; the classes of a class-conditional pipeline are its prompts."""
 
     def __init__(self, model: ClipModel, name: str) -> None:

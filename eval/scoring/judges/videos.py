@@ -17,7 +17,7 @@ VIDEOS = 8
 """How many an I3D sees at a time, for memory."""
 
 
-class VideoJudge(Judge):
+class VideoJudge(Judge[Features]):
     """FVD."""
 
     def __init__(self, extractor: VideoExtractor, reference: Reference) -> None:

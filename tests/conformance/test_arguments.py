@@ -15,7 +15,7 @@ from diffusers.models.transformers.transformer_flux import FluxAttnProcessor, Fl
 from torch import Tensor, nn
 
 import toca
-from toca.engine.arguments import narrowed, own_copy, unclear
+from toca.engine.arguments import own_copy, some_rows, unclear
 from toca.models import FAMILIES
 
 from ..calibrated import calibrated
@@ -231,11 +231,11 @@ def test_rows_of_arguments() -> None:
     latte, pixart, flux = FAMILIES["latte"], FAMILIES["pixart"], FAMILIES["flux"]
     mask = torch.arange(6.0).view(6, 1)
     rows = torch.tensor([2])
-    assert narrowed({"encoder_attention_mask": mask}, latte, rows, 3)["encoder_attention_mask"].tolist() == [[4], [5]]
+    assert some_rows({"encoder_attention_mask": mask}, latte, rows, 3)["encoder_attention_mask"].tolist() == [[4], [5]]
     ids = torch.zeros(3, 3)
-    assert narrowed({"txt_ids": ids}, flux, rows, 3)["txt_ids"] is ids
+    assert some_rows({"txt_ids": ids}, flux, rows, 3)["txt_ids"] is ids
     nested = {"added_cond_kwargs": {"resolution": torch.eye(3)}}
-    assert narrowed(nested, pixart, rows, 3)["added_cond_kwargs"]["resolution"].tolist() == [[0, 0, 1]]
+    assert some_rows(nested, pixart, rows, 3)["added_cond_kwargs"]["resolution"].tolist() == [[0, 0, 1]]
     assert unclear({"joint_attention_kwargs": {"x": [torch.zeros(6, 2)]}}, flux, 3) == "joint_attention_kwargs"
     assert unclear({"joint_attention_kwargs": {"ip_hidden_states": [torch.zeros(6, 2)]}}, flux, 3) is None
     assert unclear({"joint_attention_kwargs": {"x": torch.zeros(3, 2), "y": torch.zeros(1)}}, flux, 3) is None

@@ -56,7 +56,7 @@ FEW = 6
 def options_of(*command: str) -> list[Any]:
     found: Any = TOP
     for name in command:
-        found = found.commands[name]
+        found = found.get_command(None, name)
     return [parameter for parameter in found.params if parameter.name != "help"]
 
 

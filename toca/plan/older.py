@@ -17,14 +17,15 @@ def axes_of_methods(data: Mapping[str, Any]) -> tuple[Fill | None, Gate | None]:
     Raises:
         ValueError: If one is no method, or has none.
     """
-    fill, gate = _axis_of(data.get("fill"), "filling"), _axis_of(data.get("gate"), "gate")
+    fill, gate = _axis_of(data, "fill", "filling"), _axis_of(data, "gate", "gate")
     # Only the very method that had both listened to its gate.
     return fill if fill is None or data.get("fill") == data.get("gate") else fill.without_gate(), gate
 
 
-def _axis_of(said: Mapping[str, Any] | None, axis: str) -> Any:
+def _axis_of(data: Mapping[str, Any], axis: str, asked: str) -> Any:
+    said = data.get(axis)
     if said is None:
         return None
-    found = getattr(from_data(said, "method"), axis)()
+    found = getattr(from_data(said, "method"), asked)()
     check(found is not None, axis, said.get("method"), "must name a method that has one")
     return found

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from toca.calibration.file import Calibration
-from toca.engine.recorder import Recorder
+from toca.engine.calibration_run import Recorder
 from toca.files.reading import named, read_text
 from toca.methods import Method
 from toca.methods.calibrated import Calibrated

@@ -11,7 +11,7 @@ import torch
 
 import toca
 from toca.calibration.schedulers import SchedulerMark
-from toca.engine.recorder import Recorder
+from toca.engine.calibration_run import Recorder
 from toca.methods.learned import Router
 from toca.models import describe, family_of
 from toca.models.fingerprint import fingerprint

@@ -18,7 +18,7 @@ import toca
 from toca.calibration.charts import Chart, draw_charts
 from toca.calibration.file import Calibration
 from toca.calibration.schedulers import SchedulerMark
-from toca.engine.recorder import Recorder
+from toca.engine.calibration_run import Recorder
 from toca.methods.composed import CacheMethod
 from toca.methods.magcache import MagCache
 from toca.methods.smoothcache import SmoothCache

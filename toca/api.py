@@ -18,6 +18,7 @@ from .methods import Method
 from .methods.presets import foreign_to
 from .models import FAMILIES, family_of
 from .plan import Plan
+from .plan.table import PlanTable
 from .registry import named
 
 logger = logging.getLogger(__name__)
@@ -102,7 +103,14 @@ def _foreign(name: str | None, transformers: list[nn.Module]) -> list[str]:
     return [note for note in dict.fromkeys(notes) if note is not None]
 
 
-def _enable_one(transformer, method, pipeline, num_inference_steps, batched_cfg, takes_turns) -> None:
+def _enable_one(
+    transformer: nn.Module,
+    method: Method | Plan,
+    pipeline: Any,
+    num_inference_steps: int | None,
+    batched_cfg: bool | None,
+    takes_turns: bool,
+) -> None:
     if engine_of(transformer) is not None:
         raise ValueError(
             "A toca cache is already on (a transformer has one, whichever pipeline it was put on through); call "
@@ -110,6 +118,7 @@ def _enable_one(transformer, method, pipeline, num_inference_steps, batched_cfg,
         )
     refuse_other_cache(transformer, "is already on")
     spec = family_of(transformer)
+    assert spec is not None, "only supported transformers get here"
     counts_calls = getattr(pipeline, "scheduler", None) is None
     if counts_calls and num_inference_steps is None:
         num_inference_steps = getattr(method, "num_inference_steps", None)
@@ -179,11 +188,11 @@ def summary(target: Any) -> Summary:
     """
     engines = _engines(target)
     method = engines[0].plans.method
-    name = method.method if isinstance(method, Plan) else method.label
+    name = method.label if isinstance(method, Method) else method.method
     return summarize(name, [(engine.record, list(engine.branches.values())) for engine in engines])
 
 
-def plan_of(transformer: nn.Module) -> Plan | None:
+def plan_of(transformer: nn.Module) -> PlanTable | None:
     """The plan of the generation that runs or ran last; `None` before the first.
 
     Raises:
@@ -202,9 +211,12 @@ def cache_on(transformer: nn.Module) -> str | None:
 
 
 def _engines(target: Any) -> list[Engine]:
-    engines = [engine_of(transformer) for transformer in _transformers(target)]
-    if any(engine is None for engine in engines):
-        raise ValueError("No toca cache is on; call toca.enable_cache(target, method) first.")
+    engines = []
+    for transformer in _transformers(target):
+        engine = engine_of(transformer)
+        if engine is None:
+            raise ValueError("No toca cache is on; call toca.enable_cache(target, method) first.")
+        engines.append(engine)
     return engines
 
 

@@ -77,7 +77,7 @@ redirect(
             "schedule": "axes.schedule",
             "selection": "axes.selections.older",
             "spans": "axes.spans",
-            "calibration.recorder": "engine.recorder",
+            "calibration.recorder": "engine.calibration_run",
             "install": "engine.install",
             "clock": "engine.clock",
             "report": "engine.summary",

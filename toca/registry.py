@@ -79,8 +79,8 @@ def register(thing: Thing) -> Thing:
 
 def _check_class(cls: type) -> None:
     if inspect.isabstract(cls):
-        missing = ", ".join(sorted(cls.__abstractmethods__))
-        raise TypeError(f"{cls.__name__} does not say {missing}, which every {cls.kind} must.")
+        missing = ", ".join(sorted(getattr(cls, "__abstractmethods__", ())))
+        raise TypeError(f"{cls.__name__} does not say {missing}, which everything of its kind must.")
     if not dataclasses.is_dataclass(cls):
         raise TypeError(f"{cls.__name__} must be a dataclass: put @dataclass(frozen=True) below @toca.register.")
 

@@ -13,9 +13,9 @@ from ..models import FamilySpec
 from ..models.shape import CallKey
 from ..plan.table import PlanTable
 from .arguments import own_copy, rows_of_call, some_rows
-from .clock import Tick
 from .job import Job
 from .record import GenerationRecord
+from .tick import Tick
 
 
 @dataclass(eq=False)

@@ -38,7 +38,7 @@ class Ownership:
     has begun) is nobody's.
     """
 
-    def __init__(self):
+    def __init__(self) -> None:
         self._calling: Caller | None = None
         self._owner: Caller | None = None
         self._overtaken: set[Caller] = set()
@@ -57,7 +57,8 @@ class Ownership:
                 this caller's own was ended by another.
         """
         with self._lock:
-            if self._calling not in (None, caller) and not self._calling.is_gone:
+            calling = self._calling
+            if calling is not None and calling != caller and not calling.is_gone:
                 raise RuntimeError(REFUSED.format(what="is in the middle of a call"))
             self._check(caller, begins_anew, at_start)
             self._calling = caller
@@ -71,7 +72,8 @@ class Ownership:
             return
         if not begins_anew:
             raise RuntimeError(REFUSED.format(what="is in the middle of a generation"))
-        self._overtaken = {other for other in (*self._overtaken, self._owner) if not other.is_gone}
+        others = (*self._overtaken, self._owner)
+        self._overtaken = {other for other in others if other is not None and not other.is_gone}
 
     def is_calling(self, caller: Caller) -> bool:
         """Whether the call that is under way is this caller's."""
@@ -80,7 +82,7 @@ class Ownership:
     def is_anothers(self, caller: Caller) -> bool:
         """Whether the generation at hand belongs to somebody else, who can still go on with it."""
         owner = self._owner
-        return owner not in (None, caller) and not owner.is_gone
+        return owner is not None and owner != caller and not owner.is_gone
 
     def leave(self) -> None:
         """The call has ended, however it did."""

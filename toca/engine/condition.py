@@ -23,8 +23,9 @@ class Condition:
     @classmethod
     def of(cls, value: torch.Tensor | None) -> Condition:
         """The condition of a call."""
-        counts = isinstance(value, torch.Tensor) and not value.is_inference()
-        return cls(value, value._version if counts else None)
+        if not isinstance(value, torch.Tensor) or value.is_inference():
+            return cls(value, None)
+        return cls(value, value._version)
 
     def is_same(self, other: Condition | None) -> bool:
         """Whether another call's condition is equal: mostly both are one tensor."""

@@ -15,10 +15,12 @@ from ..hooks.classes import BLOCK, HANDLE, is_connected, replaces_forward, resto
 from ..hooks.feed_forward import make_forward as feed_forward
 from ..hooks.norm import make_forward as norm
 from ..hooks.parallel_block import make_forward_with as parallel_block
+from ..hooks.tracing import is_compiled, refuse_compiled
 from ..models import FamilySpec, walk_blocks
 from ..models.spec import BlockSpec, SiteSpec
 from ..plan.table import PlanTable
 from .decisions import Decisions
+from .other_caches import refuse_other_cache
 
 
 class Point(NamedTuple):
@@ -35,12 +37,14 @@ class Connection:
     """What hangs on the blocks of one transformer. No module is held alive.
 
     Args:
+        transformer (`nn.Module`): The model; held weakly.
         spec (`FamilySpec`): Where the sites are.
         decisions (`Decisions`): Their handles.
     """
 
-    def __init__(self, spec: FamilySpec, decisions: Decisions):
+    def __init__(self, transformer: nn.Module, spec: FamilySpec, decisions: Decisions):
         self.spec, self.decisions = spec, decisions
+        self.first_block = weakref.ref(next(walk_blocks(transformer, spec))[3])
         self.readers = tuple(decisions.readers)
         self.modules: weakref.WeakSet[nn.Module] = weakref.WeakSet()
 
@@ -61,6 +65,25 @@ class Connection:
         except BaseException:
             self.remove(transformer)
             raise
+
+    @property
+    def compiled(self) -> bool:
+        """Whether the blocks are compiled now; they may be at any time."""
+        block = self.first_block()
+        return block is not None and is_compiled(block)
+
+    def follow_to_run(self, transformer: nn.Module, plan: PlanTable) -> None:
+        """The same before a generation.
+
+        Raises:
+            ValueError: As `follow`; or if another cache has been switched on, or the blocks compiled by a torch that
+                cannot trace them.
+        """
+        refuse_other_cache(transformer, "was switched on while toca's is on")
+        self.follow(transformer, plan)
+        block = next(walk_blocks(transformer, self.spec))[3]
+        self.first_block = weakref.ref(block)
+        refuse_compiled(block)
 
     def remove(self, transformer: nn.Module) -> None:
         """Take everything off, wherever it went."""
@@ -108,7 +131,9 @@ class Connection:
                 handle = self.decisions.blocks[layer]
                 yield Point(block, make_call_with(block_spec.streams), handle, "__call__", BLOCK)
 
-    def _site(self, i: int, block, block_spec: BlockSpec, site_spec: SiteSpec, reached: bool) -> Iterator[Point]:
+    def _site(
+        self, i: int, block: nn.Module, block_spec: BlockSpec, site_spec: SiteSpec, reached: bool
+    ) -> Iterator[Point]:
         handle, module = self.decisions.handles[i], block.get_submodule(site_spec.path)
         if reached and site_spec.kind == "feed_forward":
             _refuse_chunks(block)
@@ -125,7 +150,7 @@ class Connection:
         if not hooked:
             yield from (Point(each, norm, handle) for each in norms)
 
-    def _check_measurable(self, attn: nn.Module, layer: int) -> None:
+    def _check_measurable(self, attn: Any, layer: int) -> None:
         """Refuse attention whose processor is unknown, where it is to be measured, or its keys and values kept."""
         if not can_measure(attn, self.spec.attention):
             raise ValueError(

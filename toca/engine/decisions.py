@@ -18,10 +18,10 @@ from ..memory.terms import Terms
 from ..models import FamilySpec, Layout
 from ..plan.passes import MODULATED, Pass
 from ..plan.table import PlanTable
+from .block_span import BlockSpan
 from .dropping import Dropping
 from .job import Job
 from .model_span import ModelSpan
-from .span_ends import SpanEnds
 from .unplaced import NotReached
 
 
@@ -44,7 +44,7 @@ class Decisions:
         self.layout = layout
         self.handles = [Handle(joint=site.stream == "joint" and site.inside is None) for site in layout.sites]
         self.blocks = [BlockHandle() for _ in range(layout.sites[-1].layer + 1)]
-        self.ends, self.model_span = SpanEnds(layout, spec), ModelSpan(spec)
+        self.block_span, self.model_span = BlockSpan(layout, spec), ModelSpan(spec)
         self.dropping = Dropping(layout, spec)
         self.readers = self._readers_of_norms(spec)
         self.whole_norms = False
@@ -138,20 +138,21 @@ class Decisions:
         for layer, block in enumerate(self.blocks):
             block.bypass()
             block.run = layer not in run.left_out
-        if run.resumes:
-            self.blocks[run.resumes - 1].leaving.append(lambda _: job.streams)
+        if run.resumes and job.streams is not None:
+            streams = job.streams
+            self.blocks[run.resumes - 1].leaving.append(lambda _: streams)
         for boundary in run.watches:
             self._watch(boundary, job.notes)
         for span in run.stores:
             if span.around == "blocks":
                 terms = part.spans[span]
                 scales = _numbers(span_scales(plan, span, terms, step), compiled)
-                self.ends.store(self.blocks, span, terms, scales, plan.fill, part.key.shape)
+                self.block_span.store(self.blocks, span, terms, scales, plan.fill, part.key.shape)
         for span in run.spans:
             if span.around == "blocks":
                 terms = part.spans[span.stored]
                 weights = _weights(span_weights(plan, job, span, terms, step), compiled)
-                self.ends.fill(self.blocks, span, terms, weights, plan.fill, part.key.shape)
+                self.block_span.fill(self.blocks, span, terms, weights, plan.fill, part.key.shape)
 
     def _to_be_renewed(self, plan: PlanTable, run: Pass, part: Part) -> list[tuple[Terms, weakref.ref | None]]:
         """What the pass is to renew, with what it holds now."""

@@ -56,6 +56,7 @@ class Dropping:
     def joined(self, plan: PlanTable, job: Job, sample: torch.Tensor) -> torch.Tensor:
         """The model's output: new where tokens were active, the last one elsewhere."""
         shape = job.part.key.shape
+        assert job.active is not None, "tokens have been chosen"
         active = torch.zeros(shape.batch * shape.tokens, dtype=torch.bool, device=sample.device)
         active.index_fill_(0, job.active.flatten(), True)
         places = self.prediction.over(active.view(shape.batch, shape.tokens), shape, sample)

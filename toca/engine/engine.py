@@ -11,24 +11,23 @@ from typing import Any
 import torch
 from torch import nn
 
-from ..hooks.tracing import is_compiled, refuse_compiled
 from ..methods import Method
-from ..models import FamilySpec, describe, walk_blocks
+from ..models import FamilySpec, describe
 from ..plan.table import PlanTable
 from .arguments import own_copy
 from .branch_names import BranchNames
 from .branches import MAX_BRANCHES, Branches
 from .call import Call, key_of
 from .callers import Caller, Ownership
-from .clock import NotPlaced, Tick, make_clock
+from .clock import make_clock
 from .connection import Connection
 from .decisions import Decisions
 from .guidance import Guidance
 from .job import sample_of, with_sample
-from .other_caches import refuse_other_cache
 from .plans import Plans
 from .record import GenerationRecord
 from .runner import Runner
+from .tick import NotPlaced, Tick
 from .told_once import Warnings
 from .unplaced import MISSED, NotReached, Unplaced
 
@@ -62,14 +61,13 @@ class Engine:
         self.clock = make_clock(pipeline, num_inference_steps, takes_turns, spec.timestep_scale)
         self.ownership, self.names = Ownership(), BranchNames()
         self.decisions = Decisions(self.layout, spec)
-        self.connection = Connection(spec, self.decisions)
+        self.connection = Connection(transformer, spec, self.decisions)
         self.unplaced = Unplaced(transformer, spec)
         self.guidance, self.branches = Guidance(spec, pipeline, batched_cfg), Branches(spec)
         self.warn = Warnings()
         self.runner = Runner(self.decisions, self.guidance, self.branches, self.warn)
         self.record = GenerationRecord()
         self.argument_names = tuple(inspect.signature(type(transformer).forward).parameters)[1:]
-        self.first_block = next(walk_blocks(transformer, spec))[3]
         self.call: Call | None = None
         if num_inference_steps is not None:
             self.plans.plan_for(num_inference_steps)
@@ -120,13 +118,13 @@ class Engine:
         tick = self._tick(arguments)
         if tick is None:
             return None
-        plan = self._plan_of(tick)
+        plan = self.plans.plan_at(tick, self.clock)
         if tick.new_generation:
             self._start_generation(transformer, plan, caller)
         if not self.branches.takes(tick.branch):
             self._bypass("branches", f"More than {MAX_BRANCHES} transformer calls in a step: the others run in full.")
             return None
-        call = Call(transformer, self.spec, plan, tick, key, arguments, self.record, self.compiled)
+        call = Call(transformer, self.spec, plan, tick, key, arguments, self.record, self.connection.compiled)
         why = self.unplaced.why_in_full(arguments)
         if why is not None:
             self._forgo(call, why)
@@ -142,17 +140,6 @@ class Engine:
                 self.end_generation()
             self._bypass("place", str(reason))
             return None
-
-    def _plan_of(self, tick: Tick) -> PlanTable:
-        if tick.new_generation:
-            self.plans.check_scheduler(self.clock.scheduler)
-        timesteps = self.clock.timesteps_of_generation() if self.plans.reads_timesteps else ()
-        return self.plans.plan_for(tick.num_inference_steps, timesteps)
-
-    @property
-    def compiled(self) -> bool:
-        """Whether the blocks are compiled now; they may be at any time."""
-        return is_compiled(self.first_block)
 
     # A call ends.
 
@@ -191,7 +178,7 @@ class Engine:
 
     def after_entry(self, module: nn.Module, args: tuple[Any, ...], output: torch.Tensor) -> torch.Tensor:
         """Forward hook of the module before block 0: compiled blocks see one memory layout, so one graph is enough."""
-        return output.contiguous() if self.compiled else output
+        return output.contiguous() if self.connection.compiled else output
 
     # A call goes past the cache.
 
@@ -215,17 +202,10 @@ class Engine:
     # A generation begins, and ends.
 
     def _start_generation(self, transformer: nn.Module, plan: PlanTable, caller: Caller) -> None:
-        """See to it that the decisions reach the modules that are there now, and open the books.
-
-        Raises:
-            ValueError: If another cache has been switched on, a module put in that cannot be reached, or the blocks
-                compiled by a torch that cannot trace them.
-        """
+        """See to it that the decisions reach the modules that are there now, and open the books. Raises `ValueError`
+        if they cannot be reached, or another cache has been switched on."""
         try:
-            refuse_other_cache(transformer, "was switched on while toca's is on")
-            self.connection.follow(transformer, plan)
-            self.first_block = next(walk_blocks(transformer, self.spec))[3]
-            refuse_compiled(self.first_block)
+            self.connection.follow_to_run(transformer, plan)
         except ValueError:
             # The next call starts a generation again, and is refused again.
             self.reset()

@@ -111,7 +111,7 @@ class Gatekeeper:
     def _job(self, part: Part, now: Observation, computed: bool, streams: tuple | None) -> Job:
         run = step_pass(self.plan, self.step, computed or None)
         job = Job(part, run, now, computed)
-        if streams is not None:
+        if streams is not None and self.gate.probe is not None:
             job.run, job.streams = resumed(self.plan, run, self.gate.probe), streams
         if not computed and self.gate.verifies(now):
             job.run = watched(job.run, (self.layers - 1, self.layers))

@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import copy
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from torch import nn
@@ -127,7 +127,7 @@ def _named_context(engine: Engine) -> Callable:
     """`cache_context` of this instance, listening to the name that the pipeline gives the branch."""
 
     @contextlib.contextmanager
-    def cache_context(original: Callable, name: str, *args: Any, **kwargs: Any):
+    def cache_context(original: Callable, name: str, *args: Any, **kwargs: Any) -> Iterator[None]:
         with engine.names.named(name), original(name, *args, **kwargs):
             yield
 

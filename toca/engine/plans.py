@@ -7,6 +7,8 @@ from typing import Any
 from ..methods import Method
 from ..models import Layout
 from ..plan.table import PlanTable
+from .clock import Clock
+from .tick import Tick
 
 MAX_PLANS = 8
 """Plans that are held for generations to come; the oldest goes first."""
@@ -44,6 +46,13 @@ class Plans:
             while len(self._made) > MAX_PLANS:
                 del self._made[next(iter(self._made))]
         return self._made[key]
+
+    def plan_at(self, tick: Tick, clock: Clock) -> PlanTable:
+        """The plan of the generation that a call is of; when it starts, the method looks at the scheduler."""
+        if tick.new_generation:
+            self.check_scheduler(clock.scheduler)
+        timesteps = clock.timesteps_of_generation() if self.reads_timesteps else ()
+        return self.plan_for(tick.num_inference_steps, timesteps)
 
     def _make(self, num_inference_steps: int, timesteps: tuple[float, ...]) -> PlanTable:
         if isinstance(self.method, PlanTable):

@@ -13,8 +13,8 @@ from ..memory.branch import BranchMemory
 from ..models.shape import CallShape
 from ..plan.passes import Pass
 from ..plan.table import PlanTable
-from .clock import Tick
 from .job import Job
+from .tick import Tick
 
 
 @dataclass(frozen=True)

@@ -144,8 +144,9 @@ class Runner:
             return samples[0]
         joined = samples[0].new_empty(call.batch, *samples[0].shape[1:])
         for part, sample in zip(parts, samples, strict=True):
-            joined.index_copy_(0, part.rows, sample)
+            rows = torch.arange(call.batch, device=sample.device) if part.rows is None else part.rows
+            joined.index_copy_(0, rows, sample)
             if not part.guided:
                 # Both branches get the same, so that guidance changes nothing.
-                joined.index_copy_(0, (part.rows + call.batch // 2) % call.batch, sample)
+                joined.index_copy_(0, (rows + call.batch // 2) % call.batch, sample)
         return joined

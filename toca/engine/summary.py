@@ -116,15 +116,19 @@ def summarize(method: str, records: list[tuple[GenerationRecord, list]]) -> Summ
     computed, all_tokens, trace = 0, 0, []
     letters: dict[int, set[str]] = {}
     for record, memories in records:
+        plan = record.plan
+        if plan is None:
+            # Nothing of it has gone through the cache.
+            continue
         cache_bytes += record.cache_bytes + sum(memory.cache_bytes for memory in memories)
-        flops += sum(pass_flops(record.plan, run, shape) for run, shape in record.passes)
-        computed += sum(tokens_computed(record.plan, run.row, shape) for run, shape in record.passes)
+        flops += sum(pass_flops(plan, run, shape) for run, shape in record.passes)
+        computed += sum(tokens_computed(plan, run.row, shape) for run, shape in record.passes)
         for call in record.calls:
             shape = replace(call.shape, batch=call.full_batch)
-            flops_full += full_flops(record.plan, shape)
-            all_tokens += tokens_computed(record.plan, record.plan.full_row, shape)
+            flops_full += full_flops(plan, shape)
+            all_tokens += tokens_computed(plan, plan.full_row, shape)
             letters.setdefault(call.step, set()).add(call.letter)
-            trace.append(_trace(record.plan, call))
+            trace.append(_trace(plan, call))
     steps = "".join(_common_letter(letters[step]) for step in sorted(letters))
     share = computed / all_tokens if all_tokens else 1.0
     bypassed = sum(record.bypassed for record, _ in records)

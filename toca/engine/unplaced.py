@@ -37,7 +37,7 @@ class Unplaced:
         self.spec = spec
         self.defaults = {name: parameter.default for name, parameter in parameters.items()}
         self.modules = list(_reached(transformer, spec))
-        self.attentions = [module for module in self.modules if hasattr(module, "get_processor")]
+        self.attentions: list[Any] = [module for module in self.modules if hasattr(module, "get_processor")]
 
     def why_in_full(self, call: dict[str, Any]) -> str | None:
         """Why a call runs in full; `None` where a plan can be carried out."""

@@ -117,13 +117,14 @@ class Method(Registered, ABC):
 
     def beside(self, folder: str | Path) -> Method:
         """The same with the file that it lacks, if one lies with the weights in a pipeline's folder."""
-        fields = dataclasses.fields(self) if dataclasses.is_dataclass(self) else ()
-        parts = {field.name: getattr(self, field.name) for field in fields}
+        if not dataclasses.is_dataclass(self):
+            return self
+        parts = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
         found = {name: part.beside(folder) for name, part in parts.items() if isinstance(part, Method)}
         changed = {name: part for name, part in found.items() if part is not parts[name]}
         path = file_beside(folder, self.name)
         changed |= {name: str(path) for name in self.files if self.lacks_file and path.is_file()}
-        return dataclasses.replace(self, **changed) if changed else self  # type: ignore[type-var]
+        return dataclasses.replace(self, **changed) if changed else self
 
     @abstractmethod
     def computes(self, site: Site, step: int, sampling: Sampling) -> bool:

@@ -56,8 +56,24 @@ class CacheMethod(Method):
         return " x ".join([*names, self.fill.label if isinstance(self.fill, Method) else "reuse"])
 
     @property
+    def _clock(self) -> Method:
+        """`when`; a name has become a method by now, here and below."""
+        assert isinstance(self.when, Method)
+        return self.when
+
+    @property
+    def _chooser(self) -> Method | None:
+        assert not isinstance(self.which, str)
+        return self.which
+
+    @property
+    def _filler(self) -> Method | None:
+        assert not isinstance(self.fill, str)
+        return self.fill
+
+    @property
     def leaves_out_blocks(self) -> bool:
-        return self.which is not None and self.which.leaves_out_blocks
+        return self._chooser is not None and self._chooser.leaves_out_blocks
 
     @property
     def reads_timesteps(self) -> bool:  # type: ignore[override]
@@ -82,25 +98,27 @@ class CacheMethod(Method):
         return next((number for number in numbers if number is not None), None)
 
     def computes(self, site: Site, step: int, sampling: Sampling) -> bool:
-        return self.when.computes(site, step, sampling)
+        return self._clock.computes(site, step, sampling)
 
     def gate(self) -> Gate | None:
-        return self.when.gate()
+        return self._clock.gate()
 
     def guided(self, step: int, sampling: Sampling) -> bool:
-        return self.when.guided(step, sampling)
+        return self._clock.guided(step, sampling)
 
     def share(self, site: Site, step: int, sampling: Sampling) -> float | None:
-        return None if self.which is None else self.which.share(site, step, sampling)
+        return None if self._chooser is None else self._chooser.share(site, step, sampling)
 
     def selection(self) -> Selection | None:
-        return None if self.which is None else self.which.selection()
+        return None if self._chooser is None else self._chooser.selection()
 
     def spans(self, step: int, sampling: Sampling) -> tuple[Span, ...]:
-        spans = () if self.which is None else self.which.spans(step, sampling)
+        spans = () if self._chooser is None else self._chooser.spans(step, sampling)
         return tuple(replace(span, forecasts=self.fill is not None) for span in spans)
 
     def filling(self) -> Fill | None:
-        fill = None if self.fill is None else self.fill.filling()
+        fill = None if self._filler is None else self._filler.filling()
+        if fill is None or self._filler is None or self._filler.gate() == self.gate():
+            return fill
         # A forecast whose weights its own method's gate tells is told none by another's.
-        return fill if fill is None or self.fill.gate() == self.gate() else fill.without_gate()
+        return fill.without_gate()

@@ -190,7 +190,7 @@ def preset(name: str) -> Method:
     known = PRESETS | embedded_presets()
     if name not in known:
         raise ValueError(f"There is no preset {name!r}; the presets are {', '.join(known)}.")
-    return replace(known[name])
+    return replace(known[name])  # type: ignore[type-var]
 
 
 def foreign_to(name: str, family: str) -> str | None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Annotated
 
@@ -108,7 +107,14 @@ def _tokens_share(plan: PlanTable, shape: CallShape) -> float:
     return computed / (plan.num_inference_steps * tokens_computed(plan, plan.full_row, shape))
 
 
-def _shape_of(plan: PlanTable, batch_size, height, width, num_frames, text_tokens) -> CallShape:
+def _shape_of(
+    plan: PlanTable,
+    batch_size: int,
+    height: int | None,
+    width: int | None,
+    num_frames: int | None,
+    text_tokens: int | None,
+) -> CallShape:
     default, patch = plan.layout.default_shape, plan.layout.patch
     batch_size = checked(batch_size, Size, "batch_size")
     height, width = checked(height, Size | None, "height"), checked(width, Size | None, "width")
@@ -209,7 +215,7 @@ def sizes_of(plan: PlanTable, gate: Gate, shape: CallShape, itemsize: int, batch
     )
 
 
-def tokens_computed(plan: PlanTable, row: Sequence[Action], shape: CallShape) -> int:
+def tokens_computed(plan: PlanTable, row: tuple[Action, ...], shape: CallShape) -> int:
     """Tokens that the sites compute, over all sites and samples."""
     rows = [site.geometry(shape)[0] for site in plan.layout.sites]
     return sum(rows[i] * plan.fresh_tokens(i, row, shape) for i in range(len(rows)))

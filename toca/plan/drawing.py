@@ -59,7 +59,7 @@ def draw_plan(plan: PlanTable, path: str | PathLike, speedup: str) -> None:
         cells = np.array(rows)
         image = axis.imshow(cells, aspect="auto", cmap="YlGnBu", norm=scale, interpolation="nearest")
         filled = np.ma.masked_greater_equal(cells, 0)
-        axis.imshow(filled, aspect="auto", cmap=ListedColormap(FILLED.values()), vmin=-2, vmax=-1)
+        axis.imshow(filled, aspect="auto", cmap=ListedColormap(list(FILLED.values())), vmin=-2, vmax=-1)
         axis.set_ylabel("layer")
         axis.set_title(title, loc="left", fontsize=9)
         axis.set_yticks(sorted({0, len(rows) - 1}))

@@ -15,6 +15,7 @@ from ...registry import register
 from ..sampling import Timeline
 from .base import Combine, Fill
 from .mixing import check_mixable, padded
+from .renewal import Renewal
 from .reuse import Reuse
 from .series import Hermite
 
@@ -52,7 +53,7 @@ class Bands(Fill):
         return max((self.low, self.high), key=lambda fill: fill.kept)
 
     @property
-    def renewal(self) -> Any:  # type: ignore[override]
+    def renewal(self) -> Renewal:
         return self.richest.renewal
 
     @property

@@ -28,8 +28,6 @@ class Fill(Registered, ABC):
 
     kind: ClassVar[str] = "fill"
 
-    renewal: ClassVar[Renewal] = staticmethod(differences)
-    """How a computed value enters the terms; one of `toca.axes.fills.renewal`, or another such function."""
     reads_history: ClassVar[bool] = True
     """Whether scales and weights depend on the steps that computed."""
     reads_timesteps: ClassVar[bool] = False
@@ -77,6 +75,11 @@ class Fill(Registered, ABC):
             history (`Sequence[int]`): The steps that computed, latest first.
             timeline (`Timeline`): The steps of the generation.
         """
+
+    @property
+    def renewal(self) -> Renewal:
+        """How a computed value enters the terms: one of `toca.axes.fills.renewal`, or another such function."""
+        return differences
 
     @property
     def combine(self) -> Combine:

@@ -33,7 +33,10 @@ class Chebyshev(Fill):
     ridge: Annotated[float, Within(0, 1e6, open=True)] = 0.1
 
     name: ClassVar[str] = "chebyshev"
-    renewal: ClassVar[Renewal] = staticmethod(accumulated)
+
+    @property
+    def renewal(self) -> Renewal:
+        return accumulated
 
     @property
     def kept(self) -> int:

@@ -31,12 +31,15 @@ class Fitted(Fill):
     rows: tuple[tuple[float, ...], ...]
 
     name: ClassVar[str] = "fitted"
-    renewal: ClassVar[Renewal] = staticmethod(shifted)
 
     def __post_init__(self) -> None:
         super().__post_init__()
         lengths = {len(row) for row in self.rows}
         check(len(lengths) == 1 and 0 not in lengths, "rows", self.rows, "must be rows of weights of one length")
+
+    @property
+    def renewal(self) -> Renewal:
+        return shifted
 
     @property
     def kept(self) -> int:

@@ -34,9 +34,12 @@ class MeanVelocity(Fill):
     look_back: Annotated[int, Within(1, 6)] = 2
 
     name: ClassVar[str] = "mean-velocity"
-    renewal: ClassVar[Renewal] = staticmethod(shifted)
     reads_timesteps: ClassVar[bool] = True
     reads_latents: ClassVar[bool] = True
+
+    @property
+    def renewal(self) -> Renewal:
+        return shifted
 
     @property
     def kept(self) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
 
@@ -13,6 +13,7 @@ from ...registry import register
 from ..sampling import Timeline
 from .base import Combine, Fill
 from .mixing import check_mixable, padded
+from .renewal import Renewal
 
 
 @register
@@ -47,7 +48,7 @@ class Segments(Fill):
         return max(self.fills, key=lambda fill: fill.kept)
 
     @property
-    def renewal(self) -> Any:  # type: ignore[override]
+    def renewal(self) -> Renewal:
         return self.richest.renewal
 
     @property

@@ -21,9 +21,6 @@ from .group import Group, Grouping
 COUNT_BYTES = 4
 """Scores and counts are float32, and the numbers of clusters int32, whatever the model's dtype."""
 
-Row = tuple[Action, ...]
-
-
 class Selection(Registered, ABC):
     """Which tokens a partial action computes. A subclass is a frozen dataclass; it says how many tokens, what is
     measured of attention, what that costs in bytes and FLOPs, and how tokens are grouped for the choice.
@@ -51,7 +48,7 @@ class Selection(Registered, ABC):
         """What tokens are chosen by, in a word."""
         return self.name
 
-    def check_step(self, layout: Layout, step: int, row: Row) -> None:
+    def check_step(self, layout: Layout, step: int, row: tuple[Action, ...]) -> None:
         """Refuse a step that tokens cannot be chosen in so.
 
         Args:
@@ -79,7 +76,7 @@ class Selection(Registered, ABC):
         """FLOPs of measuring the attention of a site over `tokens` queries."""
         return 0
 
-    def fresh_tokens(self, site: Site, row: Row, i: int, shape: CallShape) -> int:
+    def fresh_tokens(self, site: Site, row: tuple[Action, ...], i: int, shape: CallShape) -> int:
         """How many tokens of each of its rows a site computes that picks tokens.
 
         Args:
@@ -90,7 +87,7 @@ class Selection(Registered, ABC):
         """
         return tokens_of(row[i], site.geometry(shape)[1])
 
-    def drops(self, row: Row) -> bool:
+    def drops(self, row: tuple[Action, ...]) -> bool:
         """Whether a step drops tokens before the first block."""
         return False
 
@@ -128,7 +125,7 @@ class Selection(Registered, ABC):
         """The sites in groups that choose together; no token is stale yet."""
 
 
-def check_whole_attention(layout: Layout, step: int, row: Row) -> None:
+def check_whole_attention(layout: Layout, step: int, row: tuple[Action, ...]) -> None:
     """Refuse self-attention on some of the tokens, from which errors would spread to all. Raises `ValueError`."""
     for site, action in zip(layout.sites, row, strict=True):
         if action.kind == "partial" and site.module == "self_attn":

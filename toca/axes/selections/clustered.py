@@ -15,7 +15,7 @@ from ...models.layout import Layout, Site
 from ...models.shape import CallShape, laid_out
 from ...registry import register
 from ..actions import Action
-from .base import COUNT_BYTES, Row, Selection
+from .base import COUNT_BYTES, Selection
 from .bonuses import random_score
 from .group import Group, Grouping
 
@@ -42,7 +42,7 @@ class ByCluster(Selection):
     name: ClassVar[str] = "cluster"
     observes: ClassVar[bool] = True
 
-    def fresh_tokens(self, site: Site, row: Row, i: int, shape: CallShape) -> int:
+    def fresh_tokens(self, site: Site, row: tuple[Action, ...], i: int, shape: CallShape) -> int:
         return self.clusters_of(shape)
 
     def clusters_of(self, shape: CallShape) -> int:

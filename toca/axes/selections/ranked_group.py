@@ -17,7 +17,8 @@ from .scores import AttentionScore
 class Ranking(Protocol):
     """What a group asks its selection."""
 
-    staleness_weight: float
+    @property
+    def staleness_weight(self) -> float: ...
 
     def score(self, group: RankedGroup, step: int) -> torch.Tensor: ...
 
@@ -127,6 +128,7 @@ class RankedGroup(Group):
 
     def rated(self, statistic: torch.Tensor) -> torch.Tensor:
         """Statistic (sites, rows, tokens) -> score (sites, rows that choose, tokens)."""
+        assert self.rating is not None, "what is measured is rated"
         if self.paired:
             statistic = self.rating.merge(statistic.unflatten(1, (2, -1)))
         return self.rating.rate(statistic)

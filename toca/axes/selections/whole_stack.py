@@ -13,10 +13,10 @@ from ...checks import NonNegative
 from ...models.layout import Layout, Site
 from ...models.shape import CallShape
 from ...registry import register
-from ..actions import COMPUTE
+from ..actions import COMPUTE, Action
 from ..gates import Gate
 from ..spans import Span
-from .base import COUNT_BYTES, Row, Selection
+from .base import COUNT_BYTES, Selection
 from .group import Group, Grouping
 
 
@@ -42,14 +42,15 @@ class ByPrediction(Selection):
     shared_cfg: ClassVar[bool] = True  # type: ignore[misc]
     fills_sites: ClassVar[bool] = False
 
-    def check_step(self, layout: Layout, step: int, row: Row) -> None:
+    def check_step(self, layout: Layout, step: int, row: tuple[Action, ...]) -> None:
         """Where tokens are dropped before the first block, no site has them."""
         if any(site.rows != "sample" for site in layout.sites):
             raise ValueError(
                 f"Tokens cannot be dropped before the first block of a {layout.family} model: its blocks attend "
                 "within frames and positions."
             )
-        image, text = set(), {COMPUTE}
+        image: set[Action] = set()
+        text = {COMPUTE}
         for site, action in zip(layout.sites, row, strict=True):
             (text if site.stream == "text" else image).add(action)
         alike = len(image) == len(text) == 1
@@ -63,16 +64,16 @@ class ByPrediction(Selection):
         if gate.probe is not None:
             raise ValueError("A gate that runs the first blocks to decide cannot go with dropping tokens before them.")
 
-    def fresh_tokens(self, site: Site, row: Row, i: int, shape: CallShape) -> int:
+    def fresh_tokens(self, site: Site, row: tuple[Action, ...], i: int, shape: CallShape) -> int:
         # Text is always there.
         return site.geometry(shape)[1] - shape.tokens + self.active_tokens(row, shape)
 
-    def active_tokens(self, row: Row, shape: CallShape) -> int:
+    def active_tokens(self, row: tuple[Action, ...], shape: CallShape) -> int:
         """How many image tokens of a sample go through the blocks; one at least."""
         share = next((action.fresh_ratio for action in row if action.picks_tokens), 1)
         return max(1, int(share * shape.tokens))
 
-    def drops(self, row: Row) -> bool:
+    def drops(self, row: tuple[Action, ...]) -> bool:
         return any(action.picks_tokens for action in row)
 
     def spans(self, layout: Layout) -> tuple[Span, ...]:

@@ -12,11 +12,12 @@ from torch.utils.hooks import RemovableHandle
 from ..calibration.file import Calibration
 from ..calibration.gauges import Call
 from ..calibration.schedulers import SchedulerMark
-from ..models import FAMILIES, describe, family_of
+from ..models import FAMILIES, FamilySpec, describe, family_of
 from ..models.fingerprint import fingerprint
-from .clock import Tick, make_clock
+from .clock import make_clock
 from .install import engine_of
 from .other_caches import other_cache
+from .tick import Tick
 
 PACKAGES = ("toca", "torch", "diffusers")
 
@@ -46,14 +47,15 @@ class Recorder:
         bare = isinstance(target, nn.Module)
         transformer = target if bare else getattr(target, "transformer", target)
         self.transformer: nn.Module = getattr(transformer, "_orig_mod", transformer)
-        self.spec = family_of(self.transformer)
-        if self.spec is None:
+        spec = family_of(self.transformer)
+        if spec is None:
             names = ", ".join(spec.transformer for spec in FAMILIES.values())
             raise ValueError(f"{type(self.transformer).__name__} is of no supported family; supported are {names}.")
         if engine_of(self.transformer) is not None or other_cache(self.transformer) is not None:
             raise ValueError("A cache is on, and only the uncached model can be calibrated: take it off first.")
         if bare and num_inference_steps is None:
             raise ValueError("A bare transformer does not know its number of steps: pass `num_inference_steps`.")
+        self.spec: FamilySpec = spec
         self.method, self.gauge = method, method.gauge()
         self.pipeline = None if bare else target
         self.clock = make_clock(self.pipeline, num_inference_steps, False, self.spec.timestep_scale)

@@ -15,7 +15,7 @@ from ..models import CallShape, FamilySpec, Layout
 from ..models.shape import laid_out
 
 
-class SpanEnds:
+class BlockSpan:
     """Watches and fills spans through the handles of their first and last blocks.
 
     A span's first and last block may lay out their rows differently (Latte's spatial and temporal blocks), and may

@@ -1,0 +1,90 @@
+"""The clock of a bare transformer, whose calls are told apart by their timesteps."""
+
+from __future__ import annotations
+
+import torch
+
+from .tick import NotPlaced, Tick, branch_of
+from .timesteps import number_of, same_latents
+
+
+class TimestepClock:
+    """For a transformer without a pipeline: every timestep is a step, and timesteps fall during a generation.
+
+    A timestep that is not below the one before starts a generation, but for calls at the same timestep with the same
+    latents: these are branches of guidance. Requests may so have any number of steps up to the one that was told.
+
+    Args:
+        num_inference_steps (`int`): Steps of a generation.
+        timestep_scale (`float`, defaults to 1): The scheduler's timestep over the one that the model is called with.
+    """
+
+    schedule = scheduler = None
+
+    def __init__(self, num_inference_steps: int, timestep_scale: float = 1.0):
+        self.num_inference_steps, self.scale = num_inference_steps, timestep_scale
+        self.reset()
+
+    def reset(self) -> None:
+        """The next call starts a generation."""
+        self.first: float | None = None
+        self.current: float | None = None
+        self.step = 0
+        self.calls: dict[str | None, int] = {}
+        self.latents: torch.Tensor | None = None
+        self.disturbed = False
+
+    def give_up(self) -> None:
+        """The generation was broken off: the next call starts one."""
+        self.reset()
+
+    def pass_by(self, timestep: torch.Tensor | None) -> None:
+        """A call that is not to be placed: the step that it is the first of counts like any other."""
+        if timestep is not None and self.current is not None and number_of(timestep) < self.current:
+            self.step += 1
+            self.current, self.latents = number_of(timestep), None
+            self.calls.clear()
+
+    def timesteps_of_generation(self) -> tuple[float, ...]:
+        """Nothing is known of them."""
+        return ()
+
+    def begins_anew(self, timestep: torch.Tensor | None) -> bool:
+        """Whether a call of somebody else can only be the first of a generation."""
+        return self.first is None or (timestep is not None and number_of(timestep) >= self.first)
+
+    def is_at_start(self, timestep: torch.Tensor | None) -> bool:
+        """Whether a call can be the first of a generation."""
+        return self.begins_anew(timestep)
+
+    def tick(self, name: str | None, timestep: torch.Tensor | None, latents: torch.Tensor) -> Tick:
+        """Place a call.
+
+        Args:
+            name (`str` or `None`): Of its branch.
+            timestep (`torch.Tensor` or `None`): (B,) or a number: what the model is called with.
+            latents (`torch.Tensor`): (B, ...): the model's input.
+
+        Raises:
+            NotPlaced: If the call has no timestep, or there are more of them than was told.
+        """
+        if timestep is None:
+            raise NotPlaced("Without a timestep a call of a bare transformer has no place: it runs in full.")
+        value = number_of(timestep)
+        new_generation = self.current is None or value > self.current
+        if value == self.current and self.calls.get(name, 0):
+            new_generation = self.num_inference_steps == 1 or not same_latents(latents, self.latents)
+        if new_generation:
+            self.reset()
+            self.first = value
+        elif value != self.current:
+            self.step += 1
+        if new_generation or value != self.current or not self.calls:
+            self.current, self.latents = value, latents
+            self.calls.clear()
+        if self.step >= self.num_inference_steps:
+            raise NotPlaced(
+                f"This generation has more steps than the {self.num_inference_steps} of `num_inference_steps`: the "
+                "others run in full. Enable the cache with the number of steps that you use."
+            )
+        return Tick(branch_of(self.calls, name, name), self.step, self.num_inference_steps, new_generation)

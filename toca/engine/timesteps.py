@@ -1,0 +1,44 @@
+"""The timestep of a call: read back, compared, and found in the schedule that it comes from."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+
+def number_of(timestep: Any) -> float:
+    """The timestep of a call, read back from its device. Where tokens have timesteps of their own, those of a given
+    first frame are at 0."""
+    return float(timestep.max()) if isinstance(timestep, torch.Tensor) else float(timestep)
+
+
+def is_near(timestep: Any, scale: float, value: float) -> bool:
+    """Whether a call's timestep is this one of a schedule, as exactly as its dtype can say."""
+    dtype = timestep.dtype if isinstance(timestep, torch.Tensor) else torch.float64
+    # Some pipelines cut the schedule's fractions off.
+    tolerance = max(1e-3, 2 * torch.finfo(dtype).eps * abs(value)) if dtype.is_floating_point else 1.0
+    return abs(number_of(timestep) * scale - value) <= tolerance
+
+
+def same_latents(mine: torch.Tensor, others: torch.Tensor | None) -> bool:
+    """Whether two calls are given the same latents; the one may have them twice, for two branches in a batch."""
+    if others is None or mine.shape[1:] != others.shape[1:]:
+        return False
+    return mine is others or torch.equal(mine[:1], others[:1])
+
+
+def schedule_of(timestep: Any) -> torch.Tensor | None:
+    """The tensor that a timestep is one number of, as it is in the loop of most pipelines; so no device is waited
+    for. `None` for a tensor by itself."""
+    if not isinstance(timestep, torch.Tensor) or (timestep.ndim and timestep.stride(0)):
+        return None
+    storage = timestep.untyped_storage()
+    if storage.nbytes() <= timestep.element_size():
+        return None
+    return timestep.new_empty(0).set_(storage)
+
+
+def is_one(mine: torch.Tensor, others: torch.Tensor) -> bool:
+    """Whether two tensors have one storage."""
+    return mine.untyped_storage().data_ptr() == others.untyped_storage().data_ptr()

@@ -9,10 +9,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-import toca
 from toca.api import plan_of
 from toca.hooks.watch import Watch
 from toca.models import CallShape, family_of
+from toca.plan.table import PlanTable
 
 if TYPE_CHECKING:
     from torch.utils.hooks import RemovableHandle
@@ -110,7 +110,7 @@ class TokenRecorder:
         return shares.unflatten(-1, self._grid).numpy()
 
 
-def _counted(plan: toca.Plan) -> list[int]:
+def _counted(plan: PlanTable) -> list[int]:
     """The sites that count: token-wise ones with the image's tokens in rows of one sample or frame."""
     if plan.gate is not None:
         raise ValueError(

@@ -420,6 +420,21 @@ def test_a_broken_file_says_what_is_wrong(saved, name: str, changes: dict[str, A
     assert "max_lag" in message or ".json" in str(error.value)
 
 
+def test_a_curve_is_read_as_what_it_is() -> None:
+    transformer = tiny_dit()
+    model = fingerprint(describe(transformer, family_of(transformer)))
+    made = Calibration("magcache", model, 3, {"flat": [0.5, 1], "rows": [[0.5], [1]], "mixed": [0.5, [1]]})
+    assert made.numbers("flat") == [0.5, 1] and made.rows("rows") == [[0.5], [1]]
+    for name in ("rows", "mixed"):
+        with pytest.raises(ValueError, match=f"curve `{name}` is not of numbers"):
+            made.numbers(name)
+    for name in ("flat", "mixed"):
+        with pytest.raises(ValueError, match=f"curve `{name}` is not of rows of numbers"):
+            made.rows(name)
+    with pytest.raises(ValueError, match="has no curve `other`"):
+        made.numbers("other")
+
+
 def test_a_smoothcache_file_must_know_every_kind_of_module(saved) -> None:
     method = saved("smoothcache", curves={"main.ff": [[0.1] * 3] * STEPS})
     with pytest.raises(ValueError, match="has no curve `main.self_attn`"):

@@ -257,8 +257,7 @@ class DiffusersMagCache(DiffusersPeer):
             return self
         measured = Calibration.load(path)
         measured.check_numbers("ratio")
-        ratios: Any = measured.curves["ratio"]
-        return replace(self, mag_ratios=tuple(ratios))
+        return replace(self, mag_ratios=tuple(measured.numbers("ratio")))
 
     def settings(self, host: Host, num_inference_steps: int) -> dict[str, Any]:
         if self.mag_ratios is None:

@@ -10,7 +10,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from os import PathLike
-from typing import Any
+from typing import Any, TypeGuard
 
 from ..checks import SomeSteps, check_fields, cleaned
 from ..files.reading import read_json
@@ -70,7 +70,7 @@ class Calibration:
         length = self.num_inference_steps if length is None else length
         for name in names:
             curve = self._curve(name)
-            if len(curve) != length or any(isinstance(row, (list, tuple)) for row in curve):
+            if len(curve) != length or not _are_numbers(curve):
                 raise ValueError(self._invalid(f"its curve `{name}` is not of {length} numbers"))
 
     def check_rows(self, *names: str) -> int:
@@ -87,6 +87,20 @@ class Calibration:
         if len(rows) != len(names) * self.num_inference_steps or len(lengths) != 1 or 0 in lengths:
             raise ValueError(self._invalid("its curves are not rows of one length, one for each of its steps"))
         return lengths.pop()
+
+    def numbers(self, name: str) -> Sequence[float]:
+        """The curve `name`, which is of numbers. Raises `ValueError` if there is none, or it is not."""
+        curve = self._curve(name)
+        if not _are_numbers(curve):
+            raise ValueError(self._invalid(f"its curve `{name}` is not of numbers"))
+        return curve
+
+    def rows(self, name: str) -> Sequence[Sequence[float]]:
+        """The curve `name`, which is of rows of numbers. Raises `ValueError` if there is none, or it is not."""
+        curve = self._curve(name)
+        if not _are_rows(curve):
+            raise ValueError(self._invalid(f"its curve `{name}` is not of rows of numbers"))
+        return curve
 
     def _curve(self, name: str) -> Curve:
         if name not in self.curves:
@@ -183,3 +197,11 @@ class Calibration:
 
 def _is_number(value: Any) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _are_numbers(curve: Curve) -> TypeGuard[Sequence[float]]:
+    return not any(isinstance(item, (list, tuple)) for item in curve)
+
+
+def _are_rows(curve: Curve) -> TypeGuard[Sequence[Sequence[float]]]:
+    return all(isinstance(item, (list, tuple)) for item in curve)

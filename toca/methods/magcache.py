@@ -73,7 +73,7 @@ class MagCache(Calibrated):
     @cached_property
     def course(self) -> Course:
         """The rule, step by step. The first step computes in any case: there is nothing to reuse."""
-        ratios = self.measured.curves["ratio"]
+        ratios = self.measured.numbers("ratio")
         first = max(1, int(len(ratios) * self.retention + 0.5))
         course, p, e, in_a_row = Course([False] * first, [0.0] * first), 1.0, 0.0, 0
         for gamma in ratios[first:]:
@@ -93,7 +93,7 @@ class MagCache(Calibrated):
         return [
             Chart(
                 "ratio of the residual's size to that of the step before",
-                {"gamma": self.measured.curves["ratio"][1:]},
+                {"gamma": self.measured.numbers("ratio")[1:]},
                 skipped,
             ),
             Chart("error added up", {"e": errors}, skipped, ("threshold", self.threshold), accepted),

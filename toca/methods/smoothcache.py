@@ -72,7 +72,7 @@ class SmoothCache(Calibrated):
     @cached_property
     def skips(self) -> dict[str, Skips]:
         """What each kind of module skips."""
-        return {curve: self._skips(errors) for curve, errors in self.measured.curves.items()}
+        return {curve: self._skips(self.measured.rows(curve)) for curve in self.measured.curves}
 
     def _skips(self, errors: Sequence[Sequence[float]]) -> Skips:
         last, step, skips = len(errors) - 1, 0, Skips([False] * len(errors), {})
@@ -88,7 +88,8 @@ class SmoothCache(Calibrated):
 
     def charts(self) -> list[Chart]:
         charts = []
-        for curve, errors in self.measured.curves.items():
+        for curve in self.measured.curves:
+            errors = self.measured.rows(curve)
             lines = {f"lag {k}": [row[k - 1] for row in errors[k:]] for k in range(1, self.max_lag + 1)}
             skips = self.skips[curve]
             charts.append(Chart(f"error of {curve}", lines, skips.skipped, ("alpha", self.alpha), skips.accepted))

@@ -148,7 +148,7 @@ class TeaCache(Calibrated):
     def polynomial(self) -> tuple[float, ...]:
         """The coefficients, wherever they come from."""
         if self.calibration is not None:
-            return tuple(self.measured.curves["coefficients"])
+            return tuple(self.measured.numbers("coefficients"))
         return (1.0, 0.0) if self.coefficients is None else self.coefficients
 
     def expected_plan(self, transformer: nn.Module) -> Plan:
@@ -160,7 +160,7 @@ class TeaCache(Calibrated):
 
     def _expected(self) -> tuple[list[bool], list[float]]:
         """Whether each step is filled where the input changes as it did on average, and what has added up in it."""
-        changes = self.measured.curves["input"]
+        changes = self.measured.numbers("input")
         filled, added, accumulated = [], [], 0.0
         for step, change in enumerate(changes):
             forced = step in (0, len(changes) - 1)
@@ -171,10 +171,10 @@ class TeaCache(Calibrated):
         return filled, added
 
     def charts(self) -> list[Chart]:
-        (filled, added), curves = self._expected(), self.measured.curves
+        (filled, added), numbers = self._expected(), self.measured.numbers
         accepted = {step: added[step] for step in range(len(added)) if filled[step]}
-        changes = {"of the input": curves["input"][1:], "of the output": curves["output"][1:]}
-        expected = f"expected of it ({curves['explained'][0]:.0%} explained)"
+        changes = {"of the input": numbers("input")[1:], "of the output": numbers("output")[1:]}
+        expected = f"expected of it ({numbers('explained')[0]:.0%} explained)"
         changes[expected] = [polynomial(self.polynomial, change) for change in changes["of the input"]]
         return [
             Chart("change since the step before", changes, filled),

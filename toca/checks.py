@@ -97,7 +97,8 @@ def check_fields(instance: Any) -> None:
     Raises:
         ValueError: For the first field whose value is of another type or out of bounds; it names both.
     """
-    for name, hint in _hints(type(instance)).items():
+    cls: type = type(instance)
+    for name, hint in _hints(cls).items():
         value = getattr(instance, name)
         fitting = checked(value, hint, name)
         if fitting is not value:

@@ -5,8 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from os import PathLike
+from typing import TYPE_CHECKING
 
 from ..files.figures import plain, save_figure
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 
 @dataclass(frozen=True)
@@ -44,7 +48,7 @@ def draw_charts(charts: Sequence[Chart], title: str, path: str | PathLike) -> No
     save_figure(figure, path)
 
 
-def _draw(axis, chart: Chart) -> None:
+def _draw(axis: Axes, chart: Chart) -> None:
     for step, filled in enumerate(chart.filled):
         if filled:
             axis.axvspan(step - 0.5, step + 0.5, color="0.9", linewidth=0)

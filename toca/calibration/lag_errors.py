@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import operator
 from collections import deque
 from collections.abc import Hashable, Iterator
-from functools import partial
+from functools import partial, reduce
 from typing import Any
 
 import torch
@@ -63,8 +64,9 @@ def curve_name(stack: str, module: str) -> str:
 
 def _relative_change(now: Streams, before: Streams, samples: int) -> torch.Tensor:
     """`sum |now - before| / sum |now|` over all streams of each sample, (samples,), float32."""
-    changed = sum(_size(a.float() - b.float(), samples) for a, b in zip(now, before, strict=True))
-    return changed / sum(_size(stream.float(), samples) for stream in now)
+    changed = (_size(a.float() - b.float(), samples) for a, b in zip(now, before, strict=True))
+    whole = (_size(stream.float(), samples) for stream in now)
+    return reduce(operator.add, changed) / reduce(operator.add, whole)
 
 
 def _size(tensor: torch.Tensor, samples: int) -> torch.Tensor:

@@ -21,10 +21,11 @@ class MagnitudeRatios(Gauge):
     gamma is 1.
     """
 
+    entered: torch.Tensor
+
     def __init__(self) -> None:
         self.ratios = Means()
         self.rows = ("", "")
-        self.entered: torch.Tensor | None = None
         self.before: dict[Hashable, torch.Tensor] = {}
 
     def attach(self, transformer: nn.Module, spec: FamilySpec) -> Iterator[RemovableHandle]:
@@ -42,7 +43,8 @@ class MagnitudeRatios(Gauge):
         now, before = residual.float().norm(dim=-1), self.before.get(call.branch)
         if before is not None:
             self.ratios.add(call.step, (now / before).reshape(call.shape.batch, -1).mean(dim=1))
-        self.before[call.branch], self.entered = now, None
+        self.before[call.branch] = now
+        del self.entered
 
     def forget(self) -> None:
         self.before.clear()

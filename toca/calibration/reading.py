@@ -16,7 +16,7 @@ from ..models.spec import SiteSpec
 
 def maker_of(block: nn.Module, site: SiteSpec) -> nn.Module:
     """The module whose output is what a cache keeps of a site."""
-    return block.proj_out if site.kind == "parallel_block" else block.get_submodule(site.path)
+    return block.get_submodule("proj_out" if site.kind == "parallel_block" else site.path)
 
 
 def on_entering(transformer: nn.Module, spec: FamilySpec, note: Callable[[torch.Tensor], None]) -> RemovableHandle:

@@ -25,7 +25,7 @@ _swept: set[Path] = set()
 
 
 @contextmanager
-def atomic_path(path: str | Path) -> Iterator[Path]:
+def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
     """Give a temporary path beside `path`, with its suffix; move it to `path` if the block succeeds, else delete it.
 
     The file is on the disk before it has its name, and its name is before this returns. Of two writers of one path the
@@ -40,7 +40,7 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
 
 
 @contextmanager
-def temporary_path(target: str | Path) -> Iterator[Path]:
+def temporary_path(target: str | os.PathLike[str]) -> Iterator[Path]:
     """Give a path of its own in the folder of `target`, which is made, with its suffix; what is there afterwards is
     deleted. What writers that were killed left of theirs is swept when a process first writes to a folder.
 

@@ -10,7 +10,9 @@ import inspect
 from collections.abc import Callable
 from typing import Any
 
-from .classes import BLOCK
+from torch import nn
+
+from .classes import BLOCK, Function, Maker
 
 Streams = tuple[Any, ...]
 
@@ -25,7 +27,7 @@ class BlockHandle:
         calls (`int`): How often the block has been called in the pass.
     """
 
-    def __init__(self):
+    def __init__(self) -> None:
         self.bypass()
 
     def bypass(self) -> None:
@@ -36,15 +38,15 @@ class BlockHandle:
 
 
 @functools.cache
-def make_call_with(streams: tuple[str, ...]) -> Callable[[type], Callable]:
+def make_call_with(streams: tuple[str, ...]) -> Maker:
     """A maker of `__call__` for blocks with these streams; the same one each time."""
 
-    def make_call(base: type) -> Callable:
+    def make_call(base: type[nn.Module]) -> Function:
         stock = base.__call__
         names = tuple(inspect.signature(base.forward).parameters)[1:]
 
-        def call_block(self, *args, **kwargs):
-            handle = getattr(self, BLOCK, None)
+        def call_block(self: nn.Module, *args: Any, **kwargs: Any) -> Any:
+            handle: BlockHandle | None = getattr(self, BLOCK, None)
             if handle is not None:
                 handle.calls += 1
             if handle is None or (handle.run and not handle.entering and not handle.leaving):

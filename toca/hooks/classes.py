@@ -10,7 +10,9 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable
 from types import MethodType
-from typing import Any
+from typing import Any, SupportsIndex, cast
+
+from torch import nn
 
 HANDLE = "_toca_handle"
 """Attribute of a module that holds its `Handle` while a cache is on."""
@@ -19,17 +21,22 @@ BLOCK = "_toca_block"
 FORWARD = "_toca_forward"
 """Attribute of a module that holds the bound `forward` of its own class, which some library left on the instance."""
 
+Function = Callable[..., Any]
+"""A function that a class calls with its instance first."""
+Maker = Callable[[type[nn.Module]], Function]
+"""What makes the method of a class of ours from the class that it derives from."""
+
 _CLASS = vars(object)["__class__"]
 
 
 @functools.cache
-def derived_class(base: type, make_method: Callable[[type], Callable], name: str, attribute: str) -> type:
+def derived_class(base: type[nn.Module], make_method: Maker, name: str, attribute: str) -> type:
     """A subclass of `base`, the same one each time, whose method `name` is `make_method(base)`. An instance without a
     handle in `attribute` does what one of `base` does."""
 
-    def reduce_ex(self, protocol: int):
+    def reduce_ex(self: nn.Module, protocol: SupportsIndex) -> tuple[Any, ...]:
         """For `copy` and `pickle`: an instance of the stock class, without a handle."""
-        function, arguments, state, *rest = base.__reduce_ex__(self, protocol)
+        function, arguments, state, *rest = cast(tuple[Any, ...], base.__reduce_ex__(self, protocol))
         arguments = tuple(stock_class(item) if isinstance(item, type) else item for item in arguments)
         state = dict(state)
         _strip(state)
@@ -58,7 +65,7 @@ def stock_class(cls: type) -> type:
     return next(base for base in cls.__mro__ if not is_ours(base))
 
 
-def swap_class(module: Any, make_method: Callable[[type], Callable], handle: Any, name: str, attribute: str) -> None:
+def swap_class(module: nn.Module, make_method: Maker, handle: object, name: str, attribute: str) -> None:
     """Give `module` a derived class with the method `name`, and a handle in `attribute`; `restore` undoes it.
 
     Raises:
@@ -73,22 +80,23 @@ def swap_class(module: Any, make_method: Callable[[type], Callable], handle: Any
         if name in vars(module):
             vars(module)[FORWARD] = vars(module).pop(name)
     vars(module)[attribute] = handle
-    _CLASS.__set__(module, derived_class(type(module), make_method, name, attribute))
+    base: type = type(module)
+    _CLASS.__set__(module, derived_class(base, make_method, name, attribute))
 
 
-def is_connected(module: Any, handle: Any, attribute: str) -> bool:
+def is_connected(module: nn.Module, handle: object, attribute: str) -> bool:
     """Whether a call of the module asks this handle."""
     return vars(module).get(attribute) is handle and hasattr(type(module), attribute)
 
 
-def replaces_forward(module: Any) -> bool:
+def replaces_forward(module: nn.Module) -> bool:
     """Whether the instance has a `forward` that is not its class's own: a call then need not come by our code. Hooks
     that have gone leave the class's own behind."""
     forward = vars(module).get("forward")
     return forward is not None and not _is_bound(forward, module, [type(module).forward])
 
 
-def restore(module: Any) -> None:
+def restore(module: nn.Module) -> None:
     """Take everything off `module` that this file has put on it, also where others have taken hold of it since."""
     made = [vars(cls) for cls in type(module).__mro__ if is_ours(cls)]
     forwards = [methods["forward"] for methods in made if "forward" in methods]
@@ -114,12 +122,12 @@ def _strip(attributes: dict[str, Any]) -> None:
         attributes.setdefault("forward", attributes.pop(FORWARD))
 
 
-def _is_bound(method: Any, module: Any, functions: list[Callable]) -> bool:
+def _is_bound(method: Any, module: nn.Module, functions: list[Function]) -> bool:
     """Whether a value is one of these functions as a method of this module."""
     return getattr(method, "__self__", None) is module and getattr(method, "__func__", None) in functions
 
 
-def _keepers(module: Any) -> list[Any]:
+def _keepers(module: nn.Module) -> list[Any]:
     """Where those who hook a module keep the `forward` that they found: accelerate on the module, diffusers in its
     registry, both on what they put in its place."""
     references = getattr(vars(module).get("_diffusers_hook"), "_fn_refs", [])

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from typing import Any
 
-from .classes import HANDLE
+import torch
+from torch import nn
+
+from .classes import HANDLE, Function
+from .handle import Handle
 
 
-def make_forward(base: type) -> Callable:
+def make_forward(base: type[nn.Module]) -> Function:
     """`forward(hidden_states (B, T, C)) -> (B, T, C)`: gather, run, scatter."""
 
-    def forward(self, hidden_states, *args, **kwargs):
-        handle = getattr(self, HANDLE, None)
+    def forward(self: nn.Module, hidden_states: torch.Tensor, *args: Any, **kwargs: Any) -> torch.Tensor:
+        handle: Handle | None = getattr(self, HANDLE, None)
         if handle is None:
             # An offloading hook may still hold this function after the cache was disabled.
             return base.forward(self, hidden_states, *args, **kwargs)

@@ -64,7 +64,7 @@ class Handle:
         joint (`bool`): Whether the module returns text and image.
     """
 
-    def __init__(self, joint: bool = False):
+    def __init__(self, joint: bool = False) -> None:
         self.joint = joint
         self.state: Remembered | None = None
         self.lean_norm = self.dense = False
@@ -85,7 +85,8 @@ class Handle:
 
     def fill_by(self, fill: Fill | None) -> None:
         """Have the terms made and combined as a fill does it."""
-        self.renewal = differences if fill is None else fill.renewal
+        # A function that stands on a class is taken for its method, whatever it was put there as.
+        self.renewal = differences if fill is None else fill.renewal  # type: ignore[assignment,misc]
         self.combine = weighted_sum if fill is None else fill.combine
 
     def kept(self, output: Any) -> Any:

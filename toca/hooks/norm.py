@@ -8,20 +8,21 @@ the same for all tokens, for the block applies it to what is made here.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import torch
+from torch import nn
 
 from ..kernels.rows import take_rows
-from .classes import HANDLE
+from .classes import HANDLE, Function
+from .handle import Handle
 
 
-def make_forward(base: type) -> Callable:
+def make_forward(base: type[nn.Module]) -> Function:
     """`forward(hidden_states (B, T, C)) -> (B, T, C)`, or (B, k, C) of the chosen tokens, or (B, 1, C)."""
 
-    def forward(self, hidden_states, *args, **kwargs):
-        handle = getattr(self, HANDLE, None)
+    def forward(self: nn.Module, hidden_states: torch.Tensor, *args: Any, **kwargs: Any) -> torch.Tensor:
+        handle: Handle | None = getattr(self, HANDLE, None)
         if handle is None or handle.action == "compute" or not handle.lean_norm:
             return base.forward(self, hidden_states, *args, **kwargs)
         if handle.action in ("reuse", "forecast"):

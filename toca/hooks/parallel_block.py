@@ -8,24 +8,28 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable
 from typing import Any
 
+import torch
+from torch import nn
+
 from ..kernels.rows import take_rows
-from .classes import HANDLE
+from ..models.parallel_block import Entered, ParallelBlock
+from .classes import HANDLE, Function, Maker
+from .handle import Handle
 
 
 @functools.cache
-def make_forward_with(pieces: Any) -> Callable[[type], Callable]:
+def make_forward_with(pieces: ParallelBlock) -> Maker:
     """A maker of `forward` for blocks made of these pieces; the same one each time."""
 
-    def make_forward(base: type) -> Callable:
+    def make_forward(base: type[nn.Module]) -> Function:
         # As a function: diffusers allows the class in graphs as it is, so tracing cannot look up `base.forward` on it.
         stock = base.forward
         names = tuple(inspect.signature(stock).parameters)[1:]
 
-        def forward(self, *args, **kwargs):
-            handle = getattr(self, HANDLE, None)
+        def forward(self: nn.Module, *args: Any, **kwargs: Any) -> tuple[torch.Tensor, ...]:
+            handle: Handle | None = getattr(self, HANDLE, None)
             if handle is None or (handle.action == "compute" and not handle.keep):
                 return stock(self, *args, **kwargs)
             call = {**dict(zip(names[: len(args)], args, strict=True)), **kwargs}
@@ -33,13 +37,15 @@ def make_forward_with(pieces: Any) -> Callable[[type], Callable]:
             outputs = pieces.leave(entered, _fused_output(self, handle, pieces, entered, call))
             return tuple(output.contiguous() for output in outputs) if handle.dense else outputs
 
-        forward.__signature__ = inspect.signature(stock)
+        vars(forward)["__signature__"] = inspect.signature(stock)
         return forward
 
     return make_forward
 
 
-def _fused_output(block, handle, pieces, entered, call):
+def _fused_output(
+    block: nn.Module, handle: Handle, pieces: ParallelBlock, entered: Entered, call: dict[str, Any]
+) -> torch.Tensor:
     if handle.action in ("reuse", "forecast"):
         return handle.filled()
     attention = pieces.attend(block, entered, call)

@@ -9,12 +9,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
 from diffusers.models.attention_dispatch import dispatch_attention_fn
 from diffusers.models.embeddings import apply_rotary_emb
+
+Output = torch.Tensor | tuple[torch.Tensor, torch.Tensor]
+"""What an attention module returns: one stream, or image and text."""
 
 
 class Projected(NamedTuple):
@@ -40,10 +43,10 @@ class AttentionDialect:
     """
 
     processors: tuple[str, ...]
-    project: Callable
-    finish: Callable
-    mask: Callable
-    placed: Callable
+    project: Callable[[Any, dict[str, Any]], Projected]
+    finish: Callable[[Any, Projected, dict[str, Any]], Output]
+    mask: Callable[[Any, dict[str, Any], int], torch.Tensor | None]
+    placed: Callable[[dict[str, Any], torch.Tensor], dict[str, Any]]
 
 
 def heads_first(tensor: torch.Tensor, heads: int) -> torch.Tensor:
@@ -59,7 +62,7 @@ def tokens_first(tensor: torch.Tensor) -> torch.Tensor:
 FUSED = "FusedAttnProcessor2_0"
 
 
-def _project_classic(attn, call: dict) -> Projected:
+def _project_classic(attn: Any, call: dict[str, Any]) -> Projected:
     hidden_states, context = call["hidden_states"], call.get("encoder_hidden_states")
     # It is the processor that knows: PixArt's `unfuse_qkv_projections` leaves the module's flag, and the fused layers.
     fused = type(attn.get_processor()).__name__ == FUSED
@@ -76,7 +79,7 @@ def _project_classic(attn, call: dict) -> Projected:
     return Projected(query, key, value, mask)
 
 
-def _mask_classic(attn, call: dict, keys: int) -> torch.Tensor | None:
+def _mask_classic(attn: Any, call: dict[str, Any], keys: int) -> torch.Tensor | None:
     mask = call.get("attention_mask")
     if mask is None:
         return None
@@ -85,7 +88,7 @@ def _mask_classic(attn, call: dict, keys: int) -> torch.Tensor | None:
     return mask.view(batch, attn.heads, -1, mask.shape[-1])
 
 
-def _finish_classic(attn, projected: Projected, call: dict) -> torch.Tensor:
+def _finish_classic(attn: Any, projected: Projected, call: dict[str, Any]) -> torch.Tensor:
     query, key, value, mask = projected
     output = F.scaled_dot_product_attention(query, key, value, attn_mask=mask, dropout_p=0.0, is_causal=False)
     output = output.transpose(1, 2).flatten(2).to(query.dtype)
@@ -102,7 +105,7 @@ CLASSIC = AttentionDialect(
 """`diffusers.models.attention_processor.Attention` of DiT, PixArt and Latte: no rotary embedding, one stream."""
 
 
-def _project_flux(attn, call: dict) -> Projected:
+def _project_flux(attn: Any, call: dict[str, Any]) -> Projected:
     hidden_states, context = call["hidden_states"], call.get("encoder_hidden_states")
     query, key, value = _flux_streams(attn, hidden_states, "to_qkv", ("to_q", "to_k", "to_v"))
     query, key = attn.norm_q(query), attn.norm_k(key)
@@ -121,21 +124,24 @@ def _project_flux(attn, call: dict) -> Projected:
 def _turned(tensor: torch.Tensor, rotary: tuple[torch.Tensor, torch.Tensor]) -> torch.Tensor:
     """Rotary embedding of (B, T, heads, d); cosines and sines are (T, d), or (B, T, d) where samples differ."""
     if rotary[0].ndim == 2:
-        return apply_rotary_emb(tensor, rotary, sequence_dim=1)
+        # diffusers annotates what it takes and returns here as it is elsewhere.
+        return apply_rotary_emb(tensor, rotary, sequence_dim=1)  # type: ignore[arg-type,return-value]
     cosine, sine = (part[:, :, None].to(tensor.device) for part in rotary)
     real, imaginary = tensor.unflatten(-1, (-1, 2)).unbind(-1)
     across = torch.stack([-imaginary, real], dim=-1).flatten(-2)
     return (tensor.float() * cosine + across.float() * sine).to(tensor.dtype)
 
 
-def _placed_flux(call: dict, places: torch.Tensor) -> dict:
+def _placed_flux(call: dict[str, Any], places: torch.Tensor) -> dict[str, Any]:
     rotary = call.get("image_rotary_emb")
     if rotary is None:
         return call
     return {**call, "image_rotary_emb": tuple(part.to(places.device)[places] for part in rotary)}
 
 
-def _flux_streams(attn, hidden_states: torch.Tensor, fused: str, separate: tuple[str, str, str]) -> tuple:
+def _flux_streams(
+    attn: Any, hidden_states: torch.Tensor, fused: str, separate: tuple[str, str, str]
+) -> tuple[torch.Tensor, ...]:
     """Query, key and value of one stream, each (B, T, heads, head_dim)."""
     if attn.fused_projections:
         projected = getattr(attn, fused)(hidden_states).chunk(3, dim=-1)
@@ -144,7 +150,7 @@ def _flux_streams(attn, hidden_states: torch.Tensor, fused: str, separate: tuple
     return tuple(tensor.unflatten(-1, (-1, attn.head_dim)) for tensor in projected)
 
 
-def _finish_flux(attn, projected: Projected, call: dict):
+def _finish_flux(attn: Any, projected: Projected, call: dict[str, Any]) -> Output:
     query, key, value = (tensor.transpose(1, 2) for tensor in projected[:3])
     processor = attn.get_processor()
     output = dispatch_attention_fn(

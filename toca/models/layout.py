@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from functools import cached_property
-from typing import Literal
+from typing import Any, Literal, cast
 
+import torch
 from torch import nn
 
 from ..checks import Count, Layers, SomeLayers, SomeOf, check, check_fields
 from .shape import CallShape
-from .spec import BlockSpec, FamilySpec, SiteSpec
+from .spec import BlockSpec, FamilySpec, Rows, SiteSpec, Stream
 
 
 @dataclass(frozen=True)
@@ -39,8 +40,8 @@ class Site:
     stack: str
     index: Layers
     depth: SomeLayers
-    stream: Literal["image", "text", "joint"]
-    rows: Literal["sample", "frame", "position"]
+    stream: Stream
+    rows: Rows
     inside: str | None
     attends: Literal["self", "cross"] | None
     width: SomeOf
@@ -131,11 +132,11 @@ class Layout:
         sample = self.sample_flops - sum(self.layer_sample_flops[layer] for layer in left_out)
         return shape.batch * (sample + tokens + shape.text_tokens * self.text_token_flops)
 
-    def to_dict(self) -> dict:
+    def to_dict(self) -> dict[str, Any]:
         return asdict(self)
 
     @classmethod
-    def from_dict(cls, data: dict) -> Layout:
+    def from_dict(cls, data: dict[str, Any]) -> Layout:
         """The layout of a plan's file.
 
         Raises:
@@ -177,7 +178,7 @@ def describe(transformer: nn.Module, spec: FamilySpec) -> Layout:
     for path, unit in spec.around:
         around[unit] += _optional_flops(transformer, path)
     shape = spec.default_shape(transformer.config, None, None, None, None)
-    unit = spec.default_shape(transformer.config, 1024, 1024, None, None)
+    rows, columns = spec.default_shape(transformer.config, 1024, 1024, None, None).known_grid
     return Layout(
         family=spec.name,
         sites=tuple(sites),
@@ -186,8 +187,8 @@ def describe(transformer: nn.Module, spec: FamilySpec) -> Layout:
         text_token_flops=around["text_token"],
         default_shape=shape,
         # Of the features: weights may be stored in fewer bytes than they compute with (layerwise casting).
-        itemsize=transformer.dtype.itemsize,
-        patch=(1024 // unit.grid[0], 1024 // unit.grid[1]),
+        itemsize=cast(torch.dtype, transformer.dtype).itemsize,
+        patch=(1024 // rows, 1024 // columns),
         layer_sample_flops=conditioning,
         in_width=_first_width(getattr(transformer, spec.input)),
         width=sites[-1].width,
@@ -196,7 +197,7 @@ def describe(transformer: nn.Module, spec: FamilySpec) -> Layout:
     )
 
 
-def walk_blocks(transformer: nn.Module, spec: FamilySpec):
+def walk_blocks(transformer: nn.Module, spec: FamilySpec) -> Iterator[tuple[int, int, int, nn.Module, BlockSpec]]:
     """Yield (layer, index in its stack, depth of the stack, block, block spec) in the order of execution."""
     stacks = [(block_spec, getattr(transformer, block_spec.blocks)) for block_spec in spec.stacks]
     if spec.interleaved:
@@ -208,9 +209,9 @@ def walk_blocks(transformer: nn.Module, spec: FamilySpec):
         yield layer, index, len(blocks), blocks[index], block_spec
 
 
-def _site(block, block_spec: BlockSpec, spec: SiteSpec, layer: int, index: int, depth: int) -> Site:
+def _site(block: nn.Module, block_spec: BlockSpec, spec: SiteSpec, layer: int, index: int, depth: int) -> Site:
     module = block.get_submodule(spec.path)
-    attends = None
+    attends: Literal["self", "cross"] | None = None
     if spec.kind == "attention":
         attends = "cross" if spec.module == "cross_attn" else "self"
     linears = spec.query_linears or ("",)
@@ -225,7 +226,7 @@ def _site(block, block_spec: BlockSpec, spec: SiteSpec, layer: int, index: int, 
         inside=spec.inside,
         attends=attends,
         width=_output_width(module, spec),
-        attention_width=module.get_submodule(spec.width).out_features if spec.width else 0,
+        attention_width=_out_features(module.get_submodule(spec.width)) if spec.width else 0,
         token_flops=sum(linear_flops(module.get_submodule(path)) for path in linears),
         text_flops=sum(linear_flops(module.get_submodule(path)) for path in spec.text_linears),
     )
@@ -233,7 +234,8 @@ def _site(block, block_spec: BlockSpec, spec: SiteSpec, layer: int, index: int, 
 
 def _output_width(module: nn.Module, spec: SiteSpec) -> int:
     """Channels of the module's output, read off the last linear layer that makes it."""
-    names = {"attention": "to_out" if "to_out" in spec.query_linears else spec.width, "parallel_block": "proj_out"}
+    attention = "to_out" if "to_out" in spec.query_linears else spec.width or ""
+    names = {"attention": attention, "parallel_block": "proj_out"}
     return _last_width(module.get_submodule(names.get(spec.kind, "")))
 
 
@@ -242,12 +244,20 @@ def _first_width(module: nn.Module) -> int:
     first = next(m for m in module.modules() if hasattr(m, "in_features") or isinstance(m, nn.Conv2d))
     if isinstance(first, nn.Conv2d):
         return first.in_channels * first.kernel_size[0] * first.kernel_size[1]
-    return first.in_features
+    return _in_features(first)
 
 
 def _last_width(module: nn.Module) -> int:
     """Channels that the last linear layer below `module` makes."""
-    return [m.out_features for m in module.modules() if hasattr(m, "out_features")][-1]
+    return [_out_features(m) for m in module.modules() if hasattr(m, "out_features")][-1]
+
+
+def _in_features(linear: nn.Module) -> int:
+    return cast(int, linear.in_features)
+
+
+def _out_features(linear: nn.Module) -> int:
+    return cast(int, linear.out_features)
 
 
 def linear_flops(module: nn.Module) -> int:
@@ -257,7 +267,7 @@ def linear_flops(module: nn.Module) -> int:
         if isinstance(child, nn.Conv2d):
             total += 2 * child.in_channels * child.out_channels * child.kernel_size[0] * child.kernel_size[1]
         elif hasattr(child, "in_features") and hasattr(child, "out_features") and not isinstance(child, nn.Embedding):
-            total += 2 * child.in_features * child.out_features if _is_linear(child) else 0
+            total += 2 * _in_features(child) * _out_features(child) if _is_linear(child) else 0
     return total
 
 
@@ -278,7 +288,8 @@ def _optional_flops(transformer: nn.Module, path: str) -> int:
     """Some checkpoints of a family lack a module (PixArt's resolution embedder, a caption projection)."""
     module = transformer
     for name in path.split("."):
-        module = getattr(module, name, None)
-        if module is None:
+        child = getattr(module, name, None)
+        if child is None:
             return 0
+        module = child
     return linear_flops(module)

@@ -27,13 +27,13 @@ class Prediction:
 
 
 def _latents_by_token(prediction: torch.Tensor, shape: CallShape) -> torch.Tensor:
-    rows, columns = shape.grid
+    rows, columns = shape.known_grid
     patches = prediction.unflatten(3, (columns, -1)).unflatten(2, (rows, -1))
     return patches.permute(0, 2, 4, 1, 3, 5).flatten(4).flatten(1, 2)
 
 
 def _over_latents(values: torch.Tensor, shape: CallShape, prediction: torch.Tensor) -> torch.Tensor:
-    rows, columns = shape.grid
+    rows, columns = shape.known_grid
     height, width = prediction.shape[2] // rows, prediction.shape[3] // columns
     grid = values.view(-1, 1, rows, columns)
     return grid.repeat_interleave(height, dim=2).repeat_interleave(width, dim=3)

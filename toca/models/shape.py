@@ -28,6 +28,13 @@ class CallShape:
     text_tokens: Count = 0
     frames: SomeOf = 1
 
+    @property
+    def known_grid(self) -> tuple[int, int]:
+        """`grid`, where it cannot be done without. Raises `ValueError` if it is not told."""
+        if self.grid is None:
+            raise ValueError("The grid of the image tokens is not known: the family must tell it.")
+        return self.grid
+
 
 @dataclass(frozen=True)
 class CallKey:

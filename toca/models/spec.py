@@ -8,12 +8,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
+from .attention import AttentionDialect
+from .parallel_block import ParallelBlock
+from .prediction import Prediction
 from .shape import CallShape
 
 MODULES = ("self_attn", "cross_attn", "ff", "ff_context", "block", "stack")
 """The names a site's module may have, in all plans of all families."""
+
+Stream = Literal["image", "text", "joint"]
+Rows = Literal["sample", "frame", "position"]
 
 
 @dataclass(frozen=True)
@@ -35,7 +41,7 @@ class SiteSpec:
     module: str
     path: str
     kind: str
-    stream: str = "image"
+    stream: Stream = "image"
     inside: str | None = None
     query_linears: tuple[str, ...] = ()
     text_linears: tuple[str, ...] = ()
@@ -62,10 +68,10 @@ class BlockSpec:
     stack: str
     blocks: str
     sites: tuple[SiteSpec, ...]
-    rows: str = "sample"
+    rows: Rows = "sample"
     conditioning: tuple[str, ...] = ()
     streams: tuple[str, ...] = ("hidden_states",)
-    parallel: Any = None
+    parallel: ParallelBlock | None = None
 
 
 @dataclass(frozen=True)
@@ -109,9 +115,9 @@ class FamilySpec:
     name: str
     transformer: str
     stacks: tuple[BlockSpec, ...]
-    call_shape: Callable[[Any, dict], CallShape]
-    default_shape: Callable[..., CallShape]
-    attention: Any
+    call_shape: Callable[[Any, dict[str, Any]], CallShape]
+    default_shape: Callable[[Any, int | None, int | None, int | None, int | None], CallShape]
+    attention: AttentionDialect
     around: tuple[tuple[str, str], ...] = ()
     interleaved: bool = False
     batched: tuple[str, ...] = ("hidden_states", "timestep")
@@ -122,11 +128,11 @@ class FamilySpec:
     channel_dim: int = 1
     batched_cfg: bool = False
     conditional_half: int = 1
-    grid: Callable[[dict], tuple[int, int] | None] | None = None
+    grid: Callable[[dict[str, Any]], tuple[int, int] | None] | None = None
     input: str = "pos_embed"
     output: str = "proj_out"
     entry: str | None = None
-    prediction: Any = None
+    prediction: Prediction | None = None
     added: tuple[str, ...] = ()
     condition: str = "encoder_hidden_states"
     timestep_scale: float = 1.0

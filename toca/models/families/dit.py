@@ -1,5 +1,7 @@
 """DiT: class-conditional, batched classifier-free guidance (Peebles and Xie, arXiv 2212.09748)."""
 
+from typing import Any
+
 from ...registry import register
 from ..attention import CLASSIC
 from ..prediction import LATENTS
@@ -18,20 +20,22 @@ PLAIN_PROCESSORS = ("AttnProcessor", "SlicedAttnProcessor", "XFormersAttnProcess
 FEED_FORWARD = SiteSpec("ff", "ff", "feed_forward", norms=("norm3",))
 
 
-def latent_grid(config, height: int | None, width: int | None) -> tuple[int, int]:
+def latent_grid(config: Any, height: int | None, width: int | None) -> tuple[int, int]:
     """Rows and columns of tokens of a patchified latent image, sizes in latent pixels."""
     height = config.sample_size if height is None else height
     width = config.sample_size if width is None else width
     return height // config.patch_size, width // config.patch_size
 
 
-def _call_shape(transformer, call: dict) -> CallShape:
+def _call_shape(transformer: Any, call: dict[str, Any]) -> CallShape:
     batch, _, height, width = call["hidden_states"].shape
     grid = latent_grid(transformer.config, height, width)
     return CallShape(batch, grid[0] * grid[1], grid)
 
 
-def _default_shape(config, height, width, num_frames, text_tokens) -> CallShape:
+def _default_shape(
+    config: Any, height: int | None, width: int | None, num_frames: int | None, text_tokens: int | None
+) -> CallShape:
     grid = latent_grid(config, height, width)
     return CallShape(1, grid[0] * grid[1], grid)
 

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any
 
 import torch
 
 from ...registry import register
 from ..attention import FLUX as FLUX_ATTENTION
+from ..parallel_block import Entered, ParallelBlock
 from ..prediction import PACKED
 from ..shape import CallShape
 from ..spec import BlockSpec, FamilySpec, SiteSpec
@@ -20,45 +19,19 @@ PACKING = 2
 STREAMS = ("encoder_hidden_states", "hidden_states")
 
 
-class Entered(NamedTuple):
-    """What a parallel block works with: the residual and the normalised stream (B, T, C), and the gate (B, 1, C)."""
-
-    residual: torch.Tensor
-    normed: torch.Tensor
-    gate: torch.Tensor
-    text_tokens: int
-
-
-@dataclass(frozen=True)
-class ParallelBlock:
-    """The pieces of a block whose attention and feed-forward run side by side into one output projection.
-
-    Args:
-        enter (`Callable`): `(block, call) -> Entered`.
-        attend (`Callable`): `(block, Entered, call) -> attention output (B, T, C)`, before the output projection.
-        mix (`Callable`): `(block, normed rows, attention rows) -> fused output rows`, before the gate; token-local.
-        leave (`Callable`): `(Entered, fused output) -> what the block returns`.
-    """
-
-    enter: Callable
-    attend: Callable
-    mix: Callable
-    leave: Callable
-
-
-def _enter(block, call: dict) -> Entered:
+def _enter(block: Any, call: dict[str, Any]) -> Entered:
     text = call["encoder_hidden_states"]
     residual = torch.cat([text, call["hidden_states"]], dim=1)
     normed, gate = block.norm(residual, emb=call["temb"])
     return Entered(residual, normed, gate.unsqueeze(1), text.shape[1])
 
 
-def _attend(block, entered: Entered, call: dict) -> torch.Tensor:
+def _attend(block: Any, entered: Entered, call: dict[str, Any]) -> torch.Tensor:
     extra = call.get("joint_attention_kwargs") or {}
     return block.attn(hidden_states=entered.normed, image_rotary_emb=call.get("image_rotary_emb"), **extra)
 
 
-def _mix(block, normed: torch.Tensor, attention: torch.Tensor) -> torch.Tensor:
+def _mix(block: Any, normed: torch.Tensor, attention: torch.Tensor) -> torch.Tensor:
     return block.proj_out(torch.cat([attention, block.act_mlp(block.proj_mlp(normed))], dim=-1))
 
 
@@ -69,17 +42,19 @@ def _leave(entered: Entered, fused: torch.Tensor) -> tuple[torch.Tensor, torch.T
     return hidden_states[:, : entered.text_tokens], hidden_states[:, entered.text_tokens :]
 
 
-def _call_shape(transformer, call: dict) -> CallShape:
+def _call_shape(transformer: Any, call: dict[str, Any]) -> CallShape:
     batch, tokens, _ = call["hidden_states"].shape
     return CallShape(batch, tokens, text_tokens=call["encoder_hidden_states"].shape[1])
 
 
-def _default_shape(config, height, width, num_frames, text_tokens) -> CallShape:
+def _default_shape(
+    config: Any, height: int | None, width: int | None, num_frames: int | None, text_tokens: int | None
+) -> CallShape:
     grid = ((height or LATENT_SIZE) // PACKING, (width or LATENT_SIZE) // PACKING)
     return CallShape(1, grid[0] * grid[1], grid, TEXT_TOKENS if text_tokens is None else text_tokens)
 
 
-def _grid(call: dict) -> tuple[int, int] | None:
+def _grid(call: dict[str, Any]) -> tuple[int, int] | None:
     """Read from the positions of the image tokens (T, 3): one look at the device, at the start of a generation.
 
     Several images of one size are several grids; of other sizes (a reference image in the sequence) none.

@@ -1,5 +1,7 @@
 """Latte: video, spatial and temporal blocks in turn (Ma et al., arXiv 2401.03048)."""
 
+from typing import Any
+
 from ...registry import register
 from ..attention import CLASSIC
 from ..shape import CallShape
@@ -8,13 +10,15 @@ from .dit import PLAIN_PROCESSORS, latent_grid
 from .pixart import CROSS_ATTENTION, FEED_FORWARD, SELF_ATTENTION, TEXT_TOKENS
 
 
-def _call_shape(transformer, call: dict) -> CallShape:
+def _call_shape(transformer: Any, call: dict[str, Any]) -> CallShape:
     batch, _, frames, height, width = call["hidden_states"].shape
     grid = latent_grid(transformer.config, height, width)
     return CallShape(batch, grid[0] * grid[1], grid, call["encoder_hidden_states"].shape[1], frames)
 
 
-def _default_shape(config, height, width, num_frames, text_tokens) -> CallShape:
+def _default_shape(
+    config: Any, height: int | None, width: int | None, num_frames: int | None, text_tokens: int | None
+) -> CallShape:
     grid = latent_grid(config, height, width)
     text_tokens = TEXT_TOKENS if text_tokens is None else text_tokens
     return CallShape(1, grid[0] * grid[1], grid, text_tokens, num_frames or config.video_length)

@@ -1,6 +1,7 @@
 """PixArt-alpha: text by cross-attention, adaLN-single (Chen et al., arXiv 2310.00426)."""
 
 from dataclasses import replace
+from typing import Any
 
 from ...registry import register
 from ..attention import CLASSIC
@@ -19,13 +20,15 @@ CROSS_ATTENTION = SiteSpec(
 TEXT_TOKENS = 120
 
 
-def _call_shape(transformer, call: dict) -> CallShape:
+def _call_shape(transformer: Any, call: dict[str, Any]) -> CallShape:
     batch, _, height, width = call["hidden_states"].shape
     grid = latent_grid(transformer.config, height, width)
     return CallShape(batch, grid[0] * grid[1], grid, text_tokens=call["encoder_hidden_states"].shape[1])
 
 
-def _default_shape(config, height, width, num_frames, text_tokens) -> CallShape:
+def _default_shape(
+    config: Any, height: int | None, width: int | None, num_frames: int | None, text_tokens: int | None
+) -> CallShape:
     grid = latent_grid(config, height, width)
     return CallShape(1, grid[0] * grid[1], grid, TEXT_TOKENS if text_tokens is None else text_tokens)
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from torch import nn
 
@@ -50,3 +51,29 @@ def planning(transformer: nn.Module, path: Path) -> None:
 def listing() -> None:
     assert_type(list(toca.presets()), list[str])
     assert_type(list(toca.methods()), list[str])
+
+
+@toca.register
+@dataclass(frozen=True)
+class Often(toca.Method):
+    every: int = 2
+
+    name: ClassVar[str] = "often"
+
+    def computes(self, site: toca.Site, step: int, sampling: toca.Sampling) -> bool:
+        return step % self.every == 0 or site.layer == sampling.layers - 1
+
+    def gate(self) -> toca.Gate | None:
+        return None
+
+    def selection(self) -> toca.Selection | None:
+        return None
+
+    def filling(self) -> toca.Fill | None:
+        return None
+
+
+def adding(family: toca.FamilySpec) -> None:
+    assert_type(toca.register(Often), type[Often])
+    assert_type(toca.register(family), toca.FamilySpec)
+    assert_type(Often(every=3).label, str)

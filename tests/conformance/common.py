@@ -73,7 +73,7 @@ both_dtypes = pytest.mark.parametrize("dtype", (torch.float32, torch.bfloat16), 
 def method_of(family: str, name: str) -> Any:
     """A method object: the family's published setting, one of GENERIC, or one of the registry."""
     if name == "preset":
-        return toca.preset(PRESETS[family])
+        return toca.preset(PRESETS.get(family, "toca/dit-ddim50"))
     return GENERIC[name] if name in GENERIC else registered(family, name)
 
 

@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 
 import toca
 from tests.helpers import TINY_PIPELINES, tiny_flux, tiny_pixart
-from toca.methods.presets import MADE_FOR, PRESETS, foreign_to
+from toca.methods.presets import MADE_FOR, foreign_to, published
 from toca.pipelines import loading
 from toca.pipelines.cli import app
 from toca.pipelines.loading import load
@@ -77,7 +77,7 @@ def test_where_no_file_lies_the_message_says_how_to_make_one():
 def test_made_for_knows_every_preset():
     suffixes = {name.partition("/")[2] for name in toca.presets()}
     assert suffixes - {"lite"} == set(MADE_FOR)
-    assert {name for name in PRESETS if foreign_to(name, "dit") is None} >= {"toca/dit-ddim50", "taylorseer/lite"}
+    assert {name for name in published() if foreign_to(name, "dit") is None} >= {"toca/dit-ddim50", "taylorseer/lite"}
 
 
 def test_a_preset_on_a_foreign_family_says_so(caplog):

@@ -13,16 +13,15 @@ from .magcache import MagCache
 from .smoothcache import SmoothCache
 from .teacache import TeaCache
 
-_SETTINGS: dict[str, tuple[Method, ...]] = {
-    "emoji": (SmoothCache(alpha=0.1), MagCache(threshold=0.12), TeaCache(threshold=0.2), LearnedRouter()),
-}
-
 
 @functools.cache
 def embedded_presets() -> dict[str, Method]:
     """Those whose files this installation has, by name: `teacache/emoji`."""
+    settings_of = {
+        "emoji": (SmoothCache(alpha=0.1), MagCache(threshold=0.12), TeaCache(threshold=0.2), LearnedRouter()),
+    }
     found = {}
-    for model, settings in _SETTINGS.items():
+    for model, settings in settings_of.items():
         for method in settings:
             made = method.beside(_pipelines() / model)
             if made is not method:

@@ -17,7 +17,7 @@ from ..registry import register
 from .calibrated import Calibrated
 
 
-class Course(NamedTuple):
+class Schedule(NamedTuple):
     """What becomes of each step: whether it is skipped, and the error e that had added up to."""
 
     skipped: list[bool]
@@ -65,30 +65,30 @@ class MagCache(Calibrated):
         measured.check_numbers("ratio")
 
     def computes(self, site: Site, step: int, sampling: Sampling) -> bool:
-        return not self.course.skipped[step]
+        return not self.schedule.skipped[step]
 
     def spans(self, step: int, sampling: Sampling) -> tuple[Span, ...]:
         return (Span(0, sampling.layers),)
 
     @cached_property
-    def course(self) -> Course:
+    def schedule(self) -> Schedule:
         """The rule, step by step. The first step computes in any case: there is nothing to reuse."""
         ratios = self.measured.numbers("ratio")
         first = max(1, int(len(ratios) * self.retention + 0.5))
-        course, p, e, in_a_row = Course([False] * first, [0.0] * first), 1.0, 0.0, 0
+        schedule, p, e, in_a_row = Schedule([False] * first, [0.0] * first), 1.0, 0.0, 0
         for gamma in ratios[first:]:
             p *= gamma
             e += abs(1 - p)
             in_a_row += 1
             skipped = e <= self.threshold and in_a_row <= self.max_skip
-            course.skipped.append(skipped)
-            course.errors.append(e)
+            schedule.skipped.append(skipped)
+            schedule.errors.append(e)
             if not skipped:
                 p, e, in_a_row = 1.0, 0.0, 0
-        return course
+        return schedule
 
     def charts(self) -> list[Chart]:
-        skipped, errors = self.course
+        skipped, errors = self.schedule
         accepted = {step: errors[step] for step in range(len(errors)) if skipped[step]}
         return [
             Chart(

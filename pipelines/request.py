@@ -20,7 +20,7 @@ from toca.pipelines.registry import DEFAULT_MODEL, default_method, find_model
 
 @dataclass(frozen=True)
 class Request:
-    """The options of `toca generate`; `None` is an option that was not given."""
+    """The options of `toca generate`, a field each; `None` is an option that was not given."""
 
     prompt: str | None = None
     class_label: str | None = None

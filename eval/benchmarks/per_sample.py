@@ -68,7 +68,8 @@ class Made:
 
 @dataclass(frozen=True)
 class Way:
-    """One way of making a batch. Speed-ups are against the uncached batch; PSNR is against the uncached images."""
+    """One way of making a batch, a row of the table with a field a column. Speed-ups are against the uncached batch;
+    PSNR is against the uncached images."""
 
     batch: int
     method: str

@@ -58,7 +58,7 @@ class MethodEntry(Strict):
 
 
 class Settings(Strict):
-    """What is measured of one pipeline.
+    """What is measured of one pipeline: the keys of a configuration file, a field each.
 
     Args:
         methods (`tuple`): Entries, or text such as `"fora:interval=2,3"`; all methods as they are if there are none.

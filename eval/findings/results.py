@@ -68,7 +68,7 @@ class Part:
 
 @dataclass(frozen=True)
 class Row:
-    """One variant.
+    """One variant: the keys of its entry in the results' file, a field each.
 
     Args:
         name, group (`str`): As in `Variant`.

@@ -10,6 +10,7 @@ from ..hooks.block import BlockHandle, Streams
 from ..hooks.handle import Handle
 from ..kernels.rows import put_rows, take_rows
 from ..models import CallShape, FamilySpec, Layout
+from ..models.prediction import Prediction
 from ..plan.table import PlanTable
 from .job import Job
 
@@ -24,9 +25,19 @@ class Dropping:
     """
 
     def __init__(self, layout: Layout, spec: FamilySpec):
-        self.layout, self.prediction = layout, spec.prediction
+        self.layout, self._prediction = layout, spec.prediction
         streams = {stack.stack: stack.streams.index("hidden_states") for stack in spec.stacks}
         self.first, self.last = streams[layout.sites[0].stack], streams[layout.sites[-1].stack]
+
+    @property
+    def prediction(self) -> Prediction:
+        """Where each token is in the output."""
+        if self._prediction is None:
+            raise ValueError(
+                f"Tokens cannot be dropped from a {self.layout.family} model: nobody has said where each is in its "
+                "output (`prediction` of its FamilySpec)."
+            )
+        return self._prediction
 
     def freeze(self, plan: PlanTable, job: Job, handles: Sequence[Handle], blocks: Sequence[BlockHandle]) -> None:
         """Choose, and have the tokens dropped and put back."""

@@ -85,8 +85,7 @@ class Handle:
 
     def fill_by(self, fill: Fill | None) -> None:
         """Have the terms made and combined as a fill does it."""
-        # A function that stands on a class is taken for its method, whatever it was put there as.
-        self.renewal = differences if fill is None else fill.renewal  # type: ignore[assignment,misc]
+        self.renewal = differences if fill is None else fill.renewal
         self.combine = weighted_sum if fill is None else fill.combine
 
     def kept(self, output: Any) -> Any:

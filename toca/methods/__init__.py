@@ -79,3 +79,9 @@ __all__ = [
 ]
 
 load_all(__name__, __path__)
+
+# A method of a new file stands beside those that are named above, for all but type checkers.
+for _method in METHODS.values():
+    if _method.__name__ not in globals():
+        globals()[_method.__name__] = _method
+        __all__.append(_method.__name__)

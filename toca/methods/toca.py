@@ -24,7 +24,8 @@ def _every_module_but_self_attention() -> dict[str, float]:
 @register
 @dataclass(frozen=True)
 class ToCa(Method):
-    """Between full steps, recompute in each module the tokens that matter and reuse the others' features.
+    """Between full steps, recompute in each module the tokens that matter and reuse the others' features. Its many
+    fields are the paper's constants, of which each published setting has others.
 
     **When** (section 3.4): a step is full if its index s is a multiple of tau; after a full step tau becomes
     round(N / (a + b s/S)). **Which** (section 3.3): the highest of (s1 or s2) + 0.25 n/N, where n counts the steps

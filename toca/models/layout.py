@@ -17,7 +17,7 @@ from .spec import BlockSpec, FamilySpec, Rows, SiteSpec, Stream
 
 @dataclass(frozen=True)
 class Site:
-    """A cacheable place of one model, as plans and methods see it.
+    """A cacheable place of one model, as plans and methods see it: a row of a table, whose columns are its fields.
 
     Args:
         layer (`int`): Position of its block in the order in which the model runs them, over all stacks.
@@ -79,7 +79,8 @@ class Site:
 
 @dataclass(frozen=True)
 class Layout:
-    """All sites of a model in plan order, the FLOPs outside them, and the model's default call shape.
+    """All sites of a model in plan order, the FLOPs outside them, and the model's default call shape. It has many
+    fields, for it is all that a plan's file says of a model.
 
     Args:
         family (`str`): Name of the family.

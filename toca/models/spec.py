@@ -76,7 +76,7 @@ class BlockSpec:
 
 @dataclass(frozen=True)
 class FamilySpec:
-    """A model family.
+    """A model family: all that is known of a transformer's class, as data, hence its many fields.
 
     Args:
         name (`str`): Short name in plans.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from ..checks import SomeSteps, check, check_fields
@@ -22,6 +23,18 @@ class Timeline:
 
     num_inference_steps: int
     timesteps: tuple[float, ...]
+
+
+TOLERANCE = 0.01
+"""Schedules of one kind differ by their rounding only."""
+
+
+def other_timestep(then: Sequence[float], now: Sequence[float]) -> str:
+    """Where two schedules part, in words; empty where they do not, or where one of them is not known."""
+    for step, (one, other) in enumerate(zip(then, now, strict=False)):
+        if abs(one - other) > TOLERANCE:
+            return f"step {step} was at {one:g}, and here it is at {other:g}"
+    return ""
 
 
 def spaced_timesteps(num_inference_steps: int) -> tuple[float, ...]:

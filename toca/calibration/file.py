@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass, field
 from os import PathLike
 from typing import Any, TypeGuard
 
+from ..axes.sampling import other_timestep
 from ..checks import SomeSteps, check_fields, cleaned
 from ..files.reading import read_json
 from ..files.writing import atomic_path
@@ -21,9 +22,6 @@ from .schedulers import SchedulerMark
 
 FORMAT = "toca-calibration"
 VERSION = 1
-TIMESTEP_TOLERANCE = 0.01
-"""Timesteps run from 1000 down to 0; schedules of one kind differ by their rounding only."""
-
 Curve = Sequence[float] | Sequence[Sequence[float]]
 
 
@@ -128,13 +126,12 @@ class Calibration:
                 f"The calibration {self.source!r} was made for {made} steps, and not for {num_inference_steps}: "
                 f"sample in {made} steps, or calibrate for {num_inference_steps}."
             )
-        for step, (then, now) in enumerate(zip(self.timesteps, timesteps, strict=False)):
-            if abs(then - now) > TIMESTEP_TOLERANCE:
-                raise ValueError(
-                    f"The calibration {self.source!r} was made for other timesteps: step {step} was at {then:g}, and "
-                    f"here it is at {now:g}. Sample with the scheduler and the size that it was made with, or "
-                    "calibrate for these."
-                )
+        difference = other_timestep(self.timesteps, timesteps)
+        if difference:
+            raise ValueError(
+                f"The calibration {self.source!r} was made for other timesteps: {difference}. Sample with the "
+                "scheduler and the size that it was made with, or calibrate for these."
+            )
 
     def check_scheduler(self, scheduler: Any) -> None:
         """Refuse another scheduler. Raises `ValueError` with the difference."""

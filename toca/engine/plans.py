@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from ..axes.sampling import other_timestep
 from ..methods import Method
 from ..models import Layout
 from ..plan.table import PlanTable
@@ -73,13 +74,9 @@ def _check_steps(plan: PlanTable, num_inference_steps: int, timesteps: tuple[flo
             f"The plan is for {plan.num_inference_steps} steps, but this generation has {num_inference_steps}. "
             f"Generate with num_inference_steps={plan.num_inference_steps}, or make a plan for this number."
         )
-    for step, (then, now) in enumerate(zip(plan.timesteps, timesteps, strict=False)):
-        if abs(then - now) > TOLERANCE:
-            raise ValueError(
-                f"The plan is for other timesteps: step {step} is at {then:g} in it, and at {now:g} here. Sample with "
-                "the scheduler and the size that it was made with, or make a plan for these."
-            )
-
-
-TOLERANCE = 0.01
-"""Timesteps run from 1000 down to 0; schedules of one kind differ by their rounding only."""
+    difference = other_timestep(plan.timesteps, timesteps)
+    if difference:
+        raise ValueError(
+            f"The plan is for other timesteps: {difference}. Sample with the scheduler and the size that it was made "
+            "with, or make a plan for these."
+        )

@@ -32,23 +32,7 @@ def check_size(num_inference_steps: int, sites: int) -> None:
 
 @dataclass(frozen=True)
 class PlanTable:
-    """A table of actions: `table[step][i]` is what site `layout.sites[i]` does in that step.
-
-    Where the plan has a gate, a step of the table that is not full is what the step does if the gate lets it: the
-    gate may have it computed in full instead, for each image by itself.
-
-    Args:
-        method (`str`): Name of the method that made it.
-        num_inference_steps (`int`): Number of steps.
-        layout (`Layout`): The model it is for.
-        table (`tuple[tuple[Action, ...], ...]`): One row a step.
-        selection (`Selection`, *optional*): Which tokens a partial action recomputes; required if there is one.
-        spans (`tuple[tuple[Span, ...], ...]`, *optional*): For each step the blocks that it leaves out.
-        fill (`Fill`, *optional*): How to forecast; required if something is.
-        gate (`Gate`, *optional*): Decides while the model runs.
-        guided (`tuple[bool, ...]`, *optional*): For each step whether the unconditional branch runs; by default it
-            always does.
-        timesteps (`tuple[float, ...]`, *optional*): The scheduler's timestep of each step, where the fill reads them.
+    """The data of a plan, with what follows from it; the fields are those of `toca.Plan`.
 
     Raises:
         ValueError: If the table does not fit the steps, sites and spans, if the first step does not compute every

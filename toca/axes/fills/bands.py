@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cache, partial
 from typing import Any, ClassVar
@@ -14,15 +14,14 @@ from ...kernels.series import weighted_sum
 from ...registry import register
 from ..sampling import Timeline
 from .base import Combine, Fill
-from .mixing import check_mixable, padded
-from .renewal import Renewal
+from .mixing import Mixture
 from .reuse import Reuse
 from .series import Hermite
 
 
 @register
 @dataclass(frozen=True)
-class Bands(Fill):
+class Bands(Mixture):
     """Low frequencies along the tokens filled one way, high ones another: `high + lowpass(low - high)`.
 
     A frequency f of the discrete Fourier transform along the tokens is low if |f| <= cutoff x the largest. Filling is
@@ -43,45 +42,17 @@ class Bands(Fill):
 
     name: ClassVar[str] = "bands"
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        check_mixable(self.name, (self.low, self.high))
-
     @property
-    def richest(self) -> Fill:
-        """The one of the two that keeps more."""
-        return max((self.low, self.high), key=lambda fill: fill.kept)
-
-    @property
-    def renewal(self) -> Renewal:
-        return self.richest.renewal
-
-    @property
-    def kept(self) -> int:
-        return self.richest.kept
-
-    @property
-    def remembers(self) -> int | None:
-        return self.richest.remembers
-
-    @property
-    def stores(self) -> Hashable:
-        return self
-
-    def scales(self, history: Sequence[int], timeline: Timeline) -> list[float]:
-        return self.richest.scales(history, timeline)
+    def parts(self) -> tuple[Fill, ...]:
+        return self.low, self.high
 
     def weights(self, step: int, history: Sequence[int], timeline: Timeline) -> list[float]:
         """Those of the low band, and then those of the high band."""
-        fills = (self.low, self.high)
-        return [w for fill in fills for w in padded(fill.weights(step, history, timeline), self.kept + 1)]
+        return [weight for part in self.parts for weight in self.weights_of(part, step, history, timeline)]
 
     @property
     def combine(self) -> Combine:
         return _combiner(self.cutoff)
-
-    def term_itemsize(self, itemsize: int) -> int:
-        return self.richest.term_itemsize(itemsize)
 
 
 @cache

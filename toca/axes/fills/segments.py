@@ -11,14 +11,13 @@ import torch
 from ...checks import Steps, check
 from ...registry import register
 from ..sampling import Timeline
-from .base import Combine, Fill
-from .mixing import check_mixable, padded
-from .renewal import Renewal
+from .base import Fill
+from .mixing import Mixture
 
 
 @register
 @dataclass(frozen=True)
-class Segments(Fill):
+class Segments(Mixture):
     """In each step the fill that its label names.
 
     Args:
@@ -36,49 +35,17 @@ class Segments(Fill):
     name: ClassVar[str] = "segments"
 
     def __post_init__(self) -> None:
-        super().__post_init__()
         check(bool(self.fills), "fills", self.fills, "must name at least one")
+        super().__post_init__()
         most = max(self.labels, default=0)
         check(most < len(self.fills), "labels", most, f"must be below {len(self.fills)}, the number of fills")
-        check_mixable(self.name, self.fills)
 
     @property
-    def richest(self) -> Fill:
-        """The one that keeps most."""
-        return max(self.fills, key=lambda fill: fill.kept)
-
-    @property
-    def renewal(self) -> Renewal:
-        return self.richest.renewal
-
-    @property
-    def reads_timesteps(self) -> bool:  # type: ignore[override]
-        return any(fill.reads_timesteps for fill in self.fills)
-
-    @property
-    def reads_latents(self) -> bool:  # type: ignore[override]
-        return self.richest.reads_latents
-
-    @property
-    def kept(self) -> int:
-        return self.richest.kept
-
-    @property
-    def remembers(self) -> int | None:
-        return self.richest.remembers
-
-    def scales(self, history: Sequence[int], timeline: Timeline) -> list[float]:
-        return self.richest.scales(history, timeline)
+    def parts(self) -> tuple[Fill, ...]:
+        return self.fills
 
     def weights(self, step: int, history: Sequence[int], timeline: Timeline) -> list[float]:
-        return padded(self._of(step, timeline).weights(step, history, timeline), self.kept + 1)
-
-    @property
-    def combine(self) -> Combine:
-        return self.richest.combine
-
-    def term_itemsize(self, itemsize: int) -> int:
-        return self.richest.term_itemsize(itemsize)
+        return self.weights_of(self._of(step, timeline), step, history, timeline)
 
     def estimate(
         self, kept: Sequence[tuple[torch.Tensor, torch.Tensor]], latents: torch.Tensor, step: int, timeline: Timeline

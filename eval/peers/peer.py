@@ -13,16 +13,18 @@ from toca.eval.peers.denoisers import transformers_of
 from toca.eval.peers.meter import Meter
 from toca.eval.peers.session import Session
 from toca.eval.peers.unchanged import unchanged
-from toca.registry import to_data
+from toca.registry import Registered, to_data
 
 
 class PeerRefusal(ValueError):
     """A peer cannot work on this pipeline; the message says why, in one sentence."""
 
 
-class Peer(ABC):
+class Peer(Registered, ABC):
     """A cache of another library. A subclass is a frozen dataclass of its settings."""
 
+    kind: ClassVar[str] = "method"
+    """It is recorded as our methods are."""
     name: ClassVar[str]
     """What it is called in a line-up: `peer:` and the library's name for it."""
     title: ClassVar[str]
@@ -40,7 +42,7 @@ class Peer(ABC):
 
     def recorded(self) -> dict[str, Any]:
         """Name, settings and version as plain data: what results depend on."""
-        return {**to_data(self), "package": f"{self.package} {self.available()}"}  # type: ignore[arg-type]
+        return {**to_data(self), "package": f"{self.package} {self.available()}"}
 
     def for_model(self, model: str) -> Peer:
         """The same, with what lies beside a model's weights for it; `model` is a name, a folder or a hub id."""

@@ -42,7 +42,6 @@ class Dropping:
     def freeze(self, plan: PlanTable, job: Job, handles: Sequence[Handle], blocks: Sequence[BlockHandle]) -> None:
         """Choose, and have the tokens dropped and put back."""
         shape, group = job.part.key.shape, job.part.groups[0]
-        assert self.prediction is not None, "tokens are dropped only where the family tells"
         prediction = self.prediction.by_token(self._kept(plan, job), shape)
         # Where the model predicts a variance beside, its channels come last.
         channels = min(self.layout.in_width, self.layout.out_width) // prediction.shape[3]
@@ -69,7 +68,6 @@ class Dropping:
         """The model's output: new where tokens were active, the last one elsewhere."""
         shape = job.part.key.shape
         assert job.active is not None, "tokens have been chosen"
-        assert self.prediction is not None, "tokens are dropped only where the family tells"
         active = torch.zeros(shape.batch * shape.tokens, dtype=torch.bool, device=sample.device)
         active.index_fill_(0, job.active.flatten(), True)
         places = self.prediction.over(active.view(shape.batch, shape.tokens), shape, sample)

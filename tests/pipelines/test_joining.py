@@ -93,7 +93,6 @@ def test_who_runs_one_of_ours_does_not_wait_for_theirs(join):
 
 
 def test_a_file_in_the_folder_is_a_command(monkeypatch, tmp_path):
-    before = [run.__name__ for run in joining.our_commands()]
     (tmp_path / "sing.py").write_text(
         "from toca.pipelines.commands.joining import command\n"
         "@command(place=25)\ndef sing(): '''Sings.'''; print('la')\n"
@@ -102,7 +101,7 @@ def test_a_file_in_the_folder_is_a_command(monkeypatch, tmp_path):
     monkeypatch.setattr(joining, "_PLACES", dict(joining._PLACES))
     names = [run.__name__ for run in joining.our_commands()]
     sys.modules.pop("toca.pipelines.commands.sing")
-    assert names == [*before[:2], "sing", *before[2:]]
+    assert names == ["generate", "methods", "sing", "models", "plan", "calibrate", "env"]
 
 
 def test_commands_stand_in_their_order():

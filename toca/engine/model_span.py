@@ -47,7 +47,7 @@ class ModelSpan:
         if fill is None:
             terms.renew(value)
         elif fill.reads_latents:
-            terms.renew((value, latents.clone()), scales, fill.renewal)
+            terms.renew((value, self._shared(latents, value)), scales, fill.renewal)
         else:
             terms.renew(value, scales, fill.renewal)
 
@@ -64,18 +64,21 @@ class ModelSpan:
         """What takes the place of the output of a model whose blocks have not run; the arguments are `store`'s."""
         fill = plan.fill if span.forecasts else None
         if fill is not None and fill.reads_latents:
-            return self._estimated(plan, span, fill, terms, step, latents)
+            return self._estimated(plan, fill, terms, step, latents)
         filled = terms.total(weights) if fill is None else terms.total(weights, fill.combine)
         return shifted(filled, latents, 1, self.channel_dim) if span.keeps == "residual" else filled.clone()
 
-    def _estimated(
-        self, plan: PlanTable, span: Span, fill: Fill, terms: Terms, step: int, latents: torch.Tensor
-    ) -> torch.Tensor:
+    def _estimated(self, plan: PlanTable, fill: Fill, terms: Terms, step: int, latents: torch.Tensor) -> torch.Tensor:
         """The estimate of a fill that reads latents; it is remembered as if it had been computed."""
         kept = [terms.value, *terms.higher][: len(terms.history)]
-        value = fill.estimate(kept, latents, step, plan.timeline)
-        terms.renew((value, latents.clone()), terms.scales(step, fill, plan.timeline), fill.renewal)
-        return shifted(value, latents, 1, self.channel_dim) if span.keeps == "residual" else value.clone()
+        latents = self._shared(latents, terms.value[0])
+        value = fill.estimate(kept, latents, step, terms.history, plan.timeline)
+        terms.renew((value, latents), terms.scales(step, fill, plan.timeline), fill.renewal)
+        return value.clone()
+
+    def _shared(self, latents: torch.Tensor, sample: torch.Tensor) -> torch.Tensor:
+        """A copy of those channels of the model's input that its output has too."""
+        return latents.narrow(self.channel_dim, 0, sample.shape[self.channel_dim]).clone()
 
 
 def shifted(sample: torch.Tensor, latents: torch.Tensor, sign: int, dim: int) -> torch.Tensor:

@@ -196,7 +196,7 @@ def span_bytes(plan: PlanTable, span: Span, shape: CallShape, itemsize: int) -> 
     forecast = plan.kept_spans[span]
     width = plan.layout.out_width if span.around == "model" else plan.layout.width
     if forecast and plan.fill is not None and plan.fill.reads_latents:
-        width += plan.layout.in_width
+        width *= 2
     tokens = shape.frames * shape.tokens
     if span.around == "blocks" and span.stop < plan.layout.layers:
         tokens += shape.text_tokens if plan.layout.text_stream else 0

@@ -83,6 +83,8 @@ class PlanTable:
             object.__setattr__(self, name, checked(getattr(self, name), hint, name))
         check(len(self.method) <= LONGEST_NAME, "method", self.method, f"must be at most {LONGEST_NAME} characters")
         check_size(self.num_inference_steps, len(self.layout.sites))
+        if self.fill is not None:
+            self.fill.check_steps(self.num_inference_steps)
         for name, kind in (("table", tuple), ("spans", tuple), ("guided", bool)):
             right = isinstance(getattr(self, name), tuple) and all(isinstance(v, kind) for v in getattr(self, name))
             check(right, name, getattr(self, name), f"must be a tuple of a {kind.__name__} for each step")
@@ -103,6 +105,8 @@ class PlanTable:
                 raise ValueError(f"Step {step} forecasts a span, but the plan does not say how.")
             if span.forecasts and span.around == "blocks":
                 self._check_reads_no_latents(f"step {step}, layers {span.first} to {span.stop - 1}")
+            elif span.forecasts:
+                self._check_fills_outputs(step, span)
             end = span.stop
 
     def _check_row(self, step: int, row: tuple[Action, ...]) -> None:
@@ -129,6 +133,18 @@ class PlanTable:
             raise ValueError(
                 f"{self.fill.name} reads the model's input and fills its output: {where} must not be forecast by it; "
                 "use a span around the model."
+            )
+
+    def _check_fills_outputs(self, step: int, span: Span) -> None:
+        if self.fill is None or not self.fill.reads_latents:
+            return
+        if span.keeps != "output":
+            raise ValueError(f"Step {step}: what {self.fill.name} fills a span by must keep its output.")
+        inner, outer = self.layout.in_width, self.layout.out_width
+        if outer > inner:
+            raise ValueError(
+                f"{self.fill.name} needs a model that returns no more than it is given: this one takes {inner} "
+                f"numbers for a token and returns {outer}."
             )
 
     def _check_choice(self, step: int, row: tuple[Action, ...]) -> None:

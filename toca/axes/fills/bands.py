@@ -26,6 +26,7 @@ class Bands(Mixture):
 
     A frequency f of the discrete Fourier transform along the tokens is low if |f| <= cutoff x the largest. Filling is
     linear in what is kept, so that one set of terms serves both, and bands are told apart only when a step is filled.
+    The tokens of a model's output (B, C, ..., rows, columns) are its pixels, row by row and each frame by itself.
 
     Args:
         low (`Fill`, defaults to reuse): Of the low band.
@@ -33,7 +34,7 @@ class Bands(Mixture):
         cutoff (`float`, defaults to 0.1): Above 0, at most 1.
 
     Raises:
-        ValueError: If the two keep different things.
+        ValueError: If the two keep different things, or read the latents.
     """
 
     low: Fill = field(default_factory=Reuse)
@@ -41,6 +42,11 @@ class Bands(Mixture):
     cutoff: SomeShare = 0.1
 
     name: ClassVar[str] = "bands"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.reads_latents:
+            raise ValueError(f"The fills of {self.name!r} must not read the latents: {self.low.name} does.")
 
     @property
     def parts(self) -> tuple[Fill, ...]:
@@ -70,7 +76,11 @@ def _combined(
 
 
 def low_pass(tensor: torch.Tensor, cutoff: float) -> torch.Tensor:
-    """The low frequencies along the tokens of (rows, tokens, C), in the tensor's dtype."""
+    """The low frequencies along the tokens of (rows, tokens, C), or the pixels of (B, C, ..., rows, columns), in the
+    tensor's dtype."""
+    if tensor.ndim > 3:
+        lines = tensor.flatten(-2).flatten(0, -2).unsqueeze(-1)
+        return low_pass(lines, cutoff).reshape(tensor.shape)
     spectrum = torch.fft.rfft(tensor.float(), dim=1)
     frequencies = torch.arange(spectrum.shape[1], device=tensor.device)
     passes = frequencies <= cutoff * (spectrum.shape[1] - 1)

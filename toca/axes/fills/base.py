@@ -86,6 +86,9 @@ class Fill(Registered, ABC):
         """What makes the fill of terms and weights, both as many as it says; by default their weighted sum."""
         return weighted_sum
 
+    def check_steps(self, num_inference_steps: int) -> None:  # noqa: B027 (most go with any)
+        """Refuse a number of steps that it was not made for. Raises `ValueError`."""
+
     def without_gate(self) -> Fill:
         """The same where no gate of its own tells weights."""
         return self
@@ -99,6 +102,7 @@ class Fill(Registered, ABC):
         kept: Sequence[tuple[torch.Tensor, torch.Tensor]],
         latents: torch.Tensor,
         step: int,
+        history: Sequence[int],
         timeline: Timeline,
     ) -> torch.Tensor:
         """The model's output, of fills that read latents.
@@ -107,6 +111,7 @@ class Fill(Registered, ABC):
             kept (`Sequence[tuple[torch.Tensor, torch.Tensor]]`): Output and input of the last steps, latest first.
             latents (`torch.Tensor`): (B, ...): the model's input now.
             step (`int`): The step.
+            history (`Sequence[int]`): The steps that these are of, latest first.
             timeline (`Timeline`): The steps of the generation.
         """
         raise NotImplementedError(f"{type(self).__name__} reads no latents.")

@@ -49,13 +49,11 @@ class Fitted(Fill):
     def stores(self) -> Hashable:
         return "values"
 
+    def check_steps(self, num_inference_steps: int) -> None:
+        wanted = f"must be one for each of the {num_inference_steps} steps"
+        check(len(self.rows) == num_inference_steps, "rows", len(self.rows), wanted)
+
     def weights(self, step: int, history: Sequence[int], timeline: Timeline) -> list[float]:
-        check(
-            len(self.rows) == timeline.num_inference_steps,
-            "rows",
-            len(self.rows),
-            f"must be one for each of the {timeline.num_inference_steps} steps",
-        )
         row = self.rows[step]
         known = min(len(history), len(row))
         return [row[0] + sum(row[known:]), *row[1:known], *[0.0] * (len(row) - known)]

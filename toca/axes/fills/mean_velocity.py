@@ -54,12 +54,17 @@ class MeanVelocity(Fill):
         return [1.0, *[0.0] * self.kept]
 
     def estimate(
-        self, kept: Sequence[tuple[torch.Tensor, torch.Tensor]], latents: torch.Tensor, step: int, timeline: Timeline
+        self,
+        kept: Sequence[tuple[torch.Tensor, torch.Tensor]],
+        latents: torch.Tensor,
+        step: int,
+        history: Sequence[int],
+        timeline: Timeline,
     ) -> torch.Tensor:
         back = min(self.look_back, len(kept))
         (last, _), (velocity, before) = kept[0], kept[back - 1]
         sigmas = [timestep / TRAIN_TIMESTEPS for timestep in (*timeline.timesteps, 0.0)]
-        way, next_way = sigmas[step] - sigmas[step - back], sigmas[step + 1] - sigmas[step]
+        way, next_way = sigmas[step] - sigmas[history[back - 1]], sigmas[step + 1] - sigmas[step]
         mean = (latents.float() - before.float()) / way
         change = (velocity.float() - mean) / way
         return (last.float() - next_way * change).to(last.dtype)

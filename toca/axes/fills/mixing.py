@@ -28,6 +28,8 @@ class Mixture(Fill):
             raise ValueError(f"Of the fills of {self.name!r} all must read the latents, or none.")
         if odd := [fill.name for fill in self.parts if fill.combine is not weighted_sum]:
             raise ValueError(f"The fills of {self.name!r} must be weighted sums of their terms: {odd[0]} is none.")
+        if any(fill.reads_gate for fill in self.parts):
+            raise ValueError(f"None of the fills of {self.name!r} may take its weights from a gate.")
 
     @property
     @abstractmethod
@@ -61,6 +63,10 @@ class Mixture(Fill):
 
     def scales(self, history: Sequence[int], timeline: Timeline) -> list[float]:
         return self.richest.scales(history, timeline)
+
+    def check_steps(self, num_inference_steps: int) -> None:
+        for fill in self.parts:
+            fill.check_steps(num_inference_steps)
 
     def weights_of(self, part: Fill, step: int, history: Sequence[int], timeline: Timeline) -> list[float]:
         """The weights of one of its parts, for all terms that are kept."""

@@ -45,14 +45,19 @@ class Segments(Mixture):
         return self.fills
 
     def weights(self, step: int, history: Sequence[int], timeline: Timeline) -> list[float]:
-        return self.weights_of(self._of(step, timeline), step, history, timeline)
+        return self.weights_of(self.fills[self.labels[step]], step, history, timeline)
+
+    def check_steps(self, num_inference_steps: int) -> None:
+        super().check_steps(num_inference_steps)
+        wanted = f"must be one for each of the {num_inference_steps} steps"
+        check(len(self.labels) == num_inference_steps, "labels", len(self.labels), wanted)
 
     def estimate(
-        self, kept: Sequence[tuple[torch.Tensor, torch.Tensor]], latents: torch.Tensor, step: int, timeline: Timeline
+        self,
+        kept: Sequence[tuple[torch.Tensor, torch.Tensor]],
+        latents: torch.Tensor,
+        step: int,
+        history: Sequence[int],
+        timeline: Timeline,
     ) -> torch.Tensor:
-        return self._of(step, timeline).estimate(kept, latents, step, timeline)
-
-    def _of(self, step: int, timeline: Timeline) -> Fill:
-        wanted = f"must be one for each of the {timeline.num_inference_steps} steps"
-        check(len(self.labels) == timeline.num_inference_steps, "labels", len(self.labels), wanted)
-        return self.fills[self.labels[step]]
+        return self.fills[self.labels[step]].estimate(kept, latents, step, history, timeline)

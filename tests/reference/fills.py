@@ -1,0 +1,179 @@
+"""Ways to fill, each from all that was computed and when, in numpy; and a model that is filled so, on any family.
+
+A rule is `(history, s) -> value`: the history holds (step, value) of the steps that computed, oldest first. Nothing is
+kept but that: whatever a rule needs it works out anew.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from .patching import blocks_of, samples, visited, visited_blocks
+from .taylor import derivative, hermite
+
+Array = np.ndarray
+History = list[tuple[int, Any]]
+Rule = Callable[[History, int], Any]
+
+
+def reuse(history: History, s: int) -> Array:
+    """The last value."""
+    return history[-1][1]
+
+
+def line(history: History, s: int) -> Array:
+    """The straight line through the last two values; the last one where there is no other."""
+    if len(history) == 1:
+        return history[-1][1]
+    (before, older), (last, newer) = history[-2:]
+    return newer + (newer - older) * (s - last) / (last - before)
+
+
+def fitted(rows: Sequence[Sequence[float]]) -> Rule:
+    """Weights of the last values, newest first, for each step; the newest value stands in for those that lack."""
+
+    def rule(history: History, s: int) -> Array:
+        values = [value for _, value in reversed(history)]
+        return sum(w * (values[i] if i < len(values) else values[0]) for i, w in enumerate(rows[s]))
+
+    return rule
+
+
+def hermite_series(order: int, sigma: float) -> Rule:
+    """HiCache's series, as far as its differences exist."""
+
+    def rule(history: History, s: int) -> Array:
+        x = s - history[-1][0]
+        terms = range(min(order, len(history) - 1) + 1)
+        return sum(derivative(history, i) * hermite(i, x, sigma) / math.factorial(i) for i in terms)
+
+    return rule
+
+
+def chebyshev(S: int, degree: int, ridge: float) -> Rule:
+    """Ridge regression through every computed value, kept whole: the least squares of the values with one row more for
+    each coefficient, which is to be 0, of weight sqrt(ridge)."""
+
+    def basis(s: int) -> Array:
+        angle = math.acos(2 * s / S - 1)
+        return np.array([math.cos(n * angle) for n in range(degree + 1)])
+
+    def rule(history: History, s: int) -> Array:
+        values = np.stack([value.reshape(-1) for _, value in history])
+        design = np.vstack([*(basis(t) for t, _ in history), math.sqrt(ridge) * np.eye(degree + 1)])
+        wanted = np.vstack([values, np.zeros((degree + 1, values.shape[1]))])
+        coefficients = np.linalg.lstsq(design, wanted, rcond=None)[0]
+        return (basis(s) @ coefficients).reshape(history[-1][1].shape)
+
+    return rule
+
+
+def low_band(value: Array, cutoff: float, axis: int = 1) -> Array:
+    """The part of low frequencies along an axis, by numpy's complex Fourier transform."""
+    tokens = value.shape[axis]
+    waves = np.abs(np.rint(np.fft.fftfreq(tokens) * tokens))
+    passes = waves <= cutoff * (tokens // 2)
+    shape = [-1 if i == axis else 1 for i in range(value.ndim)]
+    return np.fft.ifft(np.fft.fft(value, axis=axis) * passes.reshape(shape), axis=axis).real
+
+
+def bands(low: Rule, high: Rule, cutoff: float) -> Rule:
+    """One rule for the low band and another for the rest. A model's output (B, channels, ..., rows, columns) has its
+    pixels for tokens, row by row."""
+
+    def rule(history: History, s: int) -> Array:
+        if history[0][1].ndim > 3:
+            shape = history[0][1].shape
+            flat = [(t, value.reshape(-1, shape[-2] * shape[-1], 1)) for t, value in history]
+            return rule(flat, s).reshape(shape)
+        lows = [(t, low_band(value, cutoff)) for t, value in history]
+        highs = [(t, value - low_band(value, cutoff)) for t, value in history]
+        return low(lows, s) + high(highs, s)
+
+    return rule
+
+
+def segments(rules: Sequence[Rule], labels: Sequence[int]) -> Rule:
+    """In each step the rule that it names."""
+    return lambda history, s: rules[labels[s]](history, s)
+
+
+def mean_velocity(
+    velocity: Callable[[int, Array], Array], start: Array, sigmas: Sequence[float], full: Sequence[bool], K: int
+) -> list[Array]:
+    """MeanCache over a whole generation by Euler's rule: the model's output of every step, filled ones too.
+
+    `velocity(s, x)` runs the model; sigmas has one more than there are steps, 0.
+    """
+    outputs: list[Array] = []
+    before = [start]
+    for s in range(len(full)):
+        x = before[s]
+        if full[s]:
+            v = velocity(s, x)
+        else:
+            r = s - min(K, s)
+            mean = (x - before[r]) / (sigmas[s] - sigmas[r])
+            slope = (outputs[r] - mean) / (sigmas[s] - sigmas[r])
+            v = outputs[s - 1] - slope * (sigmas[s + 1] - sigmas[s])
+        outputs.append(v)
+        before.append(x + (sigmas[s + 1] - sigmas[s]) * v)
+    return outputs
+
+
+# --- a model that is filled ----------------------------------------------------------------------------------------
+
+
+def filled(history: History, s: int, rule: Rule) -> Any:
+    """A rule for tensors, or tuples of them, in double precision."""
+    if isinstance(history[0][1], tuple):
+        parts = range(len(history[0][1]))
+        return tuple(filled([(t, value[i]) for t, value in history], s, rule) for i in parts)
+    value = rule([(t, value.double().numpy()) for t, value in history], s)
+    return torch.from_numpy(np.ascontiguousarray(value)).to(history[-1][1].dtype)
+
+
+def run_filled(
+    transformer: nn.Module, inputs: list[dict[str, Any]], full: Sequence[bool], rule: Rule, scope: str
+) -> list[Tensor]:
+    """The sample of every call. What is filled in steps that are not full are the modules' outputs (`"module"`), what
+    each block adds to its input (`"block"`), what leaves the last block (`"last"`), or the model's output
+    (`"output"`)."""
+    known: dict[Any, History] = {}
+    now = {"step": 0}
+
+    def feature(name: Any, compute: Callable[[], Any]) -> Any:
+        if full[now["step"]]:
+            known.setdefault(name, []).append((now["step"], compute()))
+            return known[name][-1][1]
+        return filled(known[name], now["step"], rule)
+
+    def visit_block(layer: int, streams: tuple[Tensor, ...], compute: Callable) -> tuple[Tensor, ...]:
+        if scope == "last":
+            last = layer == len(blocks_of(transformer)) - 1
+            return feature("last", compute) if last else compute()
+        added = feature(layer, lambda: tuple(a - b for a, b in zip(compute(), streams, strict=True)))
+        return tuple(a + b for a, b in zip(streams, added, strict=True))
+
+    def run() -> list[Tensor]:
+        return samples(transformer, inputs, lambda step: now.update(step=step))
+
+    if scope == "module":
+        with visited(transformer, lambda layer, kind, compute: feature((layer, kind), compute)):
+            return run()
+    if scope == "output":
+        computed = run()
+        history: History = []
+        outputs = []
+        for s, output in enumerate(computed):
+            history += [(s, output)] if full[s] else []
+            outputs.append(output if full[s] else filled(history, s, rule))
+        return outputs
+    with visited_blocks(transformer, visit_block):
+        return run()

@@ -46,6 +46,8 @@ SMALL: dict[str, dict[str, Any]] = {
     "delta-dit": {"blocks": 1, "switch": 4},
     "fastercache": {"first_call": 3},
     "hicache": {"interval": 3, "order": 1},
+    # Its router's scores are drawn between 0 and 1.
+    "learned": {"threshold": 0.6},
     "magcache": {"threshold": 0.6},
     # Bare transformers have no scheduler that tells timesteps.
     "pab": {"window": (-1.0, 1001.0)},

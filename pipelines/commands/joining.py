@@ -9,7 +9,7 @@ from __future__ import annotations
 import importlib
 import pkgutil
 from collections.abc import Callable, Iterable
-from importlib.metadata import EntryPoint, entry_points
+from importlib.metadata import EntryPoint, distributions
 from typing import Any, TypeVar
 
 import typer
@@ -54,7 +54,7 @@ def their_commands(taken: Iterable[str]) -> dict[str, Any]:
     """
     found: dict[str, Any] = {}
     ours = set(taken)
-    for point in sorted(entry_points(group=GROUP), key=lambda point: point.name):
+    for point in _entry_points():
         if point.name in ours or point.name in found:
             _warn(point, "there is another of this name")
             continue
@@ -63,6 +63,13 @@ def their_commands(taken: Iterable[str]) -> dict[str, Any]:
         except Exception as error:
             _warn(point, f"{type(error).__name__}: {error}")
     return found
+
+
+def _entry_points() -> list[EntryPoint]:
+    """All of the group. Every installation is asked: an old `toca.egg-info` that lies in a checkout hides those of the
+    real one from whoever asks for all entry points at once."""
+    found = (point for each in distributions() for point in each.entry_points if point.group == GROUP)
+    return sorted({(point.name, point.value): point for point in found}.values(), key=lambda point: point.name)
 
 
 def _made(name: str, joined: Any) -> Any:

@@ -18,7 +18,7 @@ from toca.pipelines.commands import joining
 def join(monkeypatch, tmp_path):
     """Have an entry point for a command that a module of this text defines as `joined`."""
     points: list[EntryPoint] = []
-    monkeypatch.setattr(joining, "entry_points", lambda group: points if group == "toca.commands" else [])
+    monkeypatch.setattr(joining, "_entry_points", lambda: points)
     monkeypatch.syspath_prepend(tmp_path)
 
     def add(name: str, text: str) -> None:
@@ -107,3 +107,12 @@ def test_a_file_in_the_folder_is_a_command(monkeypatch, tmp_path):
 def test_commands_stand_in_their_order():
     listed = typer.main.get_command(app).list_commands(None)
     assert listed[:6] == ["generate", "methods", "models", "plan", "calibrate", "env"] and "eval" in listed
+
+
+def test_an_old_installation_in_the_checkout_hides_nothing(monkeypatch, tmp_path):
+    stale = tmp_path / "toca.egg-info"
+    stale.mkdir()
+    (stale / "PKG-INFO").write_text("Metadata-Version: 2.1\nName: toca\nVersion: 0.0\n")
+    (stale / "entry_points.txt").write_text("[console_scripts]\ntoca = toca.pipelines.cli:main\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    assert [point.name for point in joining._entry_points()].count("eval") == 1

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+import inspect
 import math
 import numbers
 import os
 import reprlib
+import sys
 import types
 import typing
 from collections.abc import Mapping
@@ -108,11 +110,31 @@ def check_fields(instance: Any) -> None:
 @cache
 def _hints(cls: type) -> dict[str, Any]:
     try:
-        hints = typing.get_type_hints(cls, include_extras=True)
+        return field_hints(cls, include_extras=True)
     except NameError:
         # A class within a function whose annotations name other things of that function: nobody else can read them.
         return {}
-    return {field.name: hints[field.name] for field in dataclasses.fields(cls) if field.init}
+
+
+def field_hints(cls: type, include_extras: bool = False) -> dict[str, Any]:
+    """The types of those fields of a dataclass that its constructor takes; what else its bases annotate (a class
+    variable, for type checkers alone) need not be there.
+
+    Args:
+        cls (`type`): The dataclass.
+        include_extras (`bool`, defaults to `False`): Whether bounds stay beside the types.
+
+    Raises:
+        NameError: If an annotation names what is not there.
+    """
+    names = [field.name for field in dataclasses.fields(cls) if field.init]
+    hints: dict[str, Any] = {}
+    for base in reversed(cls.__mro__):
+        said = {name: hint for name, hint in inspect.get_annotations(base).items() if name in names}
+        known = vars(sys.modules[base.__module__]) if base.__module__ in sys.modules else {}
+        own = types.SimpleNamespace(__annotations__=said)
+        hints |= typing.get_type_hints(own, known, include_extras=include_extras)
+    return {name: hints[name] for name in names}
 
 
 def checked(value: Any, hint: Any, name: str) -> Any:

@@ -6,16 +6,14 @@ says its `kind` and its `name`.
 
 from __future__ import annotations
 
-import dataclasses
 import difflib
 import importlib
 import inspect
 import pkgutil
-import typing
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, ClassVar, TypeVar
 
-from .checks import shown
+from .checks import field_hints, shown
 from .files.plain import convert_plain, require
 
 Thing = TypeVar("Thing")
@@ -70,6 +68,8 @@ def register(thing: Thing) -> Thing:
         raise TypeError(f"Only what has a `kind` and a `name` can be registered, got {shown(thing)}.")
     if isinstance(thing, type):
         _check_class(thing)
+    elif isinstance(thing, Registered):
+        raise TypeError(f"A {kind} is registered by its class, got {shown(thing)}.")
     table = registered(kind)
     if name in table and _origin(table[name]) != _origin(thing):
         raise ValueError(f"The {kind} {name!r} is {_origin(table[name])}: give yours another `name`.")
@@ -81,8 +81,16 @@ def _check_class(cls: type) -> None:
     if inspect.isabstract(cls):
         missing = ", ".join(sorted(getattr(cls, "__abstractmethods__", ())))
         raise TypeError(f"{cls.__name__} does not say {missing}, which everything of its kind must.")
-    if not dataclasses.is_dataclass(cls):
-        raise TypeError(f"{cls.__name__} must be a dataclass: put @dataclass(frozen=True) below @toca.register.")
+    if not issubclass(cls, Registered):
+        raise TypeError(f"{cls.__name__} must derive from toca.Method, toca.Fill, toca.Gate or toca.Selection.")
+    if "__dataclass_fields__" not in vars(cls) or not vars(cls)["__dataclass_params__"].frozen:
+        raise TypeError(
+            f"{cls.__name__} must be a frozen dataclass: put @dataclass(frozen=True) below @toca.register."
+        )
+    try:
+        field_types(cls)
+    except NameError as error:
+        raise TypeError(f"The types of the fields of {cls.__name__} cannot be read: {error}.") from error
 
 
 def _origin(thing: Any) -> str:
@@ -137,8 +145,7 @@ def suggestion(text: str, names: Iterable[str]) -> str:
 
 def field_types(cls: type) -> dict[str, Any]:
     """The fields of a registered class that its constructor takes, with their types."""
-    hints = typing.get_type_hints(cls)
-    return {field.name: hints[field.name] for field in dataclasses.fields(cls) if field.init}
+    return field_hints(cls)
 
 
 def to_data(thing: Registered) -> dict[str, Any]:

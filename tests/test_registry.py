@@ -364,7 +364,7 @@ def values_of(hint: Any) -> st.SearchStrategy:
     if origin is Mapping:
         return st.dictionaries(st.sampled_from(["ff", "block"]), values_of(arguments[1]), max_size=2)
     if arguments:
-        return st.one_of(*map(values_of, arguments))
+        return st.one_of(*(values_of(argument) for argument in arguments if argument is not str))
     if hint is bool:
         return st.booleans()
     if hint is int:

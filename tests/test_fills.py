@@ -427,6 +427,33 @@ def test_images_that_decide_for_themselves_are_filled_as_alone(family: str, name
         assert_close([output[image : image + 1] for output in together], wanted, 1e-4)
 
 
+@every_rule
+@pytest.mark.parametrize("value", [float("nan"), float("inf")], ids=str)
+def test_a_forecast_recovers(name: str, value: float) -> None:
+    """From a step in which numbers broke: the next that computes makes what is filled finite again, and an image's
+    batch-mates are not touched."""
+    transformer, inputs = TINY["dit"](1), inputs_for("dit", STEPS, 2, seed=1)
+    method = FilledBetween(RULES[name][0], full=(0, 1, 3, 5))
+    sound = cached_run(transformer, method, inputs)
+    latents = inputs[3]["hidden_states"].clone()
+    latents[1, 0, 5] = value
+    got = cached_run(transformer, method, [*inputs[:3], inputs[3] | {"hidden_states": latents}, *inputs[4:]])
+    assert not got[3][1].isfinite().all()
+    assert all(output[1].isfinite().all() for output in got[5:])
+    assert_close([output[0] for output in got], [output[0] for output in sound])
+
+
+@pytest.mark.parametrize("step", [3, 4], ids=["computed", "filled"])
+def test_a_mean_velocity_recovers(step: int) -> None:
+    transformer, inputs = TINY["flux"](1), inputs_for("flux", STEPS, 2, seed=1)
+    broken = inputs[step]["hidden_states"].clone()
+    broken[1, 5] = float("nan")
+    inputs[step] = inputs[step] | {"hidden_states": broken}
+    got = cached_run(transformer, FilledBetween(MeanVelocity(3), "output", full=(0, 1, 3, 5)), inputs)
+    assert not got[step][1].isfinite().all()
+    assert all(output.isfinite().all() for output in got[5:])
+
+
 # --- what it costs -------------------------------------------------------------------------------------------------
 
 

@@ -31,11 +31,14 @@ def shifted(
 ) -> list[torch.Tensor]:
     """`f_(i+1)(new) = f_i(old)`: the last values themselves; zero where there is none yet."""
     first = torch.zeros_like(value) if before is None else before
-    return [first, *terms[:-1]]
+    # In the place of a number that is not finite stands the newest one.
+    return [torch.where(old.isfinite(), old, value) for old in (first, *terms[:-1])]
 
 
 def accumulated(
     value: torch.Tensor, before: torch.Tensor | None, terms: list[torch.Tensor], scales: Sequence[Any]
 ) -> list[torch.Tensor]:
     """`f_i(new) = f_i(old) + scale_i * value`: sums over all steps that computed, in float32."""
-    return [term + scale * value.float() for term, scale in zip(terms, scales, strict=True)]
+    # A number that is not finite counts as 0, or no later sum would be any better.
+    sound = value.float().nan_to_num(0.0, 0.0, 0.0)
+    return [term + scale * sound for term, scale in zip(terms, scales, strict=True)]

@@ -105,6 +105,7 @@ class Strange(toca.Method):
     by: toca.Selection = Striped()
     fill: toca.Fill = Fading()
     gates: tuple[toca.Gate, ...] = (Loud(),)
+    others: Mapping[str, toca.Fill] = dataclasses.field(default_factory=dict)
     ratios: Mapping[str, Share] = dataclasses.field(default_factory=lambda: {"ff": 0.4, "block": 0.2})
 
     name: ClassVar[str] = "stranger-method"
@@ -126,7 +127,9 @@ class Strange(toca.Method):
 
 
 STRANGERS = (Fading, Loud, Striped, Strange)
-METHOD = Strange(Striped(every=4, also=ByPlan(((3, 1),))), Fading(0.8), (Loud(0.2), Loud(0.7)), {"ff": 0.3})
+METHOD = Strange(
+    Striped(every=4, also=ByPlan(((3, 1),))), Fading(0.8), (Loud(0.2), Loud(0.7)), {"ff": Taylor(1)}, {"ff": 0.3}
+)
 
 
 @pytest.fixture
@@ -176,6 +179,7 @@ def test_a_strangers_method_is_called_by_its_name(strangers: None) -> None:
             outputs.append(run_steps(transformer, inputs))
     assert_equal(*outputs)
     composed = toca.CacheMethod(when="fora", which="toca/pixart", fill="stranger-method")
+    assert from_data(json.loads(json.dumps(to_data(METHOD)))) == METHOD
     assert composed.fill == Strange() and from_data(json.loads(json.dumps(to_data(composed)))) == composed
     with pytest.raises(ValueError, match="did you mean stranger-method"):
         named("stranger-methods")
@@ -435,13 +439,27 @@ def _required(cls: type) -> dict[str, Any]:
         ({"fill": "fitted", "fields": {}}, "fill", "settings of Fitted .*a field is missing"),
         ({"fill": "taylor", "fields": {}, "order": 2}, "fill", "by its name and its fields, and not by 'order'"),
         ({"fill": "bands", "fields": {"low": {"fill": "beauty", "fields": {}}}}, "fill", "no fill 'beauty'"),
+        ("taylor", "fill", "A fill is recorded as a mapping of its name and its fields, got 'taylor'"),
+        (["taylor"], "fill", r"A fill is recorded as a mapping .* got \['taylor'\]"),
+        (None, "gate", "A gate is recorded as a mapping .* got None"),
         ({"fill": "bands", "fields": {"low": 3}}, "fill", "3 is no value of `low`"),
         ({"fill": "bands", "fields": {"low": {"gate": "input", "fields": {}}}}, "fill", "no fill None"),
     ],
 )
-def test_data_that_are_none(data: dict[str, Any], kind: str, message: str) -> None:
+def test_data_that_are_none(data: Any, kind: str, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         from_data(data, kind)
+
+
+@pytest.mark.parametrize("axis", ["selection", "fill", "gate"])
+@pytest.mark.parametrize("said", ["selection", 3, ["taylor"]], ids=str)
+def test_an_axis_of_a_plan_that_is_no_mapping(tmp_path: Path, axis: str, said: Any) -> None:
+    path = tmp_path / "plan.yaml"
+    toca.FORA().plan(TINY["dit"](), STEPS).save(path)
+    data = yaml.safe_load(path.read_text())
+    path.write_text(yaml.safe_dump(data | {axis: said}))
+    with pytest.raises(ValueError, match=rf"plan\.yaml is not a valid plan: A {axis} is recorded as a mapping"):
+        Plan.load(path)
 
 
 def test_a_part_may_be_said_by_its_name() -> None:

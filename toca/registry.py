@@ -159,7 +159,7 @@ def _plain(value: Any) -> Any:
         return to_data(value)
     if isinstance(value, tuple):
         return [_plain(item) for item in value]
-    return dict(value) if isinstance(value, Mapping) else value
+    return {key: _plain(item) for key, item in value.items()} if isinstance(value, Mapping) else value
 
 
 def from_data(data: Mapping[str, Any], kind: str = "method") -> Any:
@@ -168,6 +168,8 @@ def from_data(data: Mapping[str, Any], kind: str = "method") -> Any:
     Raises:
         ValueError: If nothing of this kind and name is registered, or its fields are others.
     """
+    if not isinstance(data, Mapping):
+        raise ValueError(f"A {kind} is recorded as a mapping of its name and its fields, got {shown(data)}.")
     cls = registered(kind).get(str(data.get(kind, "")))
     if cls is None:
         raise ValueError(f"This version of toca has no {kind} {shown(data.get(kind))}.")

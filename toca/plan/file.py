@@ -124,7 +124,8 @@ def _selection(data: Mapping[str, Any]) -> Selection | None:
     if said is None:
         return None
     # By hand it may still be said as versions 1 and 2 do: a score, and fields beside it.
-    return from_data(said, "selection") if "selection" in said else OlderSelection(**said)
+    older = isinstance(said, dict) and "selection" not in said
+    return OlderSelection(**said) if older else from_data(said, "selection")
 
 
 def _fill_and_gate(data: Mapping[str, Any]) -> tuple[Fill | None, Gate | None]:

@@ -66,18 +66,18 @@ class Fading(toca.Fill):
 
 @dataclass(frozen=True)
 class Loud(toca.Gate):
-    """Opens where the latents have moved."""
+    """Opens where the latents have moved. What it remembers has a name that the engine might think of too."""
 
     threshold: NonNegative = 0.3
 
     name: ClassVar[str] = "stranger-loud"
 
     def opens(self, now: toca.Observation) -> torch.Tensor:
-        return (now.input - now.memory["before"]).abs().flatten(1).mean(dim=1) >= self.threshold
+        return (now.input - now.memory["finite"]).abs().flatten(1).mean(dim=1) >= self.threshold
 
     def observe(self, now: toca.Observation, computed: bool) -> None:
         if computed:
-            now.memory["before"] = now.input.clone()
+            now.memory["finite"] = now.input.clone()
 
     def bytes_kept(self, sizes: GateSizes) -> int:
         return sizes.input

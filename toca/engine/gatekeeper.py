@@ -15,8 +15,9 @@ from .call import Call
 from .job import Job
 from .told_once import Warnings
 
-FINITE = "finite"
-"""Name in a part's memory of what is not the gate's own: 1 for each image whose last output was finite, else 0."""
+FINITE = "engine: finite"
+"""Name, which no gate would give, of what is not the gate's own in a part's memory: 1 for each image whose last output
+was finite, else 0."""
 
 
 class Gatekeeper:

@@ -625,6 +625,23 @@ def test_a_branch_that_missed_a_step_goes_on_from_what_it_knows() -> None:
     assert relative_error(got.double(), wanted) < 1e-4
 
 
+def test_what_the_model_is_given_beside_its_latents_does_not_count() -> None:
+    """A picture to fill, or a control: the same in every step, it has no velocity."""
+    transformer, calls = TINY["flux"](1, in_channels=24, out_channels=16), inputs_for("flux", STEPS, 2)
+    beside = drawn(2, 64, 8)
+    calls = [call | {"hidden_states": torch.cat([call["hidden_states"], beside], dim=2)} for call in calls]
+    method, sigmas = FilledBetween(MeanVelocity(2), "output", full=(0, 1, 2)), sigmas_of(STEPS)
+    with toca.cached(transformer, method, num_inference_steps=STEPS):
+        got = run_steps(transformer, calls[:4])[3].double()
+        predicted = method.plan(transformer, STEPS).cost(**options_for("flux", 2, (16, 16)))
+        assert held_bytes(transformer) == predicted.cache_bytes == 2 * 64 * (16 + 16) * 2 * 4
+    x = [call["hidden_states"][..., :16].double() for call in calls]
+    stock = [output.double() for output in run_steps(transformer, calls)]
+    way = sigmas[3] - sigmas[1]
+    slope = (stock[1] - (x[3] - x[1]) / way) / way
+    assert relative_error(got, stock[2] - slope * (sigmas[4] - sigmas[3])) < 1e-4
+
+
 # --- what does not fit ---------------------------------------------------------------------------------------------
 
 

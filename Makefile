@@ -3,6 +3,7 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 DEMO   := outputs/demo
+TYPED  := build/typed
 # Said before pip starts, which is at it for minutes.
 TAKES  := 3 GB to download on Linux, where torch brings CUDA, and 300 MB elsewhere; two minutes or more
 
@@ -31,9 +32,12 @@ test-matrix: $(VENV)/.installed-dev
 test-oldest test-newest: test-%: .venv-%/.installed
 	.venv-$*/bin/pytest $(CORES)
 
+# mypy sees the packages as they are installed: pipelines/ and eval/ inside of toca.
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check .
-	$(BIN)/mypy
+	@rm -rf $(TYPED) && mkdir -p $(TYPED)/toca
+	@ln -s $(CURDIR)/toca/* $(CURDIR)/pipelines $(CURDIR)/eval $(TYPED)/toca
+	cd $(TYPED) && $(CURDIR)/$(BIN)/mypy --config-file $(CURDIR)/pyproject.toml toca $(CURDIR)/tests/typing_of_public_api.py
 
 # The development install holds the base install, so it serves the demo as well.
 $(VENV)/.installed: pyproject.toml | $(BIN)/python

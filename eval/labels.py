@@ -9,7 +9,7 @@ _AFTER_LABEL = ": "
 
 
 @dataclass(frozen=True)
-class Recipe:
+class VariantRecipe:
     """How a variant is made.
 
     Args:
@@ -32,23 +32,23 @@ class Recipe:
         return text if label is None else f"{label}{_AFTER_LABEL}{text}"
 
 
-def read_name(name: str, group: str) -> Recipe:
+def read_name(name: str, group: str) -> VariantRecipe:
     """The recipe that a row's name tells.
 
     Args:
-        name (`str`): As `Recipe.name` made it.
+        name (`str`): As `VariantRecipe.name` made it.
         group (`str`): The row's group: its label, or its base.
     """
     rest = name.removeprefix(group)
     if rest.startswith(_AFTER_LABEL):
         return _split(rest.removeprefix(_AFTER_LABEL).split(" "))
-    return Recipe(group, tuple(rest.split()))
+    return VariantRecipe(group, tuple(rest.split()))
 
 
-def _split(words: Sequence[str]) -> Recipe:
+def _split(words: Sequence[str]) -> VariantRecipe:
     """The file of a plan may have spaces in its name, and has no settings."""
     place = next((place for place, word in enumerate(words) if place and "=" in word), len(words))
-    return Recipe(" ".join(words[:place]), tuple(words[place:]))
+    return VariantRecipe(" ".join(words[:place]), tuple(words[place:]))
 
 
 def setting_of(name: str, group: str) -> str:

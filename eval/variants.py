@@ -13,7 +13,7 @@ from typing import Any, TypeAlias
 
 import toca
 from toca.checks import cleaned, shown
-from toca.eval.labels import Recipe
+from toca.eval.labels import VariantRecipe
 from toca.eval.peers import PREFIX, Peer, find_peer, peers
 from toca.eval.store.environment import fingerprint
 from toca.eval.store.naming import check_name, check_shown, names_uncached
@@ -39,14 +39,14 @@ class Variant:
         group (`str`): What it is a setting of; the settings of a group are one line in the plot.
         method (`Method`, `Plan`, `Peer` or `None`): `None` for the uncached pipeline.
         steps (`int`, *optional*): Denoising steps; `None` for the pipeline's own number.
-        recipe (`Recipe`, *optional*): How it is made; `None` for the uncached pipeline.
+        recipe (`VariantRecipe`, *optional*): How it is made; `None` for the uncached pipeline.
     """
 
     name: str
     group: str
     method: Compared | None = None
     steps: int | None = None
-    recipe: Recipe | None = field(default=None, compare=False)
+    recipe: VariantRecipe | None = field(default=None, compare=False)
 
     def describe(self) -> dict[str, Any]:
         """What its results depend on, as plain data: method, steps, and the contents of files that a field names."""
@@ -157,14 +157,14 @@ def every_method() -> Lineup:
         method = method_options.find_method(name)
         if method not in seen:
             seen.append(method)
-            lineup.add(Variant(name, name, method, recipe=Recipe(name)))
+            lineup.add(Variant(name, name, method, recipe=VariantRecipe(name)))
     return lineup
 
 
 def every_peer() -> Lineup:
     """All peers that are installed, as they are by default."""
     installed = {name: cls for name, cls in peers().items() if cls.available() is not None}
-    return Lineup([Variant(name, name, cls(), recipe=Recipe(name)) for name, cls in installed.items()])
+    return Lineup([Variant(name, name, cls(), recipe=VariantRecipe(name)) for name, cls in installed.items()])
 
 
 def parse_variant(text: str) -> Lineup:
@@ -226,7 +226,7 @@ def expand(
         chosen = dict(zip(grid, combination, strict=True))
         title = " ".join([name if label is None else label, *_settings(chosen)])
         method = _make(title, name, {**fixed, **chosen})
-        recipe = Recipe(name, _all_settings(method, name, tuple(grid)))
+        recipe = VariantRecipe(name, _all_settings(method, name, tuple(grid)))
         lineup.add(Variant(recipe.name(label), name if label is None else label, method, recipe=recipe))
     return lineup
 

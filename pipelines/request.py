@@ -1,4 +1,4 @@
-"""From what a user asked for, with everything else left out, to a job that can run."""
+"""From what a user asked for, with everything else left out, to a generation that can run."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class Request:
 
 
 @dataclass(frozen=True)
-class Job:
+class PreparedGeneration:
     """A loaded pipeline and what to do with it.
 
     Args:
@@ -65,7 +65,7 @@ class Job:
     device: str
 
 
-def prepare(request: Request, recipe: Recipe | None = None) -> Job:
+def prepare(request: Request, recipe: Recipe | None = None) -> PreparedGeneration:
     """Load the pipeline and settle every setting: the request's, else the recipe's, else the model's own.
 
     Args:
@@ -96,7 +96,7 @@ def prepare(request: Request, recipe: Recipe | None = None) -> Job:
     keep = (recipe.index,) if recipe and _same_batch(request) else None
     if recipe and keep is None:
         config = replace(config, first_index=0 if request.seed is not None else recipe.index)
-    return Job(model, pipe, config, method, label, keep, str(dtype).removeprefix("torch."), device.type)
+    return PreparedGeneration(model, pipe, config, method, label, keep, str(dtype).removeprefix("torch."), device.type)
 
 
 _PRESET_OF_MODEL = object()
@@ -118,7 +118,7 @@ def _chosen_method(request: Request, recipe: Recipe | None) -> Any:
 
 
 def _label(request: Request, model: str, method: Any, transformer: Any) -> str:
-    """What to call the method of a job: as it was asked for, else as it is known."""
+    """What to call the method of a generation: as it was asked for, else as it is known."""
     if method is _PRESET_OF_MODEL:
         return label_of(preset_name(model, transformer), request.settings)
     if request.method is not None and not isinstance(method, toca.Plan):
@@ -169,8 +169,9 @@ def own_config(request: Request, model: str, pipeline_class: type, method: Any) 
     own = GenerationConfig(
         num_inference_steps=planned or (entry.steps if entry else default_steps(pipeline_class)),
         guidance_scale=entry.guidance_scale if entry else None,
-        **own_sizes(model, pipeline_class),
     )
+    sizes = own_sizes(model, pipeline_class)
+    own = replace(own, height=sizes.get("height"), width=sizes.get("width"), num_frames=sizes.get("num_frames"))
     return with_request(own, request)
 
 
@@ -199,7 +200,7 @@ def _from_recipe(request: Request, config: GenerationConfig) -> GenerationConfig
 
 def with_request(config: GenerationConfig, request: Request) -> GenerationConfig:
     """A configuration with what was asked for. Raises `ValueError` for what no model can do."""
-    options = {
+    options: dict[str, Any] = {
         "prompt": request.prompt,
         "class_label": request.class_label,
         "num_inference_steps": request.steps,

@@ -75,6 +75,8 @@ def load_skeleton(model: str) -> Skeleton:
         model_of(folder, "vae")
     except Exception as error:  # a configuration of other keys or values than the class has
         raise explain(source, error) from error
+    if transformer is None:
+        raise no_transformer(model, pipe_class)
     vae = folder / "vae" / "config.json"
     return Skeleton(
         model, pipe_class, transformer, checksums.read_json(vae) if vae.is_file() else {}, scheduler, folder

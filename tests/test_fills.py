@@ -20,11 +20,11 @@ import toca
 from toca.axes.fills import Fill
 from toca.axes.fills.bands import Bands, low_pass
 from toca.axes.fills.chebyshev import Chebyshev
+from toca.axes.fills.expansions import Hermite, Newton, Taylor
 from toca.axes.fills.fitted import Fitted
 from toca.axes.fills.mean_velocity import MeanVelocity
 from toca.axes.fills.reuse import Reuse
 from toca.axes.fills.segments import Segments
-from toca.axes.fills.series import Hermite, Newton, Taylor
 from toca.axes.fills.two_point import TwoPoint
 from toca.axes.gates import Gate, GateSizes, Observation
 from toca.axes.sampling import Sampling, Timeline, spaced_timesteps

@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass, field
 from statistics import median
 from typing import Any
 
-from toca.eval.labels import Recipe
+from toca.eval.labels import VariantRecipe
 from toca.eval.metrics.bootstrap import Interval
 from toca.eval.metrics.fidelity import PSNR
 from toca.eval.metrics.metric import Heading
@@ -49,7 +49,7 @@ class Match:
 
 
 @dataclass(frozen=True)
-class Part:
+class PartCost:
     """A part of a variant's time, for one batch.
 
     Args:
@@ -78,8 +78,8 @@ class Row:
         steps_of_batches (`dict[str, int]`): The same of the batches of pictures, and of how many each.
         loop_seconds, total_seconds (`float`): Medians for one batch.
         loop_speedup, total_speedup (`Quartiles`): Against the full run in the same turns.
-        parts (`dict[str, Part]`): Where the time goes, by the names of `toca.eval.timing.parts`; without those that
-            the pipeline does not have or does not call.
+        parts (`dict[str, PartCost]`): Where the time goes, by the names of `toca.eval.timing.parts`; without those
+            that the pipeline does not have or does not call.
         first_run_seconds (`float`): End to end, of the first run of the stage.
         enough_rounds (`bool`): Whether there were as many rounds as times to rely on need.
         peak (`Peak`): Of a run of its own.
@@ -92,7 +92,7 @@ class Row:
         samples (`dict[str, list]`): Each metric sample by sample, in the order of the run's items.
         skipped_nothing (`bool`): Whether a method that should skip did not.
         at_latency, at_flops (`Match`, *optional*): What fewer steps give at the same speed; for methods only.
-        recipe (`Recipe`, *optional*): How it is made; `None` for the uncached pipeline.
+        recipe (`VariantRecipe`, *optional*): How it is made; `None` for the uncached pipeline.
     """
 
     name: str
@@ -105,7 +105,7 @@ class Row:
     total_seconds: float
     loop_speedup: Quartiles
     total_speedup: Quartiles
-    parts: dict[str, Part]
+    parts: dict[str, PartCost]
     first_run_seconds: float
     enough_rounds: bool
     peak: Peak
@@ -118,7 +118,7 @@ class Row:
     skipped_nothing: bool = False
     at_latency: Match | None = None
     at_flops: Match | None = None
-    recipe: Recipe | None = None
+    recipe: VariantRecipe | None = None
 
     @property
     def speedup(self) -> float:

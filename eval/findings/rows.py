@@ -9,7 +9,7 @@ from typing import Any
 
 import toca
 from toca.eval.findings.matching import at_equal_time
-from toca.eval.findings.results import EQUAL, LONGER, SHORTER, Match, Part, Row
+from toca.eval.findings.results import EQUAL, LONGER, SHORTER, Match, PartCost, Row
 from toca.eval.metrics.bootstrap import Interval, differences, mean_interval
 from toca.eval.metrics.fidelity import PSNR
 from toca.eval.metrics.metric import Heading
@@ -61,15 +61,15 @@ def make_row(
     )
 
 
-def _parts(speed: Speed) -> dict[str, Part]:
+def _parts(speed: Speed) -> dict[str, PartCost]:
     """Of a part that is not called there is no speed-up to tell."""
     called = {name: timing for name, timing in speed.costs.seconds.items() if timing.median > 0}
     return {name: _part(speed, name, spread(timing)) for name, timing in called.items()}
 
 
-def _part(speed: Speed, name: str, of: dict[str, float]) -> Part:
+def _part(speed: Speed, name: str, of: dict[str, float]) -> PartCost:
     figures = {figure: of[figure] for figure in ("median", "first_quartile", "third_quartile", "p90")}
-    return Part(**figures, speedup=speed.part(name), flops=speed.costs.flops[name])
+    return PartCost(**figures, speedup=speed.part(name), flops=speed.costs.flops[name])
 
 
 def with_matches(row: Row, uncached: list[Row], metrics: dict[str, Heading], prompts: Sequence[int]) -> Row:

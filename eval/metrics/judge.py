@@ -19,11 +19,11 @@ from toca.eval.metrics.tags import NO_REFERENCE, ExtractorTag
 Figure: TypeAlias = SetScore | SampleScores | Refusal
 
 
-Part = TypeVar("Part")
+Looked = TypeVar("Looked")
 """What a judge finds in a chunk of samples."""
 
 
-class Judge(ABC, Generic[Part]):
+class Judge(ABC, Generic[Looked]):
     """Scores samples.
 
     Args:
@@ -50,7 +50,7 @@ class Judge(ABC, Generic[Part]):
         return {"tag": asdict(self.tag), "reference": self.reference}
 
     @abstractmethod
-    def look(self, samples: np.ndarray, place: slice, prompts: Sequence[str]) -> Part:
+    def look(self, samples: np.ndarray, place: slice, prompts: Sequence[str]) -> Looked:
         """What `figures` needs of some samples; the pictures themselves are not held on to.
 
         Args:
@@ -60,7 +60,7 @@ class Judge(ABC, Generic[Part]):
         """
 
     @abstractmethod
-    def figures(self, parts: Sequence[Part], prompts: Sequence[str]) -> list[Figure]:
+    def figures(self, parts: Sequence[Looked], prompts: Sequence[str]) -> list[Figure]:
         """A figure for each of `metrics`, in their order.
 
         Args:

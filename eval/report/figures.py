@@ -56,7 +56,7 @@ class Quantity:
 
 
 @dataclass(frozen=True)
-class Series:
+class Curve:
     """One method: the points of its settings that no other setting of it beats, the others, and its looks."""
 
     name: str
@@ -81,8 +81,8 @@ def plots(report: Report) -> list[Plot]:
     """One for each metric of fidelity and each quality score that any method has a value of."""
     quantities = [fidelity(name, metric) for name, metric in report.results.metrics.items()]
     quantities += [quality(column) for column in report.scores]
-    made = ((quantity, find_series(report.results, quantity)) for quantity in quantities)
-    return [_plot(report.results, quantity, series) for quantity, series in made if series]
+    made = ((quantity, find_curves(report.results, quantity)) for quantity in quantities)
+    return [_plot(report.results, quantity, curves) for quantity, curves in made if curves]
 
 
 def fidelity(name: str, metric: Heading) -> Quantity:
@@ -106,10 +106,10 @@ def quality(column: ScoreColumn) -> Quantity:
     return Quantity(column.label, column.sign, value)
 
 
-def find_series(results: Results, quantity: Quantity) -> list[Series]:
+def find_curves(results: Results, quantity: Quantity) -> list[Curve]:
     """The methods that have a value; what skipped nothing is left out. A method has the same looks in every plot."""
     styles = ((colour, marker) for marker, colour in itertools.product(MARKERS, COLOURS))
-    series = []
+    curves = []
     groups = dict.fromkeys(row.group for row in results.methods)
     for group, (colour, marker) in zip(groups, itertools.cycle(styles)):
         rows = [row for row in results.methods if row.group == group and not row.skipped_nothing]
@@ -118,55 +118,55 @@ def find_series(results: Results, quantity: Quantity) -> list[Series]:
         if points:
             peer = is_peer(rows[0])
             others = [point for point in points if point not in best]
-            series.append(Series(group, best, others, colour, PEER_MARKER if peer else marker, peer))
-    return series
+            curves.append(Curve(group, best, others, colour, PEER_MARKER if peer else marker, peer))
+    return curves
 
 
-def _plot(results: Results, quantity: Quantity, series: list[Series]) -> Plot:
+def _plot(results: Results, quantity: Quantity, curves: list[Curve]) -> Plot:
     with matplotlib.rc_context(SETTINGS):
-        return Plot(quantity.label, _wide(results, quantity, series), _narrow(results, quantity, series), len(series))
+        return Plot(quantity.label, _wide(results, quantity, curves), _narrow(results, quantity, curves), len(curves))
 
 
-def _wide(results: Results, quantity: Quantity, series: list[Series]) -> bytes:
-    figure = Figure(figsize=(10, max(5.0, ROW * len(series) + 1.5)), layout="constrained")
+def _wide(results: Results, quantity: Quantity, curves: list[Curve]) -> bytes:
+    figure = Figure(figsize=(10, max(5.0, ROW * len(curves) + 1.5)), layout="constrained")
     axes = figure.add_subplot()
-    fewer = _draw(axes, results, quantity, series)
-    labels = [(each.name, each.colour, each.line[-1]) for each in series] + fewer
+    fewer = _draw(axes, results, quantity, curves)
+    labels = [(each.name, each.colour, each.line[-1]) for each in curves] + fewer
     name_beside(axes, labels, figure.get_figheight() - MARGIN)
     return _svg(figure)
 
 
-def _narrow(results: Results, quantity: Quantity, series: list[Series]) -> bytes:
-    lines = (len(series) + 2) // 2
+def _narrow(results: Results, quantity: Quantity, curves: list[Curve]) -> bytes:
+    lines = (len(curves) + 2) // 2
     figure = Figure(figsize=(4.2, 4.0 + 0.17 * lines), layout="constrained")
     axes = figure.add_subplot()
-    _draw(axes, results, quantity, series)
+    _draw(axes, results, quantity, curves)
     looks = [Line2D([], [], color=GREY, linewidth=6, alpha=0.55, label=FEWER_LABEL)]
-    for each in series:
+    for each in curves:
         looks.append(Line2D([], [], color=each.colour, marker=each.marker, markersize=5, label=plain(each.name)))
     figure.legend(handles=looks, loc="outside lower center", ncols=2, fontsize=7, frameon=False)
     return _svg(figure)
 
 
-def _draw(axes: Axes, results: Results, quantity: Quantity, series: list[Series]) -> list[Label]:
+def _draw(axes: Axes, results: Results, quantity: Quantity, curves: list[Curve]) -> list[Label]:
     """Everything but the names; returns the label of the runs without a cache."""
     fewer = draw_fewer_steps(axes, results.uncached, quantity.of)
     uncached = [value for row in results.uncached if (value := quantity.of(row)) is not None]
-    for each in series:
+    for each in curves:
         _draw_series(axes, each)
-    _scale(axes, quantity, [y for each in series for _, y in (*each.line, *each.others)] + uncached)
+    _scale(axes, quantity, [y for each in curves for _, y in (*each.line, *each.others)] + uncached)
     _dress(axes, results, quantity)
     return fewer
 
 
-def _draw_series(axes: Axes, series: Series) -> None:
-    size, style = (110, "--") if series.is_peer else (40, "-")
-    xs, ys = zip(*series.line, strict=True)
-    axes.plot(xs, ys, color=series.colour, linewidth=1.6, linestyle=style, zorder=3)
-    axes.scatter(xs, ys, color=series.colour, marker=series.marker, s=size, zorder=4)
-    if series.others:
-        xs, ys = zip(*series.others, strict=True)
-        axes.scatter(xs, ys, color=series.colour, marker=series.marker, s=16, alpha=0.35, linewidths=0, zorder=2)
+def _draw_series(axes: Axes, curves: Curve) -> None:
+    size, style = (110, "--") if curves.is_peer else (40, "-")
+    xs, ys = zip(*curves.line, strict=True)
+    axes.plot(xs, ys, color=curves.colour, linewidth=1.6, linestyle=style, zorder=3)
+    axes.scatter(xs, ys, color=curves.colour, marker=curves.marker, s=size, zorder=4)
+    if curves.others:
+        xs, ys = zip(*curves.others, strict=True)
+        axes.scatter(xs, ys, color=curves.colour, marker=curves.marker, s=16, alpha=0.35, linewidths=0, zorder=2)
 
 
 def _scale(axes: Axes, quantity: Quantity, values: list[float]) -> None:

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from toca.eval.findings.quality import ScoreColumn, VariantScore
-from toca.eval.findings.results import Match, Part, Results, Row
-from toca.eval.labels import Recipe
+from toca.eval.findings.results import Match, PartCost, Results, Row
+from toca.eval.labels import VariantRecipe
 from toca.eval.metrics.bootstrap import Interval
 from toca.eval.metrics.metric import Heading
 from toca.eval.report.content import FORMAT, Report
@@ -55,7 +55,7 @@ def _row(data: dict[str, Any]) -> Row:
     for name in ("loop_speedup", "total_speedup"):
         known[name] = tuple(known[name])
     known["parts"] = {
-        name: Part(**{**part, "speedup": tuple(part["speedup"])}) for name, part in known["parts"].items()
+        name: PartCost(**{**part, "speedup": tuple(part["speedup"])}) for name, part in known["parts"].items()
     }
     known["peak"] = Peak(**known["peak"])
     known["fidelity"] = _intervals(known["fidelity"])
@@ -63,7 +63,7 @@ def _row(data: dict[str, Any]) -> Row:
         match = known.get(name)
         known[name] = match and _match(match)
     recipe = known.get("recipe")
-    known["recipe"] = recipe and Recipe(recipe["base"], tuple(recipe["settings"]))
+    known["recipe"] = recipe and VariantRecipe(recipe["base"], tuple(recipe["settings"]))
     return Row(**known)
 
 

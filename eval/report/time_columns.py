@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from toca.eval.findings.results import Part, Row
+from toca.eval.findings.results import PartCost, Row
 from toca.eval.report.columns import NONE, Cell, Column, cache_column
 from toca.eval.timing.parts import DENOISER, TEXT_ENCODER, TOTAL, VAE_DECODE
 
@@ -40,7 +40,7 @@ def _seconds_column(name: str) -> Column:
     return Column(name, SECONDS, hint, lambda row: _seconds(row.parts.get(name)))
 
 
-def _seconds(part: Part | None) -> Cell:
+def _seconds(part: PartCost | None) -> Cell:
     if part is None:
         return Cell(NONE)
     form = f".{_digits(part.median)}f"
@@ -65,7 +65,7 @@ def _work_columns() -> list[Column]:
     ]  # fmt: skip
 
 
-def _flops(part: Part) -> Cell:
+def _flops(part: PartCost) -> Cell:
     power = min(max(math.floor(math.log10(part.flops) / 3), 1), 5)
     scaled = part.flops / 1000**power
     return Cell(f"{scaled:.{_digits(scaled)}f} {'KMGTP'[power - 1]}", order=part.flops)

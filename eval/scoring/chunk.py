@@ -42,11 +42,11 @@ class Chunk:
         return self.samples if self.variant == BASELINE else self.gallery.load(BASELINE, self.place)
 
 
-Part = TypeVar("Part")
+Looked = TypeVar("Looked")
 
 
 @dataclass(frozen=True)
-class Task(Generic[Part]):
+class Task(Generic[Looked]):
     """Something to find of a variant's samples.
 
     Args:
@@ -54,8 +54,8 @@ class Task(Generic[Part]):
         keep (`Callable`): Takes what was found of all chunks, in their order, and saves what follows from it.
     """
 
-    look: Callable[[Chunk], Part]
-    keep: Callable[[Sequence[Part]], None]
+    look: Callable[[Chunk], Looked]
+    keep: Callable[[Sequence[Looked]], None]
 
 
 def carry_out(tasks: Sequence[Task[Any]], gallery: Gallery, variant: Variant) -> None:

@@ -23,7 +23,7 @@ from toca.pipelines.commands.console import errors, output
 from toca.pipelines.commands.joining import command
 from toca.pipelines.method_options import find_method, override
 from toca.pipelines.registry import DEFAULT_MODEL
-from toca.pipelines.request import Job, Request, prepare
+from toca.pipelines.request import PreparedGeneration, Request, prepare
 from toca.pipelines.skeleton import Skeleton
 from toca.pipelines.writing import prepare_folder
 
@@ -73,11 +73,11 @@ def calibrate(
         dtype, device, pickled_weights,
     )  # fmt: skip
     with errors.status("Loading the model"):
-        job = prepare(request)
-    made = run(job.pipe, chosen, job.config, _tracked(texts, chosen.name), model)
+        prepared = prepare(request)
+    made = run(prepared.pipe, chosen, prepared.config, _tracked(texts, chosen.name), model)
     made.save(path)
     output.print(f"Saved {path}")
-    _show(replace(chosen, calibration=str(path)), job, draw)  # type: ignore[type-var]
+    _show(replace(chosen, calibration=str(path)), prepared, draw)  # type: ignore[type-var]
 
 
 def _calibrated(name: str, settings: list[str]) -> Calibrated:
@@ -108,17 +108,17 @@ def _tracked(prompts: list[str], name: str) -> Iterable[str]:
     return track(prompts, description, console=errors, transient=True, disable=not errors.is_terminal)
 
 
-def _show(method: Calibrated, job: Job, draw: Path | None) -> None:
+def _show(method: Calibrated, prepared: PreparedGeneration, draw: Path | None) -> None:
     """What the calibration comes to with the method's fields as they are, and how to use it."""
-    plan = method.expected_plan(job.pipe.transformer)
-    title = f"{method.name} on {job.model}, {plan.num_inference_steps} steps: {plan.steps}"
+    plan = method.expected_plan(prepared.pipe.transformer)
+    title = f"{method.name} on {prepared.model}, {plan.num_inference_steps} steps: {plan.steps}"
     output.print(title)
-    cost = plan.cost(**call_sizes(Skeleton.of(job.pipe, job.model), job.config))
+    cost = plan.cost(**call_sizes(Skeleton.of(prepared.pipe, prepared.model), prepared.config))
     output.print(f"FLOPs {cost.speedup_text} fewer")
     if draw is not None:
         draw_charts(method.charts(), title, draw)
         output.print(f"Saved {draw}")
     setting = shlex.quote(f"calibration={method.calibration}")
-    where = "" if job.model == DEFAULT_MODEL else f" --model {shlex.quote(job.model)}"
-    prompt = shlex.quote(job.config.prompt)
+    where = "" if prepared.model == DEFAULT_MODEL else f" --model {shlex.quote(prepared.model)}"
+    prompt = shlex.quote(prepared.config.prompt)
     output.print(f"Use it: toca generate {prompt}{where} --method {method.name} --set {setting}")

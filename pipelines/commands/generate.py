@@ -24,7 +24,7 @@ from toca.pipelines.metadata import Recipe, read_record
 from toca.pipelines.method_options import method_name
 from toca.pipelines.outputs import OutputPaths, check_output, choose_paths, save_comparison, save_sample
 from toca.pipelines.prompts import advice, known_names, known_prompts
-from toca.pipelines.request import Job, Request, foreign_note, prepare
+from toca.pipelines.request import PreparedGeneration, Request, foreign_note, prepare
 from toca.pipelines.timing import measure_seconds
 from toca.pipelines.video import check_video_support
 
@@ -68,18 +68,18 @@ def generate(
     check_output(output_path)
     recipe = None if from_file is None else _recipe_of(from_file, request, yes)
     with errors.status("Loading the model"):
-        job = prepare(request, recipe)
-    if compare and job.method is None:
+        prepared = prepare(request, recipe)
+    if compare and prepared.method is None:
         raise ValueError("--compare needs a method beside the full model: name one with --method.")
-    _advise(job)
-    note = foreign_note(method, job.pipe.transformer)
+    _advise(prepared)
+    note = foreign_note(method, prepared.pipe.transformer)
     if note is not None:
         errors.print(f"Note: {note}", style="yellow")
-    _check_video(job)
-    paths = choose_paths(output_path, job.config.class_label or job.config.prompt, _indices(job))
-    result = _run(job, job.method, partial(_save, job, paths, job.method))
-    facts = _compare(job, paths, result) if compare else None
-    _report(job, result, facts)
+    _check_video(prepared)
+    paths = choose_paths(output_path, prepared.config.class_label or prepared.config.prompt, _indices(prepared))
+    result = _run(prepared, prepared.method, partial(_save, prepared, paths, prepared.method))
+    facts = _compare(prepared, paths, result) if compare else None
+    _report(prepared, result, facts)
 
 
 def _recipe_of(file: Path, request: Request, yes: bool) -> Recipe:
@@ -89,69 +89,74 @@ def _recipe_of(file: Path, request: Request, yes: bool) -> Recipe:
     return record.recipe(with_method=not names_method(request))
 
 
-def _indices(job: Job) -> Sequence[int]:
-    return job.keep or range(job.config.first_index, job.config.first_index + job.config.num_images)
+def _indices(prepared: PreparedGeneration) -> Sequence[int]:
+    first = prepared.config.first_index
+    return prepared.keep or range(first, first + prepared.config.num_images)
 
 
-def _advise(job: Job) -> None:
+def _advise(prepared: PreparedGeneration) -> None:
     """Say which words of the prompt the model does not know."""
-    source = resolve_source(job.model)
-    tokenizer = getattr(job.pipe, "tokenizer", None)
-    note = advice(job.config.prompt, known_prompts(source), tokenizer, known_names(source))
+    source = resolve_source(prepared.model)
+    tokenizer = getattr(prepared.pipe, "tokenizer", None)
+    note = advice(prepared.config.prompt, known_prompts(source), tokenizer, known_names(source))
     if note:
         errors.print(f"Note: {note}", style="yellow")
 
 
-def _check_video(job: Job) -> None:
+def _check_video(prepared: PreparedGeneration) -> None:
     """Find out before the generation, not after it, that videos cannot be written."""
-    if makes_video(type(job.pipe)):
+    if makes_video(type(prepared.pipe)):
         check_video_support()
 
 
-def _run(job: Job, method: Any | None, done: Done) -> GenerationResult:
-    with progress_bar(job.pipe, "full model" if method is None else method_name(method)):
-        return run(job.pipe, job.config, method, done)
+def _run(prepared: PreparedGeneration, method: Any | None, done: Done) -> GenerationResult:
+    with progress_bar(prepared.pipe, "full model" if method is None else method_name(method)):
+        return run(prepared.pipe, prepared.config, method, done)
 
 
-def _save(job: Job, paths: OutputPaths, method: Any | None, samples: list[Sample], summary: Any | None) -> None:
+def _save(
+    prepared: PreparedGeneration, paths: OutputPaths, method: Any | None, samples: list[Sample], summary: Any | None
+) -> None:
     """Save each sample when it is made: whatever happens later, it is there."""
-    for sample in _kept(job, samples):
-        saved = save_sample(paths, sample, _recipe(job, sample, method), summary)
+    for sample in _kept(prepared, samples):
+        saved = save_sample(paths, sample, _recipe(prepared, sample, method), summary)
         output.print(f"Saved {saved[0]}")
 
 
-def _save_baseline(job: Job, paths: OutputPaths, samples: list[Sample], _: Any | None) -> None:
-    for sample in _kept(job, samples):
-        save_sample(paths, sample, _recipe(job, sample, None), baseline=True)
+def _save_baseline(prepared: PreparedGeneration, paths: OutputPaths, samples: list[Sample], _: Any | None) -> None:
+    for sample in _kept(prepared, samples):
+        save_sample(paths, sample, _recipe(prepared, sample, None), baseline=True)
 
 
-def _compare(job: Job, paths: OutputPaths, result: GenerationResult) -> Comparison:
+def _compare(prepared: PreparedGeneration, paths: OutputPaths, result: GenerationResult) -> Comparison:
     """Run the full model too, and show both."""
-    baseline = _run(job, None, partial(_save_baseline, job, paths))
-    facts = _measure(job, result, baseline)
-    recipe = _recipe(job, result.samples[0], job.method)
-    kept = _kept(job, baseline.samples), _kept(job, result.samples)
+    baseline = _run(prepared, None, partial(_save_baseline, prepared, paths))
+    facts = _measure(prepared, result, baseline)
+    recipe = _recipe(prepared, result.samples[0], prepared.method)
+    kept = _kept(prepared, baseline.samples), _kept(prepared, result.samples)
     output.print(f"Saved {save_comparison(paths, *kept, facts, recipe)[0]}")
     return facts
 
 
-def _kept(job: Job, samples: list[Sample]) -> list[Sample]:
-    return [sample for sample in samples if sample.index in _indices(job)]
+def _kept(prepared: PreparedGeneration, samples: list[Sample]) -> list[Sample]:
+    return [sample for sample in samples if sample.index in _indices(prepared)]
 
 
-def _recipe(job: Job, sample: Sample, method: Any | None) -> Recipe:
-    return Recipe.of(sample, job.config, model=job.model, method=method, dtype=job.dtype, device=job.device)
+def _recipe(prepared: PreparedGeneration, sample: Sample, method: Any | None) -> Recipe:
+    facts = {"model": prepared.model, "dtype": prepared.dtype, "device": prepared.device}
+    return Recipe.of(sample, prepared.config, method=method, **facts)
 
 
-def _measure(job: Job, result: GenerationResult, baseline: GenerationResult) -> Comparison:
+def _measure(prepared: PreparedGeneration, result: GenerationResult, baseline: GenerationResult) -> Comparison:
     frames, references = (
-        [frame for sample in _kept(job, each.samples) for frame in sample.frames] for each in (result, baseline)
+        [frame for sample in _kept(prepared, each.samples) for frame in sample.frames] for each in (result, baseline)
     )
+    assert result.summary is not None, "only a cached run is compared"
     with errors.status("Measuring the speed-up"):
-        full, cached = measure_seconds(job.pipe, job.config, [None, job.method])
+        full, cached = measure_seconds(prepared.pipe, prepared.config, [None, prepared.method])
     return Comparison(
-        title=job.config.prompt or f"class {job.config.class_label}",
-        method=method_name(job.method),
+        title=prepared.config.prompt or f"class {prepared.config.class_label}",
+        method=method_name(prepared.method),
         steps=result.summary.steps,
         seconds=(full, cached),
         flops_speedup=result.summary.flops_speedup,
@@ -159,9 +164,9 @@ def _measure(job: Job, result: GenerationResult, baseline: GenerationResult) -> 
     )
 
 
-def _report(job: Job, result: GenerationResult, facts: Comparison | None) -> None:
+def _report(prepared: PreparedGeneration, result: GenerationResult, facts: Comparison | None) -> None:
     if result.summary is not None:
-        output.print(str(replace(result.summary, method=job.label)))
+        output.print(str(replace(result.summary, method=prepared.label)))
     if facts is not None:
         full, cached = facts.seconds
         output.print(f"  time    {cached:.3f} s end to end instead of {full:.3f} s: {facts.wall_speedup:.2f}x as fast")

@@ -13,7 +13,7 @@ import pytest
 
 from tests.eval.test_page import MACHINE, ROWS, results, section
 from tests.eval.test_report import Reader, plain_text
-from toca.eval.findings.results import Part, Row
+from toca.eval.findings.results import PartCost, Row
 from toca.eval.report import Report, page, read_report, write_report
 from toca.eval.report.columns import NONE
 from toca.eval.report.comma_separated import variants_csv
@@ -24,10 +24,10 @@ from toca.eval.report.time_columns import ABOUT, time_columns
 from toca.eval.timing.parts import DENOISER, TEXT_ENCODER, TOTAL, VAE_DECODE, Peak
 
 PARTS = {
-    TEXT_ENCODER: Part(0.01234, 0.012, 0.0131, 0.0149, (1.0, 0.98, 1.02), 1_500_000),
-    DENOISER: Part(1.5, 1.4, 1.6, 1.75, (2.0, 1.9, 2.1), 2_340_000_000_000),
-    VAE_DECODE: Part(0.4, 0.4, 0.4, 0.4, (1.0, 1.0, 1.0), 70_000_000_000),
-    TOTAL: Part(2.0, 1.9, 2.1, 2.5, (1.6, 1.5, 1.7), 2_410_001_500_000),
+    TEXT_ENCODER: PartCost(0.01234, 0.012, 0.0131, 0.0149, (1.0, 0.98, 1.02), 1_500_000),
+    DENOISER: PartCost(1.5, 1.4, 1.6, 1.75, (2.0, 1.9, 2.1), 2_340_000_000_000),
+    VAE_DECODE: PartCost(0.4, 0.4, 0.4, 0.4, (1.0, 1.0, 1.0), 70_000_000_000),
+    TOTAL: PartCost(2.0, 1.9, 2.1, 2.5, (1.6, 1.5, 1.7), 2_410_001_500_000),
 }
 ON_GPU = Peak(allocated=3 * 2**30, reserved=4 * 2**30)
 CACHE = 5 * 2**19

@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 import toca
 from tests.helpers import tiny_pixart
 from toca.eval.config.settings import PRESETS, read_run
-from toca.eval.labels import Recipe, read_name
+from toca.eval.labels import VariantRecipe, read_name
 from toca.eval.report import read_report
 from toca.eval.report.again import evaluation, generation
 from toca.eval.variants import every_method, expand, parse_variant
@@ -61,7 +61,7 @@ def test_yaml_reads_every_value_back(value):
 def test_a_name_shows_every_field_that_is_not_the_default_those_of_the_grid_first():
     [variant] = expand("toca/pixart", {"interval": [3]}, {"fresh_ratio": 0.1, "bonus_patch": 4}).variants
     assert variant.name == "toca/pixart interval=3 fresh_ratio=0.1"  # the preset's own bonus_patch is 4
-    assert variant.recipe == Recipe("toca/pixart", ("interval=3", "fresh_ratio=0.1"))
+    assert variant.recipe == VariantRecipe("toca/pixart", ("interval=3", "fresh_ratio=0.1"))
     [variant] = expand("composed", {"when.interval": [2]}, {"which": "teacache", "when": "fora"}, "mine").variants
     assert variant.name == "mine: composed when.interval=2 which=teacache"
 

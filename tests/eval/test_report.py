@@ -29,7 +29,7 @@ from toca.eval.metrics.scores import Refusal, SampleScores, SetScore
 from toca.eval.metrics.tags import DifferentTags, ExtractorTag, ResultTag
 from toca.eval.report import Report, ScoreColumn, VariantScore, page, read_report, write_report
 from toca.eval.report.comma_separated import samples_csv, variants_csv
-from toca.eval.report.figures import Quantity, find_series, plots, quality
+from toca.eval.report.figures import Quantity, find_curves, plots, quality
 from toca.eval.report.grids import extremes, grids, representatives
 from toca.eval.report.images import LONGEST, picture_uri
 from toca.eval.report.quality_columns import QUALITY
@@ -181,7 +181,7 @@ def test_what_skipped_nothing_has_failed(undrawn):
     row = next(row for row in Reader(made).rows if "lazy" in row[1])
     assert row[0].split() == ["method", "failed"] and "skipped nothing" in row[1]
     assert "it skipped nothing" in plain_text(made)
-    assert "lazy" not in [each.name for each in find_series(given.results, Quantity("PSNR", 1, lambda row: row.psnr))]
+    assert "lazy" not in [each.name for each in find_curves(given.results, Quantity("PSNR", 1, lambda row: row.psnr))]
     assert "lazy" not in [row.group for row in representatives(given.results.methods, 2.0)]
     assert next(line for line in read(variants_csv(given)) if line["variant"] == "lazy")["failure"]
 
@@ -221,8 +221,8 @@ def test_a_metric_below_its_least_number_of_pictures_is_not_shown_and_the_page_s
     assert "n = 5000" in lines["random"]["Inception Score_tag"]
     assert lines["fora interval=2"]["Inception Score"] == lines["fora interval=2"]["Inception Score_tag"] == ""
     # What is refused has no place in a plot either.
-    assert [each.name for each in find_series(given.results, quality(column))] == ["random"]
-    assert find_series(given.results, quality(score_column({"random": refused}, []))) == []
+    assert [each.name for each in find_curves(given.results, quality(column))] == ["random"]
+    assert find_curves(given.results, quality(score_column({"random": refused}, []))) == []
 
 
 def test_scores_of_different_tags_are_never_compared():
@@ -318,7 +318,7 @@ def test_plots_show_methods_peers_and_fewer_steps():
         texts = {element.text for element in ElementTree.fromstring(svg).iter() if element.text}
         assert {"fora", "random", "peer:x", "fewer steps, no cache", "10"} <= texts
         assert "none" not in texts
-    series = find_series(report([*ROWS, peer]).results, Quantity("PSNR", 1, lambda row: row.psnr))
+    series = find_curves(report([*ROWS, peer]).results, Quantity("PSNR", 1, lambda row: row.psnr))
     assert [(each.name, each.is_peer) for each in series] == [("fora", False), ("random", False), ("peer:x", True)]
     assert len({each.marker for each in series}) == 2 and len({each.colour for each in series}) == 3
 
@@ -326,7 +326,7 @@ def test_plots_show_methods_peers_and_fewer_steps():
 def test_where_less_is_better_the_line_joins_the_lowest():
     rows = [named(f"x {i}", "x", seconds, [1.0] * 3) for i, seconds in enumerate((1.0, 0.8, 0.5))]
     values = {"x 0": 0.5, "x 1": 0.1, "x 2": 0.3}
-    (series,) = find_series(results(rows), Quantity("FID", -1, lambda row: values[row.name]))
+    (series,) = find_curves(results(rows), Quantity("FID", -1, lambda row: values[row.name]))
     assert [y for _, y in series.line] == [0.1, 0.3] and [y for _, y in series.others] == [0.5]
 
 

@@ -21,7 +21,7 @@ DIGITS = 6
 
 
 @dataclass(frozen=True)
-class Call:
+class MeasuredCall:
     """The transformer call that is under way: its branch of guidance, its step, its sizes."""
 
     branch: Hashable
@@ -33,11 +33,11 @@ class Gauge(ABC):
     """Measures one model over any number of generations.
 
     Attributes:
-        call (`Call`): The transformer call that is under way.
+        call (`MeasuredCall`): The transformer call that is under way.
         fewest_steps (`int`): Of a generation that it can make something of.
     """
 
-    call: Call
+    call: MeasuredCall
     fewest_steps: int = 1
 
     @abstractmethod

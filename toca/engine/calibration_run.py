@@ -10,7 +10,7 @@ from torch import nn
 from torch.utils.hooks import RemovableHandle
 
 from ..calibration.file import Calibration
-from ..calibration.gauges import Call
+from ..calibration.gauges import MeasuredCall
 from ..calibration.schedulers import SchedulerMark
 from ..models import FAMILIES, FamilySpec, describe, family_of
 from ..models.fingerprint import fingerprint
@@ -91,7 +91,7 @@ class Recorder:
         if tick.new_generation:
             self._start_generation(tick)
         self._last = tick
-        self.gauge.call = Call(tick.branch, tick.step, shape)
+        self.gauge.call = MeasuredCall(tick.branch, tick.step, shape)
 
     def _start_generation(self, tick: Tick) -> None:
         self._check_ended()

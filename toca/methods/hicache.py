@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from ..axes.fills import Fill
-from ..axes.fills.series import Hermite
+from ..axes.fills.expansions import Hermite
 from ..checks import SomeShare
 from ..registry import register
 from .taylorseer import TaylorSeer

@@ -8,7 +8,7 @@ from typing import ClassVar
 import torch
 
 from ..axes.fills import Fill
-from ..axes.fills.series import Taylor
+from ..axes.fills.expansions import Taylor
 from ..axes.gates import Gate, GateSizes, Observation, mean_per_image, relative_l1
 from ..axes.sampling import Sampling
 from ..checks import NonNegative, Order, SomeShare, SomeSteps, Steps, check

@@ -7,7 +7,7 @@ from functools import cached_property
 from typing import ClassVar
 
 from ..axes.fills import Fill
-from ..axes.fills.series import Newton, Spacing, Taylor
+from ..axes.fills.expansions import Newton, Spacing, Taylor
 from ..axes.sampling import Sampling
 from ..axes.schedule import FullStepSchedule
 from ..axes.spans import Span

@@ -14,9 +14,9 @@ from ...kernels.series import weighted_sum
 from ...registry import register
 from ..sampling import Timeline
 from .base import Combine, Fill
+from .expansions import Hermite
 from .mixing import Mixture
 from .reuse import Reuse
-from .series import Hermite
 
 
 @register

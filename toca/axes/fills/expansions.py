@@ -1,4 +1,4 @@
-"""Series in the steps since the last one computed: Taylor's, Newton's, Hermite's."""
+"""Expansion in the steps since the last one computed: Taylor's, Newton's, Hermite's."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Spacing = Literal["official", "divided"]
 
 
 @dataclass(frozen=True)
-class Series(Fill):
+class Expansion(Fill):
     """f_0 + sum over 1 <= i <= O of f_i times a basis function, as far as f_i is known; f_i is an i-th difference."""
 
     order: Order = 2
@@ -55,7 +55,7 @@ class Series(Fill):
 
 @register
 @dataclass(frozen=True)
-class Taylor(Series):
+class Taylor(Expansion):
     """The Taylor series (Liu et al., arXiv 2503.06923, equation 6): x^i / i!, x the steps since the last computed.
 
     Args:
@@ -71,7 +71,7 @@ class Taylor(Series):
 
 @register
 @dataclass(frozen=True)
-class Newton(Series):
+class Newton(Expansion):
     """The polynomial through the last O + 1 computed values, by divided differences; exact where gaps differ.
 
     Args:
@@ -88,7 +88,7 @@ class Newton(Series):
 
 @register
 @dataclass(frozen=True)
-class Hermite(Series):
+class Hermite(Expansion):
     """Hermite polynomials (Feng et al., arXiv 2508.16984, section 3.3): sigma^i H_i(sigma x) / i!, x the steps since
     the last computed and H_i the physicists' polynomials.
 

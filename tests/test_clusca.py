@@ -105,12 +105,21 @@ def test_k_means_as_written_out(data: st.DataObject) -> None:
     clusters = data.draw(st.integers(1, tokens))
     generator = torch.Generator().manual_seed(data.draw(st.integers(0, 10**6)))
     points = torch.randn(3, tokens, data.draw(st.integers(1, 4)), generator=generator)
-    if data.draw(st.booleans()):
+    rounded = data.draw(st.booleans())
+    if rounded:
         points = points.round()  # many equal points: clusters that lose all their members
     got = k_means(points, clusters)
     assert got.shape == (3, tokens) and got.min() >= 0 and got.max() < clusters
     for row, labels in zip(points, got.tolist(), strict=True):
-        assert _cost(row, labels, clusters) <= _cost(row, naive_k_means(row, clusters), clusters) * (1 + 1e-4) + 1e-4
+        # Where points lie between two centres, either course may end lower; none ends above where it began.
+        bound = _first_cost(row, clusters) if rounded else _cost(row, naive_k_means(row, clusters), clusters)
+        assert _cost(row, labels, clusters) <= bound * (1 + 1e-4) + 1e-4
+
+
+def _first_cost(points: Tensor, clusters: int) -> float:
+    """Squared distance from the nearest of the first centres, evenly spaced tokens."""
+    centres = points[torch.arange(clusters) * len(points) // clusters].double()
+    return torch.cdist(points.double(), centres).square().amin(dim=1).sum().item()
 
 
 def _cost(points: Tensor, labels: list[int], clusters: int) -> float:

@@ -19,7 +19,7 @@ from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 import toca
-from toca.axes.fills.series import Taylor
+from toca.axes.fills.expansions import Taylor
 from toca.axes.gates import GateSizes
 from toca.axes.sampling import Timeline
 from toca.axes.selections import Group, Grouping

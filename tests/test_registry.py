@@ -221,7 +221,7 @@ def test_a_name_that_is_taken(tables: None) -> None:
         def weights(self, step: int, history: Sequence[int], timeline: Timeline) -> list[float]:
             return [1.0]
 
-    with pytest.raises(ValueError, match=r"The fill 'taylor' is toca\.axes\.fills\.series\.Taylor"):
+    with pytest.raises(ValueError, match=r"The fill 'taylor' is toca\.axes\.fills\.expansions\.Taylor"):
         register(Taylor)
     assert registered("method")["fora"] is toca.FORA
     # A name is taken in its own kind only.

@@ -14,7 +14,7 @@ from typer.core import TyperGroup
 
 from toca.checks import cleaned
 from toca.pipelines.commands.console import errors
-from toca.pipelines.commands.joining import our_commands, their_commands
+from toca.pipelines.commands.joining import import_plugins, our_commands, their_commands
 
 # What a user can put right. Anything else is a bug and keeps its traceback.
 USER_ERRORS = (ValueError, OSError, ImportError)
@@ -47,6 +47,7 @@ class OneSentenceGroup(TyperGroup):
 
     def main(self, *args: Any, **kwargs: Any) -> Any:
         kwargs["standalone_mode"] = False
+        import_plugins()
         try:
             code = super().main(*args, **kwargs)
         except (typer.Abort, KeyboardInterrupt):

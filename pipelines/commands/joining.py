@@ -1,7 +1,8 @@
 """How a command joins the command line: ours by a file in this folder, another package's by an entry point.
 
 The entry point belongs to the group `toca.commands`; its name is the command's, and it names a function for Typer or a
-`typer.Typer`. `toca eval` is one: nothing here knows of it.
+`typer.Typer`. `toca eval` is one: nothing here knows of it. Another group, `toca.plugins`, names modules that register
+something when they are imported.
 """
 
 from __future__ import annotations
@@ -19,7 +20,8 @@ from toca.checks import cleaned
 from toca.pipelines import commands
 from toca.pipelines.commands.console import errors
 
-GROUP = "toca.commands"
+COMMANDS = "toca.commands"
+PLUGINS = "toca.plugins"
 
 Run = TypeVar("Run", bound=Callable[..., None])
 _PLACES: dict[str, tuple[int, Callable[..., None]]] = {}
@@ -54,21 +56,31 @@ def their_commands(taken: Iterable[str]) -> dict[str, Any]:
     """
     found: dict[str, Any] = {}
     ours = set(taken)
-    for point in _entry_points():
+    for point in _entry_points(COMMANDS):
         if point.name in ours or point.name in found:
-            _warn(point, "there is another of this name")
+            _warn(f"toca {point.name}", point, "there is another of this name")
             continue
         try:
             found[point.name] = _made(point.name, point.load())
         except Exception as error:
-            _warn(point, f"{type(error).__name__}: {error}")
+            _warn(f"toca {point.name}", point, f"{type(error).__name__}: {error}")
     return found
 
 
-def _entry_points() -> list[EntryPoint]:
+def import_plugins() -> None:
+    """Import what other packages name in the group `toca.plugins`, so that their methods, families and metrics are
+    known by their names. What cannot be had is a line on stderr, and the others go on."""
+    for point in _entry_points(PLUGINS):
+        try:
+            point.load()
+        except Exception as error:
+            _warn(point.value, point, f"{type(error).__name__}: {error}")
+
+
+def _entry_points(group: str) -> list[EntryPoint]:
     """All of the group. Every installation is asked: an old `toca.egg-info` that lies in a checkout hides those of the
     real one from whoever asks for all entry points at once."""
-    found = (point for each in distributions() for point in each.entry_points if point.group == GROUP)
+    found = (point for each in distributions() for point in each.entry_points if point.group == group)
     return sorted({(point.name, point.value): point for point in found}.values(), key=lambda point: point.name)
 
 
@@ -84,7 +96,7 @@ def _made(name: str, joined: Any) -> Any:
     return get_group(host).commands[name]
 
 
-def _warn(point: EntryPoint, reason: str) -> None:
+def _warn(what: str, point: EntryPoint, reason: str) -> None:
     package = point.dist.name if point.dist is not None else point.value
-    errors.print(f"Warning: `toca {cleaned(point.name)}` of {cleaned(package)} is left out: {cleaned(reason)}",
-                 style="yellow")  # fmt: skip
+    told = f"Warning: `{cleaned(what)}` of {cleaned(package)} is left out: {cleaned(reason)}"
+    errors.print(told, style="yellow")

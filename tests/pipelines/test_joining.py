@@ -12,19 +12,20 @@ from typer.testing import CliRunner
 from toca.pipelines import commands
 from toca.pipelines.cli import app
 from toca.pipelines.commands import joining
+from toca.registry import registered
 
 
 @pytest.fixture
 def join(monkeypatch, tmp_path):
     """Have an entry point for a command that a module of this text defines as `joined`."""
     points: list[EntryPoint] = []
-    monkeypatch.setattr(joining, "_entry_points", lambda: points)
+    monkeypatch.setattr(joining, "_entry_points", lambda group: [point for point in points if point.group == group])
     monkeypatch.syspath_prepend(tmp_path)
 
-    def add(name: str, text: str) -> None:
+    def add(name: str, text: str, group: str = "toca.commands") -> None:
         module = f"joined_{len(points)}_{tmp_path.name}"
         (tmp_path / f"{module}.py").write_text(text)
-        points.append(EntryPoint(name, f"{module}:joined", "toca.commands"))
+        points.append(EntryPoint(name, f"{module}:joined" if group == "toca.commands" else module, group))
 
     return add
 
@@ -115,4 +116,38 @@ def test_an_old_installation_in_the_checkout_hides_nothing(monkeypatch, tmp_path
     (stale / "PKG-INFO").write_text("Metadata-Version: 2.1\nName: toca\nVersion: 0.0\n")
     (stale / "entry_points.txt").write_text("[console_scripts]\ntoca = toca.pipelines.cli:main\n")
     monkeypatch.syspath_prepend(tmp_path)
-    assert [point.name for point in joining._entry_points()].count("eval") == 1
+    assert [point.name for point in joining._entry_points("toca.commands")].count("eval") == 1
+
+
+METHOD = '''
+from dataclasses import dataclass
+from typing import ClassVar
+import toca
+
+@toca.register
+@dataclass(frozen=True)
+class Seldom(toca.Method):
+    """Compute every fifth step."""
+
+    name: ClassVar[str] = "seldom"
+
+    def computes(self, site, step, sampling):
+        return step % 5 == 0
+'''
+
+
+def test_a_method_of_another_package_is_known_on_the_command_line(join):
+    join("seldom", METHOD, "toca.plugins")
+    try:
+        assert "Compute every fifth step." in run("methods", "seldom").output
+        assert "FrrrrFrrrr" in run("plan", "emoji", "--method", "seldom", "--steps", "10").output
+    finally:
+        registered("method").pop("seldom", None)
+
+
+def test_a_plugin_that_is_broken_is_a_line_and_all_else_goes_on(join):
+    join("broken", "raise RuntimeError('was loaded')", "toca.plugins")
+    done = run("methods", "fora")
+    assert done.exit_code == 0 and "fora" in done.stdout
+    [line] = done.stderr.strip().splitlines()
+    assert line.startswith("Warning: `joined_0") and "is left out: RuntimeError: was loaded" in line

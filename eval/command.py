@@ -1,4 +1,4 @@
-"""`toca eval`, and `python -m toca.eval` for launchers: what a run measures is in `config.py`, how in `study.py`.
+"""`toca eval`, and `python -m toca.eval` for launchers: what a run measures is in `config/`, how in `study.py`.
 
 Imports are late: whoever only asks for help, or generates a picture, does not wait for the metrics.
 """

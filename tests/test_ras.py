@@ -315,6 +315,8 @@ def test_what_does_not_compose() -> None:
         CacheMethod(when="fora", which=METHOD, fill=TaylorSeer()).plan(transformer, STEPS)
     with pytest.raises(ValueError, match="A gate that runs the first blocks to decide cannot go with dropping tokens"):
         CacheMethod(when=toca.FBCache(threshold=0.5), which=METHOD).plan(transformer, STEPS)
+    with pytest.raises(ValueError, match="A gate that checks by the last block what was filled cannot go with"):
+        CacheMethod(when=toca.SpeCa(), which=METHOD).plan(transformer, STEPS)
     assert FORECAST not in CacheMethod(when="fora", which=METHOD).plan(transformer, STEPS).table[1]
 
 

@@ -6,6 +6,7 @@ import dataclasses
 import importlib
 import json
 import sys
+import types
 import typing
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -196,7 +197,8 @@ def test_a_plan_whose_parts_are_not_known_says_so(strangers: None, tmp_path: Pat
     path = tmp_path / f"plan{suffix}"
     METHOD.plan(TINY["dit"](), STEPS).save(path)
     del registered(missing.kind)[missing.name]
-    wanted = rf"plan\{suffix} is not a valid plan: This version of toca has no {missing.kind} '{missing.name}'\.$"
+    said = f"This version of toca has no {missing.kind} '{missing.name}'; one of another package is known once that"
+    wanted = rf"plan\{suffix} is not a valid plan: {said} package has been imported\.$"
     with pytest.raises(ValueError, match=wanted) as error:
         Plan.load(path)
     assert "\n" not in str(error.value)
@@ -299,6 +301,7 @@ REFUSED: list[tuple[Any, str]] = [
     (Nameless, "a `kind` and a `name`"),
     (toca.FORA(), r"A method is registered by its class, got FORA\("),
     (Taylor(), r"A fill is registered by its class, got Taylor\(order=2\)"),
+    (types.SimpleNamespace(kind="method", name="neither"), "A method is registered by its class, got namespace"),
     ("fora", "a `kind` and a `name`"),
     (None, "a `kind` and a `name`"),
 ]

@@ -68,7 +68,7 @@ def register(thing: Thing) -> Thing:
         raise TypeError(f"Only what has a `kind` and a `name` can be registered, got {shown(thing)}.")
     if isinstance(thing, type):
         _check_class(thing)
-    elif isinstance(thing, Registered):
+    elif kind != "family":
         raise TypeError(f"A {kind} is registered by its class, got {shown(thing)}.")
     table = registered(kind)
     if name in table and _origin(table[name]) != _origin(thing):
@@ -95,8 +95,7 @@ def _check_class(cls: type) -> None:
 
 def _origin(thing: Any) -> str:
     """Where a thing comes from: the same when a notebook's cell, or a module, is run again."""
-    named = thing if isinstance(thing, type) else type(thing)
-    return f"{named.__module__}.{named.__qualname__}" if isinstance(thing, type) else f"of {thing.transformer}"
+    return f"{thing.__module__}.{thing.__qualname__}" if isinstance(thing, type) else f"of {thing.transformer}"
 
 
 def registered(kind: str) -> dict[str, Any]:
@@ -172,7 +171,8 @@ def from_data(data: Mapping[str, Any], kind: str = "method") -> Any:
         raise ValueError(f"A {kind} is recorded as a mapping of its name and its fields, got {shown(data)}.")
     cls = registered(kind).get(str(data.get(kind, "")))
     if cls is None:
-        raise ValueError(f"This version of toca has no {kind} {shown(data.get(kind))}.")
+        missing = f"This version of toca has no {kind} {shown(data.get(kind))}"
+        raise ValueError(f"{missing}; one of another package is known once that package has been imported.")
     if unknown := [key for key in data if key not in (kind, "fields")]:
         raise ValueError(f"A {kind} is recorded by its name and its fields, and not by {shown(unknown[0])}.")
     try:

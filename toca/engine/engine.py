@@ -90,13 +90,12 @@ class Engine:
         if call is None:
             return None
         self.branches.open(call, self.unplaced, self.guidance, self.warn)
-        self.call, mark = call, self.record.mark
+        self.call, call.mark = call, self.record.mark
         try:
             self.runner.settle(call)
         except NotReached:
-            self._forgo(call, MISSED, mark)
+            self._forgo(call, MISSED, call.mark)
             return None
-        call.mark = mark
         first = self.runner.begin(call, call.jobs[0])
         return None if first is None else ((), first)
 

@@ -63,7 +63,7 @@ class Runner:
 
     def _cannot_drop(self, call: Call) -> bool:
         """Whether tokens were to be dropped before the first block, and cannot be in this call."""
-        if self._has_lost_its_way(call) or not call.plan.drops(call.plan.table[call.step]):
+        if not call.plan.drops(call.plan.table[call.step]):
             return False
         if any(call.arguments.get(name) is not None for name in call.spec.added):
             self.warn("added", "Tokens cannot be dropped where a ControlNet adds to all of them: the step is full.")

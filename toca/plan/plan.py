@@ -38,7 +38,7 @@ class Plan(PlanTable):
     """
 
     def cost(self, **call: Any) -> Cost:
-        """FLOPs, speed-up and cache bytes of a generation, without running the model; see `toca.cost.plan_cost`."""
+        """FLOPs, speed-up and cache bytes of a generation; the model is not run. See `toca.plan.cost.plan_cost`."""
         return plan_cost(self, **call)
 
     def save(self, path: str | PathLike) -> None:

@@ -19,7 +19,7 @@ def differences(
     carry = value
     for old, scale in zip(terms, scales, strict=True):
         difference = torch.zeros_like(carry) if before is None else torch.sub(carry, before)
-        # A number that is not finite, now or then, tells of no course: what goes on from it stands still.
+        # A number that is not finite, now or then, does not say where it goes: what goes on from it stands still.
         carry = difference.mul_(scale).nan_to_num_(0.0, 0.0, 0.0)
         renewed.append(carry)
         before = old

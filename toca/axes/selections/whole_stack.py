@@ -63,6 +63,8 @@ class ByPrediction(Selection):
     def check_gate(self, gate: Gate) -> None:
         if gate.probe is not None:
             raise ValueError("A gate that runs the first blocks to decide cannot go with dropping tokens before them.")
+        if type(gate).verifies is not Gate.verifies:
+            raise ValueError("A gate that checks by the last block what was filled cannot go with dropping tokens.")
 
     def fresh_tokens(self, site: Site, row: tuple[Action, ...], i: int, shape: CallShape) -> int:
         # Text is always there.

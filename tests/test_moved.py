@@ -32,6 +32,12 @@ def test_paths_that_users_hold_do_not_warn():
     assert Plan is toca.Plan
 
 
+def test_a_gate_by_the_old_words_finds_what_it_is_shown():
+    with pytest.warns(DeprecationWarning, match="Observation"):
+        from toca.gates import Seen
+    assert Seen is toca.Observation
+
+
 def test_an_old_path_runs_as_a_program():
     done = subprocess.run(
         [sys.executable, "-m", "toca.schedule"], capture_output=True, text=True, cwd=None, check=False

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
@@ -54,6 +55,13 @@ class Observation:
             tensor = getattr(self, name)
             setattr(part, name, None if tensor is None else tensor.index_select(0, images))
         return part
+
+
+def __getattr__(name: str) -> Any:
+    if name != "Seen":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    warnings.warn("`Seen` is `Observation` now; the old name goes with the next release.", DeprecationWarning, 2)
+    return Observation
 
 
 @dataclass(frozen=True)

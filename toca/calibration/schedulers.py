@@ -12,7 +12,7 @@ from ..checks import check_fields
 
 @dataclass(frozen=True)
 class SchedulerMark:
-    """A scheduler, as far as it shapes the course of a generation.
+    """A scheduler, as far as it shapes a generation.
 
     Args:
         name (`str`): Its class.

@@ -12,6 +12,7 @@ from torch.utils.hooks import RemovableHandle
 from ..calibration.file import Calibration
 from ..calibration.gauges import MeasuredCall
 from ..calibration.schedulers import SchedulerMark
+from ..methods.calibrated import Calibrated
 from ..models import FAMILIES, FamilySpec, describe, family_of
 from ..models.fingerprint import fingerprint
 from .clock import make_clock
@@ -43,7 +44,7 @@ class Recorder:
         ```
     """
 
-    def __init__(self, target: Any, method: Any, num_inference_steps: int | None = None):
+    def __init__(self, target: Any, method: Calibrated, num_inference_steps: int | None = None):
         bare = isinstance(target, nn.Module)
         transformer = target if bare else getattr(target, "transformer", target)
         self.transformer: nn.Module = getattr(transformer, "_orig_mod", transformer)

@@ -43,7 +43,7 @@ class ModelSpan:
         """
         fill = plan.fill if plan.kept_spans[span] else None
         # A copy: the pipeline may go on writing in what it is given.
-        value = shifted(sample, latents, -1, self.channel_dim) if span.keeps == "residual" else sample.clone()
+        value = with_latents(sample, latents, -1, self.channel_dim) if span.keeps == "residual" else sample.clone()
         if fill is None:
             terms.renew(value)
         elif fill.reads_latents:
@@ -66,7 +66,7 @@ class ModelSpan:
         if fill is not None and fill.reads_latents:
             return self._estimated(plan, fill, terms, step, latents)
         filled = terms.total(weights) if fill is None else terms.total(weights, fill.combine)
-        return shifted(filled, latents, 1, self.channel_dim) if span.keeps == "residual" else filled.clone()
+        return with_latents(filled, latents, 1, self.channel_dim) if span.keeps == "residual" else filled.clone()
 
     def _estimated(self, plan: PlanTable, fill: Fill, terms: Terms, step: int, latents: torch.Tensor) -> torch.Tensor:
         """The estimate of a fill that reads latents; it is remembered as if it had been computed."""
@@ -81,12 +81,12 @@ class ModelSpan:
         return latents.narrow(self.channel_dim, 0, sample.shape[self.channel_dim]).clone()
 
 
-def shifted(sample: torch.Tensor, latents: torch.Tensor, sign: int, dim: int) -> torch.Tensor:
+def with_latents(sample: torch.Tensor, latents: torch.Tensor, sign: int, dim: int) -> torch.Tensor:
     """`sample + sign * latents` over the channels, in dimension `dim`, that both have. Where the model returns more
     than it is given (a learned variance) the others stay as they are; where it is given more than it returns (the
     picture to fill, a control) they do not count."""
     if sample.shape == latents.shape:
         return sample + sign * latents
     common = min(sample.shape[dim], latents.shape[dim])
-    shifted = sample.narrow(dim, 0, common) + sign * latents.narrow(dim, 0, common)
-    return torch.cat([shifted, sample.narrow(dim, common, sample.shape[dim] - common)], dim=dim)
+    both = sample.narrow(dim, 0, common) + sign * latents.narrow(dim, 0, common)
+    return torch.cat([both, sample.narrow(dim, common, sample.shape[dim] - common)], dim=dim)

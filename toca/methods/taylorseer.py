@@ -22,7 +22,7 @@ SCOPES = ("module", "block", "lite")
 @register
 @dataclass(frozen=True)
 class TaylorSeer(Method):
-    """Between full steps, forecast features by the Taylor series of their course over the steps.
+    """Between full steps, forecast features by the Taylor series of how they change over the steps.
 
     **When**: the first k steps are full, then every N-th. **Which**: nothing is computed in the others. **Fill**
     (equation 6 of the paper): x steps after the last full step F(x) = sum over i <= O of f_i x^i / i!, where after a

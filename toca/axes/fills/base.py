@@ -53,7 +53,7 @@ class Fill(Registered, ABC):
         return self.kept + 1
 
     @property
-    def stores(self) -> Hashable:
+    def term_kind(self) -> Hashable:
         """What the terms are: fills that say the same can be mixed, for each finds in them what it would keep."""
         return self
 

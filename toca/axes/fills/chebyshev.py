@@ -47,7 +47,7 @@ class Chebyshev(Fill):
         return None
 
     @property
-    def stores(self) -> Hashable:
+    def term_kind(self) -> Hashable:
         return "moments", self.degree
 
     def scales(self, history: Sequence[int], timeline: Timeline) -> list[float]:

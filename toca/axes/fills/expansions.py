@@ -37,7 +37,7 @@ class Expansion(Fill):
         return self.order
 
     @property
-    def stores(self) -> Hashable:
+    def term_kind(self) -> Hashable:
         return "differences", self.spacing
 
     def scales(self, history: Sequence[int], timeline: Timeline) -> list[float]:

@@ -46,7 +46,7 @@ class Fitted(Fill):
         return len(self.rows[0]) - 1
 
     @property
-    def stores(self) -> Hashable:
+    def term_kind(self) -> Hashable:
         return "values"
 
     def check_steps(self, num_inference_steps: int) -> None:

@@ -46,7 +46,7 @@ class MeanVelocity(Fill):
         return self.look_back - 1
 
     @property
-    def stores(self) -> Hashable:
+    def term_kind(self) -> Hashable:
         return "values"
 
     def weights(self, step: int, history: Sequence[int], timeline: Timeline) -> list[float]:

@@ -20,7 +20,7 @@ class Mixture(Fill):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        told = {fill.stores for fill in self.parts if fill.kept}
+        told = {fill.term_kind for fill in self.parts if fill.kept}
         if len(told) > 1:
             names = " and ".join(fill.name for fill in self.parts if fill.kept)
             raise ValueError(f"The fills of {self.name!r} must keep the same terms, and those of {names} differ.")

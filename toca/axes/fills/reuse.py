@@ -24,7 +24,7 @@ class Reuse(Fill):
         return 0
 
     @property
-    def stores(self) -> Hashable:
+    def term_kind(self) -> Hashable:
         return None
 
     def weights(self, step: int, history: Sequence[int], timeline: Timeline) -> list[float]:

@@ -88,7 +88,7 @@ class Selection(Registered, ABC):
         return tokens_of(row[i], site.geometry(shape)[1])
 
     def drops(self, row: tuple[Action, ...]) -> bool:
-        """Whether a step drops tokens before the first block."""
+        """Whether a step drops tokens before the first block. Whoever does says `spans` too: what fills them."""
         return False
 
     def spans(self, layout: Layout) -> tuple[Span, ...]:

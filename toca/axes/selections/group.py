@@ -87,14 +87,17 @@ class Group:
         return False
 
     def choose(self, row: Sequence[Action], step: int) -> list[torch.Tensor | None]:
-        """Index (rows, k) over the batch for each site, `None` where it recomputes nothing or everything."""
-        raise NotImplementedError
+        """Index (rows, k) over the batch for each site, `None` where it recomputes nothing or everything. To be said
+        by every group but those of a selection that drops tokens before the first block."""
+        raise NotImplementedError(f"{type(self).__name__} chooses no tokens for its sites.")
 
     def choose_late(self, position: int, row: Sequence[Action]) -> Callable[[], torch.Tensor] | None:
-        """The same for one site, once its statistic is up to date; `None` where there is nothing to choose."""
-        raise NotImplementedError
+        """The same for one site, once its statistic is up to date; `None` where there is nothing to choose. To be said
+        where `reads_this_step` can be true."""
+        raise NotImplementedError(f"{type(self).__name__} waits for nothing.")
 
     def choose_active(self, prediction: torch.Tensor, count: int) -> torch.Tensor:
         """Index (rows, count) over the batch of the image tokens that go through the blocks, where the others are
-        dropped before the first; made by the model's last prediction (rows, tokens, channels, pixels)."""
-        raise NotImplementedError
+        dropped before the first; made by the model's last prediction (rows, tokens, channels, pixels). To be said by
+        the one group of a selection that drops tokens."""
+        raise NotImplementedError(f"{type(self).__name__} drops no tokens.")

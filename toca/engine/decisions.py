@@ -113,7 +113,6 @@ class Decisions:
         inner = None if self.whole_norms else self.readers[i]
         handle.lean_norm = inner is not None and all(run.row[j].kind != "compute" for j in inner)
         handle.index = handle.choose = handle.spread = handle.measure = handle.noted = None
-        handle.fill_by(plan.fill)
         handle.refresh = run.refreshes and self.layout.sites[i].attends == "self"
         handle.note_input = run.probes_input and i == 0
         if handle.action == "skip":
@@ -128,6 +127,7 @@ class Decisions:
         handle.scales, handle.weights = [], []
         if i not in plan.forecast_sites:
             return
+        handle.fill_by(fill)
         if run.row[i] == COMPUTE and handle.keep:
             handle.scales = _numbers(terms.scales(step, fill, plan.timeline), compiled)
         elif run.row[i].forecasts:

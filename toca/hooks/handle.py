@@ -83,10 +83,9 @@ class Handle:
         self.scales: list[Any] = []
         self.weights: list[Any] = []
 
-    def fill_by(self, fill: Fill | None) -> None:
+    def fill_by(self, fill: Fill) -> None:
         """Have the terms made and combined as a fill does it."""
-        self.renewal = differences if fill is None else fill.renewal
-        self.combine = weighted_sum if fill is None else fill.combine
+        self.renewal, self.combine = fill.renewal, fill.combine
 
     def kept(self, output: Any) -> Any:
         """Remember `output` (a tensor or a tuple of tensors) and return it."""

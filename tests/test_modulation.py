@@ -91,19 +91,17 @@ def cached(model: Any, method: Any, inputs: list[dict[str, Any]]) -> list[Tensor
 
 @pytest.mark.parametrize("fresh_ratio", [1 / TOKENS, 0.3, (TOKENS - 1) / TOKENS])
 @pytest.mark.parametrize("by_token", [True, False])
-def test_partial_steps_of_a_still_model(ltx: Any, by_token: bool, fresh_ratio: float, monkeypatch: Any) -> None:
+def test_partial_steps_of_a_still_model(ltx: Any, by_token: bool, fresh_ratio: float) -> None:
     """Where nothing moves, whatever tokens are computed anew must come out as they were."""
-    monkeypatch.setattr(toca.RandomTokens, "families", (*FAMILIES,))
     inputs = still(calls(by_token, moves=False)[0], STEPS)
     wanted = run(ltx, inputs)
     got = cached(ltx, toca.RandomTokens(interval=3, fresh_ratio=fresh_ratio), inputs)
     assert max(relative_error(a, b) for a, b in zip(got, wanted, strict=True)) < 1e-5
 
 
-def test_norms_are_narrowed_where_they_may_be(ltx: Any, monkeypatch: Any) -> None:
+def test_norms_are_narrowed_where_they_may_be(ltx: Any) -> None:
     """The same generation with one timestep a sample, told once and told for each token, is the same; tokens are
     computed by it, and not all of them."""
-    monkeypatch.setattr(toca.RandomTokens, "families", (*FAMILIES,))
     method = toca.RandomTokens(interval=3, fresh_ratio=0.3)
     once = calls(False, moves=True)
     each = [call | {"timestep": call["timestep"][:, None].expand(-1, TOKENS)} for call in once]

@@ -293,7 +293,8 @@ def test_plans_as_files(family: str, tmp_path: Any) -> None:
 
 
 def test_not_on_videos() -> None:
-    with pytest.raises(ValueError, match=r"ras does not run on latte models; it runs on dit, pixart, flux\."):
+    why = r"on latte models \(LatteTransformer3DModel\): its blocks attend within frames and positions\. Use a method"
+    with pytest.raises(ValueError, match=why):
         METHOD.plan(TINY["latte"](), STEPS)
     layout = toca.FORA().plan(TINY["latte"](), 2).layout
     rows = ((COMPUTE,) * len(layout.sites), (partial(0.5),) * len(layout.sites))

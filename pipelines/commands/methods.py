@@ -11,6 +11,7 @@ from rich.table import Column, Table
 
 import toca
 from toca.methods.presets import presets
+from toca.models import CAPABILITIES, FAMILIES
 from toca.pipelines.commands.console import output
 from toca.pipelines.commands.joining import command
 from toca.registry import field_types
@@ -30,16 +31,32 @@ def methods(name: NameArgument = None) -> None:
 
 
 def _methods_table() -> Table:
-    columns = ("method", "paper", "year", "when", "which", "fill", "families", "needs")
-    headers = [Column(name, no_wrap=name != "families") for name in columns]
+    columns = ("method", "paper", "year", "when", "which", "fill", "models", "needs")
+    headers = [Column(name, no_wrap=True) for name in columns]
     # Eighty columns wide, so without rules between them.
     table = Table(*headers, title="Methods", title_justify="left", box=None, padding=(0, 1, 0, 0))
     for name, cls in toca.methods().items():
         when, which, fill = cls().axes
         which = re.sub(r" by \w+", "", which).replace(", ", "+")
-        families = "all" if set(cls.families) == set(toca.Method.families) else ", ".join(cls.families)
-        table.add_row(name, *_paper(cls), when, which, fill, families, _first_noun(cls.needs))
+        table.add_row(name, *_paper(cls), when, which, fill, _models(cls()), _first_noun(cls.needs))
     return table
+
+
+def _models(method: toca.Method) -> str:
+    """The families that a method runs on, in a word or two."""
+    run, known = sum(method.runs_on(spec) for spec in FAMILIES.values()), len(FAMILIES)
+    return "all" if run == known else f"{run} of {known}"
+
+
+def _families(method: toca.Method) -> str:
+    """The same in full: what it asks for, and who has it or, where these are fewer, who has it not."""
+    run = [name for name, spec in FAMILIES.items() if method.runs_on(spec)]
+    others = [name for name in FAMILIES if name not in run]
+    if not others:
+        return "all families"
+    asked = "; ".join(CAPABILITIES[name].about for name in method.asks)
+    named = ", ".join(run) if len(run) <= len(others) else f"all families but {', '.join(others)}"
+    return f"{named} ({asked})"
 
 
 def _paper(cls: type[toca.Method]) -> tuple[str, str]:
@@ -80,7 +97,7 @@ def _explain(name: str) -> None:
     own = [preset for preset, value in all_presets.items() if type(value) is cls]
     facts = {
         "when, which, fill": ", ".join(method.axes),
-        "families": ", ".join(cls.families),
+        "runs on": _families(method),
         "needs": cls.needs or "nothing",
         "presets": ", ".join(own) or "none",
         "try it": f'toca generate "a red apple" --method {name}',

@@ -3,20 +3,29 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Annotated
 
+import typer
 from rich import box
 from rich.table import Column, Table
 
+import toca
+from toca.models import FAMILIES
 from toca.pipelines import registry
 from toca.pipelines.checksums import read_json
 from toca.pipelines.commands.console import output
 from toca.pipelines.commands.joining import command
 from toca.pipelines.registry import ModelEntry
 
+FamiliesOption = Annotated[bool, typer.Option("--families", help="List the transformers that a cache works on.")]
+
 
 @command(place=30)
-def models() -> None:
+def models(families: FamiliesOption = False) -> None:
     """List the models that have a name. A folder or a hub id works as well."""
+    if families:
+        output.print(_families_table())
+        return
     entries = registry.models().values()
     embedded = [entry for entry in entries if entry.embedded]
     if embedded:
@@ -38,6 +47,19 @@ def _hub_table(entries: list[ModelEntry]) -> Table:
     table = _table("From the hub")
     for entry in entries:
         table.add_row(entry.name, f"{entry.about}\n{entry.source}", *_settings(entry))
+    return table
+
+
+def _families_table() -> Table:
+    """The families with their transformer's class, what a cached step can compute on its own there, and the methods
+    that do not run on them."""
+    names = ("family", "transformer", "sites", "methods that do not run")
+    columns = [Column(name, no_wrap=name in names[:2], overflow="fold") for name in names]
+    table = Table(*columns, title="Families", title_justify="left", box=box.SIMPLE_HEAD, padding=0, show_edge=False)
+    for name, spec in sorted(FAMILIES.items()):
+        sites = dict.fromkeys(site.module for stack in spec.stacks for site in stack.sites)
+        refused = [method for method, cls in toca.methods().items() if not cls().runs_on(spec)]
+        table.add_row(name, spec.transformer, ", ".join(sites), ", ".join(refused))
     return table
 
 

@@ -79,10 +79,15 @@ def method_of(family: str, name: str) -> Any:
     return GENERIC[name] if name in GENERIC else registered(family, name)
 
 
+def runs_on(family: str, name: str) -> bool:
+    """Whether a method of the registry, by its name, runs on the models of a family."""
+    return toca.methods()[name]().runs_on(toca.models.FAMILIES[family])
+
+
 def registered(family: str, name: str) -> Any:
     """A method of the registry with its settings for small models, and with the file that it needs."""
     cls = toca.methods()[name]
-    if family not in cls.families:
+    if not runs_on(family, name):
         pytest.skip(f"{name} does not run on {family} models")
     fields = dict(SMALL.get(name, {}))
     if "threshold" in field_types(cls) and not cls.files:

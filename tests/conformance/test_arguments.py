@@ -20,7 +20,7 @@ from toca.models import FAMILIES
 
 from ..calibrated import calibrated
 from ..helpers import TINY, Inputs, inputs_for, randomize, run_steps, tiny_flux
-from .common import assert_close, assert_equal, cached_run
+from .common import assert_close, assert_equal, cached_run, runs_on
 from .test_batch import rows_of
 from .test_gates import CASES, lively
 
@@ -41,7 +41,7 @@ CALIBRATED = ("smoothcache", "magcache")
 
 def methods_of(family: str) -> list[str]:
     """Names of the methods that run on a family; a learned router is trained for one model, and fills like FORA."""
-    return [name for name, cls in toca.methods().items() if family in cls.families and name != "learned"]
+    return [name for name in toca.methods() if runs_on(family, name) and name != "learned"]
 
 
 def method_named(family: str, name: str, steps: int = STEPS) -> Any:

@@ -87,6 +87,8 @@ class Gate(Registered, ABC):
     """
 
     kind: ClassVar[str] = "gate"
+    asks: ClassVar[tuple[str, ...]] = ()
+    """What it asks of a model, of `toca.models.CAPABILITIES`."""
 
     probe: ClassVar[int | None] = INPUT
     """What is looked at before deciding: `None` for the model's input, 0 for block 0's modulated input, n for what

@@ -16,18 +16,12 @@ from ..axes.sampling import Sampling
 from ..axes.selections import Selection
 from ..axes.spans import Span, skipped
 from ..checks import SomeSteps, check_fields, checked
-from ..models import FAMILIES, Layout, Site, describe, family_of
+from ..models import CAPABILITIES, FAMILIES, FamilySpec, Layout, Site, capabilities_of, describe, family_of
+from ..models.capabilities import first_lacking
 from ..plan import Plan
 from ..plan.table import check_size
 from ..registry import Registered
 from .beside import file_beside
-
-
-class AllFamilies:
-    """The families that are known by now, a third party's too."""
-
-    def __get__(self, instance: object, owner: type) -> tuple[str, ...]:
-        return tuple(FAMILIES)
 
 
 class Method(Registered, ABC):
@@ -48,8 +42,6 @@ class Method(Registered, ABC):
     """Short name, as in `toca.methods()`."""
     title: ClassVar[str] = ""
     """The paper: authors, venue or year, arXiv number."""
-    families: ClassVar[AllFamilies | tuple[str, ...]] = AllFamilies()
-    """Families of models it runs on; by default all that are known."""
     needs: ClassVar[str] = ""
     """What it needs beside a model, such as a calibration file."""
     files: ClassVar[tuple[str, ...]] = ()
@@ -87,15 +79,39 @@ class Method(Registered, ABC):
         when = "plan" if self.gate() is None else "online"
         return when, which, "reuse" if self.filling() is None else "forecast"
 
-    def check_fits(self, sampling: Sampling) -> None:
-        """Refuse a model or a number of steps that the method cannot make a plan for.
+    @property
+    def asks(self) -> tuple[str, ...]:
+        """What it asks of a model, of `toca.models.CAPABILITIES`: what its selection, its fill and its gate ask."""
+        parts = (self.selection(), self.filling(), self.gate())
+        return tuple(dict.fromkeys(name for part in parts if part is not None for name in part.asks))
+
+    def runs_on(self, spec: FamilySpec) -> bool:
+        """Whether the models of a family have what it asks for."""
+        return first_lacking(self.asks, capabilities_of(spec)) is None
+
+    def check_asked(self, layout: Layout) -> None:
+        """Refuse a model that lacks what the method asks for.
+
+        Raises:
+            ValueError: It names the family and its class, what they lack, and what to use instead.
+        """
+        name = first_lacking(self.asks, layout.capabilities)
+        if name is None:
+            return
+        capability, spec = CAPABILITIES[name], FAMILIES.get(layout.family)
+        whose = f"{layout.family} models" + (f" ({spec.transformer})" if spec else "")
+        why = "" if spec is None else capability.lacking(spec)
+        raise ValueError(
+            f"{self.label} asks for a model of which {capability.about}, and so does not run on {whose}"
+            f"{f': {why}' if why else ''}. Use {capability.instead}."
+        )
+
+    def check_fits(self, sampling: Sampling) -> None:  # noqa: B027 (most methods run on any)
+        """Refuse a model or a number of steps that the method cannot make a plan for, beyond what it `asks`.
 
         Raises:
             ValueError: It says why, and what to do.
         """
-        if sampling.layout.family not in self.families:
-            names = ", ".join(self.families)
-            raise ValueError(f"{self.name} does not run on {sampling.layout.family} models; it runs on {names}.")
 
     def check_scheduler(self, scheduler: Any) -> None:  # noqa: B027 (most methods run with any)
         """Refuse a scheduler that the method was not made for: asked when the cache is put on a pipeline, and at the
@@ -188,6 +204,7 @@ class Method(Registered, ABC):
         num_inference_steps = checked(num_inference_steps, SomeSteps, "num_inference_steps")
         check_size(num_inference_steps, len(layout.sites))
         sampling = Sampling(layout, num_inference_steps, timesteps)
+        self.check_asked(layout)
         self.check_fits(sampling)
         table, spans, guided = [], [], []
         for step in range(num_inference_steps):

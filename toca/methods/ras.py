@@ -47,7 +47,6 @@ class RAS(Method):
 
     name: ClassVar[str] = "ras"
     title: ClassVar[str] = "Liu et al., CVPR 2026, arXiv 2502.10389"
-    families: ClassVar[tuple[str, ...]] = ("dit", "pixart", "flux")
 
     def computes(self, site: Site, step: int, sampling: Sampling) -> bool:
         return step < self.warmup_steps or step in self.dense_steps

@@ -6,6 +6,7 @@ from torch import nn
 
 from ..registry import registered
 from . import families as families
+from .capabilities import CAPABILITIES, Capability, capabilities_of
 from .layout import Layout, Site, describe, walk_blocks
 from .shape import CallKey, CallShape
 from .spec import MODULES, BlockSpec, FamilySpec, SiteSpec
@@ -14,15 +15,18 @@ FAMILIES: dict[str, FamilySpec] = registered("family")
 """All families by name, a third party's too."""
 
 __all__ = [
+    "CAPABILITIES",
     "FAMILIES",
     "MODULES",
     "BlockSpec",
     "CallKey",
     "CallShape",
+    "Capability",
     "FamilySpec",
     "Layout",
     "Site",
     "SiteSpec",
+    "capabilities_of",
     "describe",
     "family_of",
     "walk_blocks",

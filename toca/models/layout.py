@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from ..checks import Count, Layers, SomeLayers, SomeOf, check, check_fields
+from .capabilities import capabilities_of
 from .shape import CallShape
 from .spec import BlockSpec, FamilySpec, Rows, SiteSpec, Stream
 
@@ -95,6 +96,7 @@ class Layout:
         in_width, width, out_width (`int`): Channels of one token in the model's input, in the hidden states between
             the blocks, and in the model's output.
         text_stream (`bool`): Whether text goes through the blocks beside the image.
+        capabilities (`tuple[str, ...]`): What can be done with the model, of `toca.models.CAPABILITIES`.
     """
 
     family: str
@@ -110,6 +112,7 @@ class Layout:
     width: Count = 0
     out_width: Count = 0
     text_stream: bool = False
+    capabilities: tuple[str, ...] = ()
 
     @property
     def layers(self) -> int:
@@ -195,6 +198,7 @@ def describe(transformer: nn.Module, spec: FamilySpec) -> Layout:
         width=sites[-1].width,
         out_width=_last_width(getattr(transformer, spec.output)),
         text_stream=any(len(stack.streams) > 1 for stack in spec.stacks),
+        capabilities=capabilities_of(spec),
     )
 
 

@@ -1,4 +1,4 @@
-"""What plans of versions 1 and 2 say of their axes: a method where a fill or a gate is now."""
+"""What plans of earlier versions say otherwise, or leave unsaid."""
 
 from __future__ import annotations
 
@@ -9,6 +9,16 @@ from ..axes.fills import Fill
 from ..axes.gates import Gate
 from ..checks import check
 from ..registry import from_data
+
+DROPPED_FROM = ("dit", "pixart", "flux")
+"""The families from whose models tokens could be dropped when plans did not say so."""
+
+
+def with_capabilities(model: Mapping[str, Any]) -> dict[str, Any]:
+    """The model of a plan, with what can be done with it where the plan does not say: of the families that there were
+    then all could be measured."""
+    had = ["drop", "measure"] if model.get("family") in DROPPED_FROM else ["measure"]
+    return {"capabilities": had, **model}
 
 
 def axes_of_methods(data: Mapping[str, Any]) -> tuple[Fill | None, Gate | None]:

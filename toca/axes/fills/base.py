@@ -27,6 +27,8 @@ class Fill(Registered, ABC):
     """
 
     kind: ClassVar[str] = "fill"
+    asks: ClassVar[tuple[str, ...]] = ()
+    """What it asks of a model, of `toca.models.CAPABILITIES`."""
 
     reads_history: ClassVar[bool] = True
     """Whether scales and weights depend on the steps that computed."""

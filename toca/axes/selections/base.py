@@ -29,6 +29,8 @@ class Selection(Registered, ABC):
     """
 
     kind: ClassVar[str] = "selection"
+    asks: ClassVar[tuple[str, ...]] = ()
+    """What it asks of a model, of `toca.models.CAPABILITIES`."""
 
     shared_cfg: bool = False
     """Whether the two guidance halves of a batch share one choice."""

@@ -12,6 +12,7 @@ import torch
 
 from ...checks import NonNegative, PatchSide, Seed, SomeSteps, check
 from ...models.attention import Projected
+from ...models.capabilities import MEASURE
 from ...models.layout import Layout, Site
 from ...models.shape import CallShape
 from ...registry import register
@@ -97,6 +98,7 @@ class ByAttention(Ranked):
     rated_by: str = "cross_attention"
 
     name: ClassVar[str] = "attention"
+    asks: ClassVar[tuple[str, ...]] = (MEASURE,)
 
     def __post_init__(self) -> None:
         super().__post_init__()

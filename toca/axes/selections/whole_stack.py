@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 import torch
 
 from ...checks import NonNegative
+from ...models.capabilities import DROP
 from ...models.layout import Layout, Site
 from ...models.shape import CallShape
 from ...registry import register
@@ -39,6 +40,7 @@ class ByPrediction(Selection):
     starvation: NonNegative = 0.0
 
     name: ClassVar[str] = "prediction"
+    asks: ClassVar[tuple[str, ...]] = (DROP,)
     shared_cfg: ClassVar[bool] = True  # type: ignore[misc]
     fills_sites: ClassVar[bool] = False
 

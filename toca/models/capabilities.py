@@ -1,0 +1,65 @@
+"""What a method may ask of a model beside its sites, and which families have it: told from a family's data alone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+from .spec import FamilySpec
+
+
+@dataclass(frozen=True)
+class Capability:
+    """Something that can be done with some models and not with others.
+
+    Args:
+        about (`str`): What it is, as the end of "it asks for a model of which ...".
+        lacking (`Callable`): `(spec) -> why a family has it not`, in words; empty where it has.
+        instead (`str`): What to use on a model that has it not, as the end of "Use ...".
+    """
+
+    about: str
+    lacking: Callable[[FamilySpec], str]
+    instead: str
+
+
+def _cannot_drop(spec: FamilySpec) -> str:
+    if any(stack.rows != "sample" for stack in spec.stacks):
+        return "its blocks attend within frames and positions"
+    if spec.prediction is None:
+        return "nobody has said where each token is in its output (`prediction` of its FamilySpec)"
+    if not getattr(spec.attention, "drops", True):
+        return "its attention cannot be run for some of the tokens (`attention` of its FamilySpec)"
+    return ""
+
+
+def _cannot_measure(spec: FamilySpec) -> str:
+    if not getattr(spec.attention, "measures", True):
+        return "its attention makes no map of query and key that this library knows (`attention` of its FamilySpec)"
+    return ""
+
+
+DROP, MEASURE = "drop", "measure"
+CAPABILITIES: dict[str, Capability] = {
+    DROP: Capability(
+        "tokens can be dropped before the first block",
+        _cannot_drop,
+        "a method that computes some tokens of each module (toca, random) or none (fora, taylorseer)",
+    ),
+    MEASURE: Capability(
+        "attention can be measured",
+        _cannot_measure,
+        'a method that measures none: random, toca with score="random", fora or taylorseer',
+    ),
+}
+"""By their names in `Layout.capabilities`, in plans' files, and in what a selection, a fill or a gate asks."""
+
+
+def capabilities_of(spec: FamilySpec) -> tuple[str, ...]:
+    """The names of what a family has."""
+    return tuple(name for name, capability in CAPABILITIES.items() if not capability.lacking(spec))
+
+
+def first_lacking(asked: Iterable[str], has: Iterable[str]) -> str | None:
+    """The first that is asked for and not there, or `None`."""
+    return next((name for name in asked if name not in has), None)

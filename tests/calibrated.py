@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import functools
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 
 import toca
 from toca.calibration.schedulers import SchedulerMark
@@ -27,11 +29,16 @@ def calibrated(family: str, name: str, steps: int, **fields: Any) -> Any:
 @functools.cache
 def _file(family: str, name: str, steps: int) -> str:
     transformer = TINY[family]()
-    with Recorder(transformer, toca.methods()[name](), steps) as recorder:
-        run_steps(transformer, inputs_for(family, steps, batch_size=2))
-    path = Path(_folder().name) / f"{family}-{name}-{steps}.json"
-    recorder.calibration().save(path)
+    path = Path(folder().name) / f"{family}-{name}-{steps}.json"
+    record(transformer, name, steps, lambda: run_steps(transformer, inputs_for(family, steps, batch_size=2)), path)
     return str(path)
+
+
+def record(transformer: nn.Module, name: str, steps: int, generate: Callable[[], Any], path: Path) -> None:
+    """Write the calibration of a method for a bare transformer, measured in a generation."""
+    with Recorder(transformer, toca.methods()[name](), steps) as recorder:
+        generate()
+    recorder.calibration().save(path)
 
 
 def routed(family: str, steps: int, scheduler: Any, **fields: Any) -> Any:
@@ -41,17 +48,20 @@ def routed(family: str, steps: int, scheduler: Any, **fields: Any) -> Any:
 
 @functools.cache
 def _router(family: str, steps: int, scheduler: str) -> str:
-    transformer = TINY[family]()
-    layout = describe(transformer, family_of(transformer))
-    drawn = torch.rand(steps, len(layout.sites), generator=torch.Generator().manual_seed(0)).tolist()
-    scores = (None, *(tuple(row) for row in drawn[1:]))
-    router = Router("harmonica", fingerprint(layout), steps, SchedulerMark(scheduler, {}), scores)
-    path = Path(_folder().name) / f"{family}-{scheduler}-{steps}.json"
-    router.save(path)
+    path = Path(folder().name) / f"{family}-{scheduler}-{steps}.json"
+    draw_router(TINY[family](), steps, scheduler, path)
     return str(path)
 
 
+def draw_router(transformer: nn.Module, steps: int, scheduler: str, path: Path) -> None:
+    """Write a router of random scores for a model, a number of steps and a scheduler by its name."""
+    layout = describe(transformer, family_of(transformer))
+    drawn = torch.rand(steps, len(layout.sites), generator=torch.Generator().manual_seed(0)).tolist()
+    scores = (None, *(tuple(row) for row in drawn[1:]))
+    Router("harmonica", fingerprint(layout), steps, SchedulerMark(scheduler, {}), scores).save(path)
+
+
 @functools.cache
-def _folder() -> tempfile.TemporaryDirectory:
+def folder() -> tempfile.TemporaryDirectory:
     """Kept until the interpreter ends, and no longer."""
     return tempfile.TemporaryDirectory(prefix="toca-calibrations-")

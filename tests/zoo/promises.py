@@ -1,0 +1,257 @@
+"""The promises, each as a check of one cell: a model of the zoo with one method.
+
+A cell plays its generations once, one after the other without a break, so that what one of them leaves behind shows in
+the next. The checks read what was recorded.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+import toca
+from toca.eval.counting.flops import FlopMeter
+from toca.plan.cost import cache_bytes, full_flops, step_flops
+
+from ..conformance.test_cost import held_bytes
+from ..conformance.test_off_is_off import snapshot
+from .methods import in_full, method_for
+from .subject import Subject, subject_of
+from .tiny import STEPS, run
+
+Outputs = list[list[Tensor]]
+PROMISES: dict[str, Callable[[Cell], None]] = {}
+"""By their names in the table of the documentation."""
+
+
+class Broken(AssertionError):
+    """A promise that does not hold, in a sentence."""
+
+
+@dataclass
+class Cell:
+    """A model with a method, and what it did.
+
+    Args:
+        entry, name (`str`): Of the model and of the method.
+
+    Attributes:
+        refusal (`str`): What was said where the method was refused for the model; empty where it was not.
+        recorded (`dict`): The generations by name, or the exception that one ended with.
+    """
+
+    entry: str
+    name: str
+    refusal: str = ""
+    recorded: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.subject: Subject = subject_of(self.entry)
+        self.method = None
+        try:
+            self.method = method_for(self.entry, self.name)
+            self._enable(self.method)
+        except ValueError as error:
+            self.refusal = str(error)
+            self.after = snapshot(self.subject.model)
+            return
+        try:
+            self._play()
+        finally:
+            toca.disable_cache(self.subject.model)
+            self.after = snapshot(self.subject.model)
+            if self.after != self.subject.untouched:
+                subject_of.cache_clear()
+        self._record("afterwards", lambda: run(self.subject.model, self.subject.calls()[:2]))
+        self._record("in full", self._run_in_full)
+
+    def outputs(self, generation: str) -> Any:
+        """What was recorded. Raises what the generation ended with."""
+        found = self.recorded[generation]
+        if isinstance(found, Exception):
+            raise Broken(f"{generation}: {type(found).__name__}: {found}") from found
+        return found
+
+    def _enable(self, method: toca.Method) -> None:
+        toca.enable_cache(self.subject.model, method, num_inference_steps=STEPS)
+
+    def _play(self) -> None:
+        subject, model = self.subject, self.subject.model
+        self._record("first", self._first)
+        self._record("second", lambda: run(model, subject.calls()))
+        if subject.batch > 1:
+            self._record("alone", lambda: run(model, subject.calls(batch=1, first=1)))
+        self._record("still", lambda: run(model, subject.calls(still=True)))
+        # The cache is taken off in the middle of a generation, when much is remembered.
+        self._record("broken off", lambda: run(model, subject.calls()[:3]))
+
+    def _first(self) -> Outputs:
+        subject, model = self.subject, self.subject.model
+        calls = subject.calls()
+        with FlopMeter() as meter:
+            outputs = run(model, calls[:-1])
+        counted = meter.total
+        self.held, self.running = held_bytes(model), toca.summary(model)
+        with FlopMeter() as meter:
+            outputs += run(model, calls[-1:])
+        self.counted, self.summary = counted + meter.total, toca.summary(model)
+        return outputs
+
+    def _run_in_full(self) -> Outputs | None:
+        method = None if self.method is None else in_full(self.method)
+        if method is None:
+            return None
+        with toca.cached(self.subject.model, method, num_inference_steps=STEPS):
+            return run(self.subject.model, self.subject.calls()[:3])
+
+    def _record(self, generation: str, play: Callable[[], Any]) -> None:
+        try:
+            self.recorded[generation] = play()
+        except Exception as error:  # noqa: BLE001 (each promise is told by itself whether it holds)
+            self.recorded[generation] = error
+
+
+def broken(cell: Cell) -> dict[str, str]:
+    """The promises that do not hold, and why."""
+    found = {}
+    for name, check in PROMISES.items():
+        try:
+            check(cell)
+        except Broken as error:
+            found[name] = str(error)
+    return found
+
+
+def promise(name: str) -> Callable[[Callable[[Cell], None]], Callable[[Cell], None]]:
+    def enter(check: Callable[[Cell], None]) -> Callable[[Cell], None]:
+        PROMISES[name] = check
+        return check
+
+    return enter
+
+
+def demand(holds: bool, otherwise: str) -> None:
+    """Raises `Broken` with a sentence if something does not hold."""
+    if not holds:
+        raise Broken(otherwise)
+
+
+@promise("full is full")
+def full_is_full(cell: Cell) -> None:
+    """With every step computed the model returns bitwise what it returns without a cache; where a method has no
+    setting that says so, its first steps do but for rounding, for these may be measured."""
+    full, stock = cell.outputs("in full"), cell.subject.stock
+    if full is not None:
+        demand(_equal(full, stock[:3]), f"in full it is off by {_furthest(full, stock[:3]):.1e}")
+    leading = len(cell.summary.steps) - len(cell.summary.steps.lstrip("F")) if cell.outputs("first") else 0
+    off = _furthest(cell.outputs("first")[:leading], stock[:leading])
+    demand(leading > 0 and off < cell.subject.entry.tolerance, f"its first steps are off by {off:.1e}")
+
+
+@promise("off is off")
+def off_is_off(cell: Cell) -> None:
+    """Taken off in mid-run, nothing is left: neither a class, an attribute, a hook nor a number."""
+    demand(cell.after == cell.subject.untouched, f"it leaves behind {_difference(cell.after, cell.subject.untouched)}")
+    demand(_equal(cell.outputs("afterwards"), cell.subject.stock[:2]), "the model computes something else afterwards")
+
+
+@promise("still is exact")
+def still_is_exact(cell: Cell) -> None:
+    """Where the inputs stand still what is remembered is right, whatever is computed anew."""
+    off = _furthest(cell.outputs("still"), cell.subject.stock_still)
+    demand(off < 1e-4, f"it is off by {off:.1e} on inputs that stand still")
+
+
+@promise("samples are apart")
+def samples_are_apart(cell: Cell) -> None:
+    """A sample in a batch is what it is alone."""
+    if cell.subject.batch == 1:
+        return
+    together = [[tensor[1:2] for tensor in step] for step in cell.outputs("second")]
+    off = _furthest(together, cell.outputs("alone"))
+    demand(off < 10 * cell.subject.entry.tolerance, f"a sample alone is off by {off:.1e}")
+
+
+@promise("resets")
+def resets(cell: Cell) -> None:
+    """The next generation is as if it were the first."""
+    first, second = cell.outputs("first"), cell.outputs("second")
+    demand(_equal(second, first), f"a second generation is off by {_furthest(second, first):.1e}")
+
+
+@promise("skips")
+def skips(cell: Cell) -> None:
+    """Something is left out, in every kind of step that is said to be filled, and it shows."""
+    first = cell.outputs("first")
+    demand(not _equal(first, cell.subject.stock), "nothing is skipped")
+    demand(cell.summary.bypassed == 0, f"{cell.summary.bypassed} calls ran past the cache")
+
+
+@promise("sites")
+def sites_are_reported(cell: Cell) -> None:
+    """The summary tells what each site did in each step."""
+    cell.outputs("first")
+    wanted = [site.key for site in cell.subject.layout.sites]
+    for call in cell.summary.trace:
+        demand([(site.layer, site.module) for site in call.sites] == wanted, f"step {call.step} lacks sites")
+    steps = sorted({call.step for call in cell.summary.trace})
+    demand(steps == list(range(STEPS)), f"of {STEPS} steps it reports {steps}")
+
+
+@promise("FLOPs")
+def flops_are_counted(cell: Cell) -> None:
+    """Predicted, reported and counted FLOPs are one number, with the cache and without."""
+    cell.outputs("first")
+    shape, plan = cell.subject.shape, cell.method.plan(cell.subject.model, STEPS)
+    predicted = sum(step_flops(plan, step, shape, False) for step in range(STEPS))
+    for what, found, counted in (
+        ("uncached", STEPS * full_flops(plan, shape), cell.subject.flops),
+        ("uncached, as reported,", cell.summary.flops_full, cell.subject.flops),
+        ("predicted", predicted, cell.counted),
+        ("reported", cell.summary.flops, cell.counted),
+    ):
+        demand(found == counted, f"{what} FLOPs are {found}, and {counted} are counted ({found / counted:.4f})")
+
+
+@promise("bytes")
+def bytes_are_held(cell: Cell) -> None:
+    """Predicted and reported bytes of the cache are those that it holds."""
+    cell.outputs("first")
+    plan = cell.method.plan(cell.subject.model, STEPS)
+    predicted = cache_bytes(plan, cell.subject.shape, cell.subject.entry.exact.itemsize, False)
+    for what, found in (("predicted", predicted), ("reported", cell.running.cache_bytes)):
+        demand(found == cell.held, f"{what} bytes are {found}, and {cell.held} are held")
+    demand(cell.summary.cache_bytes == cell.held, "the summary forgets what was held")
+
+
+def check_refusal(cell: Cell) -> None:
+    """A refusal names the model and the reason, and leaves nothing behind. Raises `Broken` if it does not."""
+    spec, said = cell.subject.spec, cell.refusal
+    names = (spec.name, spec.transformer, type(cell.subject.model).__name__)
+    demand(any(name in said for name in names), f"the refusal names neither family nor class: {said}")
+    demand(len(said.split()) > 8, f"the refusal gives no reason: {said}")
+    demand(cell.after == cell.subject.untouched, "a refusal leaves something behind")
+
+
+def _equal(got: Outputs, wanted: Outputs) -> bool:
+    pairs = zip(_flat(got), _flat(wanted), strict=True)
+    return all(torch.equal(a, b) for a, b in pairs)
+
+
+def _furthest(got: Outputs, wanted: Outputs) -> float:
+    """The largest difference of a tensor of a step over its largest value."""
+    pairs = list(zip(_flat(got), _flat(wanted), strict=True))
+    errors = [((a - b).abs().max() / b.abs().max()).item() for a, b in pairs]
+    return max((float("inf") if error != error else error for error in errors), default=0.0)
+
+
+def _flat(outputs: Outputs) -> list[Tensor]:
+    return [tensor for step in outputs for tensor in step]
+
+
+def _difference(after: dict[str, Any], before: dict[str, Any]) -> str:
+    return ", ".join(key for key in before if after[key] != before[key])

@@ -1,0 +1,138 @@
+"""Every model of the zoo x every method: the promises hold, or the method is refused with the reason.
+
+Of each model `make test` runs one method of each kind, others for each model; `make test-matrix` runs all the others.
+"""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+
+import toca
+
+from ..conformance.common import CACHING
+from ..conformance.test_off_is_off import snapshot
+from .methods import by_kind
+from .promises import Cell, broken, check_refusal
+from .subject import family_of_entry, subject_of, supported
+from .tiny import EVERY, STEPS, run
+
+SUPPORTED = supported()
+every_model = pytest.mark.parametrize("entry", SUPPORTED)
+NEVER_REFUSED = ("fora",)
+"""Methods that every family must take: its sites are what they reuse."""
+
+
+def chosen(entry: str) -> set[str]:
+    """The methods that a model meets in every run of the tests: of a class one of each kind, of a variant one."""
+    place = list(EVERY).index(entry)
+    kinds = by_kind()
+    if "/" in entry:
+        kinds = {"tokens": kinds["tokens"]}
+    return {names[place % len(names)] for names in kinds.values()}
+
+
+def cells() -> list[object]:
+    return [
+        pytest.param(entry, name, id=f"{entry}-{name}", marks=() if name in chosen(entry) else pytest.mark.matrix)
+        for entry in SUPPORTED
+        for name in CACHING
+    ]
+
+
+@pytest.mark.parametrize(("entry", "name"), cells())
+def test_promises(entry: str, name: str) -> None:
+    cell = Cell(entry, name)
+    if cell.refusal:
+        assert name not in NEVER_REFUSED, cell.refusal
+        check_refusal(cell)
+        return
+    found = broken(cell)
+    assert not found, "\n".join(f"{promise}: {why}" for promise, why in found.items())
+
+
+FULL = {
+    "none": toca.NoCache(),
+    "interval": toca.DuCa(interval=1, score="random"),
+    "share": toca.RandomTokens(interval=4, fresh_ratio=1.0),
+}
+
+
+@every_model
+@pytest.mark.parametrize("name", FULL)
+def test_full_is_bitwise_full(entry: str, name: str) -> None:
+    """In float32 and with guidance in a batch, beside the cells."""
+    model, calls = EVERY[entry].make(), EVERY[entry].generation()[:6]
+    stock = run(model, calls)
+    batched = EVERY[entry].batches
+    with toca.cached(model, FULL[name], num_inference_steps=STEPS, batched_cfg=batched):
+        for got, wanted in zip(run(model, calls), stock, strict=True):
+            assert all(torch.equal(a, b) for a, b in zip(got, wanted, strict=True))
+        assert toca.summary(model).flops == toca.summary(model).flops_full
+
+
+@every_model
+def test_on_keeps_classes_and_names(entry: str) -> None:
+    """What `isinstance` and checkpoints see is the same while the cache is on."""
+    model, other = subject_of(entry).model, EVERY[entry].make()
+    keys, types = list(model.state_dict()), [type(module) for module in other.modules()]
+    with toca.cached(model, toca.FORA(), num_inference_steps=STEPS):
+        assert list(model.state_dict()) == keys
+        for module, wanted in zip(model.modules(), types, strict=True):
+            assert isinstance(module, wanted) and type(module).__name__ == wanted.__name__
+    assert snapshot(model) == subject_of(entry).untouched
+
+
+@every_model
+def test_sites_cover_every_block(entry: str) -> None:
+    """Every list of blocks with attention is a stack of the family, or stands in its books as outside the sites."""
+    subject = subject_of(entry)
+    named = _paths_named(subject.spec)
+    for path in _lists_of_blocks(subject.model):
+        covered = any(path == known or path.startswith(f"{known}.") for known in named)
+        assert covered, f"{path} is neither a stack of {subject.spec.name} nor named beside the stacks"
+    blocks = sum(len(subject.model.get_submodule(stack.blocks)) for stack in subject.spec.stacks)
+    assert subject.layout.layers == blocks
+    assert {site.layer for site in subject.layout.sites} == set(range(blocks))
+
+
+def _lists_of_blocks(model: nn.Module) -> list[str]:
+    """Paths of the outermost lists of modules that hold attention."""
+    found: list[str] = []
+    for path, module in model.named_modules():
+        inside = any(path.startswith(f"{outer}.") for outer in found)
+        if isinstance(module, nn.ModuleList) and not inside and _attends(module):
+            found.append(path)
+    return found
+
+
+def _attends(module: nn.Module) -> bool:
+    return any("Attention" in type(child).__name__ for child in module.modules())
+
+
+def _paths_named(spec: toca.FamilySpec) -> set[str]:
+    """The stacks, and every path among what the family says of its modules outside the sites."""
+    return {stack.blocks for stack in spec.stacks} | _words((spec.around, getattr(spec, "side", ())))
+
+
+def _words(value: object) -> set[str]:
+    if isinstance(value, str):
+        return {value}
+    parts = value if isinstance(value, (tuple, list)) else vars(value).values() if hasattr(value, "__dict__") else ()
+    return {word for part in parts for word in _words(part)}
+
+
+def test_every_method_is_chosen_for_some_class() -> None:
+    """However few families there are now: over all classes of the zoo each method meets several."""
+    classes = [name for name in EVERY if "/" not in name]
+    met = [name for entry in classes for name in chosen(entry)]
+    assert all(met.count(name) >= 2 for name in CACHING)
+
+
+def test_a_class_without_a_family_is_refused_by_its_name() -> None:
+    for entry in EVERY.values():
+        if family_of_entry(entry) is None and "/" not in entry.name:
+            with pytest.raises(ValueError, match=entry.name):
+                toca.FORA().plan(entry.make(), STEPS)
+            return

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 import re
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from transformers import PreTrainedModel
 
 from toca.checks import cleaned, shown
 from toca.files.reading import named
+from toca.models.outside import OUTSIDE
 from toca.pipelines import checksums
 from toca.pipelines.calling import fill_defaults
 from toca.pipelines.model_code import INDEX
@@ -201,9 +203,16 @@ def first_sentence(error: BaseException) -> str:
     return re.split(r"(?<=[.!?])\s", text, maxsplit=1)[0]
 
 
-def no_transformer(model: str, pipe_class: type) -> ValueError:
-    """The error for a pipeline that is of no use here."""
-    return ValueError(f"{model} ({pipe_class.__name__}) has no transformer, so there is nothing to cache.")
+def no_transformer(model: str, pipe_class: type, classes: Iterable[str]) -> ValueError:
+    """The error for a pipeline that is of no use here.
+
+    Args:
+        model (`str`): as the user named it.
+        pipe_class (`type`): of the pipeline.
+        classes (`Iterable[str]`): of its parts.
+    """
+    why = next((f": its {name} {OUTSIDE[name]}" for name in classes if name in OUTSIDE), "")
+    return ValueError(f"{model} ({pipe_class.__name__}) has no transformer, so there is nothing to cache{why}.")
 
 
 def configs_of(source: str) -> Path:

@@ -87,7 +87,8 @@ def prepare(request: Request, recipe: Recipe | None = None) -> PreparedGeneratio
     dtype = pick_dtype(request.dtype or (recipe.dtype if recipe else None), model, device)
     pipe = load(model, dtype, device, request.pickled_weights)
     if not hasattr(pipe, "transformer"):
-        raise no_transformer(model, type(pipe))
+        parts: Any = getattr(pipe, "components", {})
+        raise no_transformer(model, type(pipe), [type(part).__name__ for part in parts.values()])
     label = _label(request, model, method, pipe.transformer)
     if method is _PRESET_OF_MODEL:
         method = preset_for(model, pipe.transformer, request.settings)

@@ -69,15 +69,21 @@ def load_skeleton(model: str) -> Skeleton:
     index = checksums.read_json(folder / INDEX)
     pipe_class = pipeline_class(index, folder / INDEX)
     if index.get("transformer") in (None, [None, None]):
-        raise no_transformer(model, pipe_class)
+        raise no_transformer(model, pipe_class, classes_of(index))
     try:
         transformer, scheduler = model_of(folder, "transformer"), scheduler_of(folder)
         model_of(folder, "vae")
     except Exception as error:  # a configuration of other keys or values than the class has
         raise explain(source, error) from error
     if transformer is None:
-        raise no_transformer(model, pipe_class)
+        raise no_transformer(model, pipe_class, classes_of(index))
     vae = folder / "vae" / "config.json"
     return Skeleton(
         model, pipe_class, transformer, checksums.read_json(vae) if vae.is_file() else {}, scheduler, folder
     )
+
+
+def classes_of(index: Mapping[str, Any]) -> list[str]:
+    """The class names of a pipeline's parts, from its index."""
+    pairs = (part for part in index.values() if isinstance(part, list) and len(part) == 2)
+    return [name for _, name in pairs if isinstance(name, str)]

@@ -298,9 +298,9 @@ def test_only_an_uncached_model_of_a_known_family_and_length_is_calibrated() -> 
         Recorder(transformer, MagCache(), 4)
     with pytest.raises(ValueError, match="pass `num_inference_steps`"):
         Recorder(transformer, MagCache())
-    with pytest.raises(ValueError, match="Linear is of no supported family"):
+    with pytest.raises(ValueError, match="Linear is of no family"):
         Recorder(nn.Linear(1, 1), MagCache(), 4)
-    with pytest.raises(ValueError, match="PipelineLike is of no supported family"):
+    with pytest.raises(ValueError, match="PipelineLike has no transformer"):
         Recorder(PipelineLike(DDIMScheduler()), MagCache())
 
 

@@ -15,7 +15,7 @@ import imageio.v3 as iio
 import numpy as np
 import pytest
 import transformers
-from diffusers import DDPMPipeline, DDPMScheduler, SD3Transformer2DModel, UNet2DModel
+from diffusers import DDPMPipeline, DDPMScheduler, PriorTransformer, UNet2DModel
 from PIL import Image
 from typer.testing import CliRunner
 
@@ -415,17 +415,16 @@ def test_models_that_cannot_be_cached(run, folders, tmp_path):
     )  # fmt: skip
     DDPMPipeline(unet, DDPMScheduler()).save_pretrained(tmp_path / "unet")
     for command in (["generate", "owl"], ["plan"]):
-        assert_one_sentence(run(*command, "--model", "./unet"), "DDPMPipeline", "no transformer")
+        assert_one_sentence(run(*command, "--model", "./unet"), "DDPMPipeline", "no transformer", "a convolution")
 
-    shutil.copytree(folders["pixart"], tmp_path / "sd3")
-    shutil.rmtree(tmp_path / "sd3" / "transformer")
-    SD3Transformer2DModel(
-        sample_size=32, num_layers=1, attention_head_dim=8, num_attention_heads=2, joint_attention_dim=16,
-        caption_projection_dim=16, pooled_projection_dim=16, in_channels=4, out_channels=4, pos_embed_max_size=32,
-    ).save_pretrained(tmp_path / "sd3" / "transformer")  # fmt: skip
-    index = tmp_path / "sd3" / "model_index.json"
-    index.write_text(index.read_text().replace("PixArtTransformer2DModel", "SD3Transformer2DModel"))
-    assert_one_sentence(run("generate", "owl", "--model", "./sd3", *SMALL), "no transformer that toca can cache")
+    shutil.copytree(folders["pixart"], tmp_path / "prior")
+    shutil.rmtree(tmp_path / "prior" / "transformer")
+    prior = PriorTransformer(num_attention_heads=2, attention_head_dim=8, num_layers=1, embedding_dim=16)
+    prior.save_pretrained(tmp_path / "prior" / "transformer")
+    index = tmp_path / "prior" / "model_index.json"
+    index.write_text(index.read_text().replace("PixArtTransformer2DModel", "PriorTransformer"))
+    said = ("PixArtAlphaPipeline has a PriorTransformer", "81 tokens")
+    assert_one_sentence(run("generate", "owl", "--model", "./prior", *SMALL), *said)
 
 
 def test_a_full_disk_leaves_nothing_behind(owl, monkeypatch):

@@ -16,7 +16,7 @@ from .engine.other_caches import other_cache, refuse_other_cache
 from .engine.summary import Summary, summarize
 from .methods import Method
 from .methods.presets import foreign_to
-from .models import FAMILIES, family_of
+from .models import family_of, known_family, no_family
 from .plan import Plan
 from .plan.table import PlanTable
 from .registry import named
@@ -117,8 +117,7 @@ def _enable_one(
             "toca.disable_cache(target) first."
         )
     refuse_other_cache(transformer, "is already on")
-    spec = family_of(transformer)
-    assert spec is not None, "only supported transformers get here"
+    spec = known_family(transformer)
     counts_calls = getattr(pipeline, "scheduler", None) is None
     if counts_calls and num_inference_steps is None:
         num_inference_steps = getattr(method, "num_inference_steps", None)
@@ -224,7 +223,7 @@ def _transformers(target: Any) -> list[nn.Module]:
     """The supported transformers of a target.
 
     Raises:
-        ValueError: If there is none; it names what is supported.
+        ValueError: If there is none; it names the class that was found, and the reason.
     """
     if isinstance(target, nn.Module):
         candidates = [getattr(target, "_orig_mod", target)]
@@ -233,6 +232,5 @@ def _transformers(target: Any) -> list[nn.Module]:
         candidates = [getattr(c, "_orig_mod", c) for c in components.values() if isinstance(c, nn.Module)]
     found = list(dict.fromkeys(module for module in candidates if family_of(module) is not None))
     if not found:
-        names = ", ".join(spec.transformer for spec in FAMILIES.values())
-        raise ValueError(f"{type(target).__name__} has no transformer that toca can cache; supported are {names}.")
+        raise no_family(getattr(target, "_orig_mod", target))
     return found

@@ -13,7 +13,7 @@ from ..calibration.file import Calibration
 from ..calibration.gauges import MeasuredCall
 from ..calibration.schedulers import SchedulerMark
 from ..methods.calibrated import Calibrated
-from ..models import FAMILIES, FamilySpec, describe, family_of
+from ..models import FamilySpec, describe, family_of, no_family
 from ..models.fingerprint import fingerprint
 from .clock import make_clock
 from .install import engine_of
@@ -48,10 +48,9 @@ class Recorder:
         bare = isinstance(target, nn.Module)
         transformer = target if bare else getattr(target, "transformer", target)
         self.transformer: nn.Module = getattr(transformer, "_orig_mod", transformer)
-        spec = family_of(self.transformer)
+        spec = family_of(self.transformer) if isinstance(self.transformer, nn.Module) else None
         if spec is None:
-            names = ", ".join(spec.transformer for spec in FAMILIES.values())
-            raise ValueError(f"{type(self.transformer).__name__} is of no supported family; supported are {names}.")
+            raise no_family(target)
         if engine_of(self.transformer) is not None or other_cache(self.transformer) is not None:
             raise ValueError("A cache is on, and only the uncached model can be calibrated: take it off first.")
         if bare and num_inference_steps is None:

@@ -16,7 +16,7 @@ from ..axes.sampling import Sampling
 from ..axes.selections import Selection
 from ..axes.spans import Span, skipped
 from ..checks import SomeSteps, check_fields, checked
-from ..models import CAPABILITIES, FAMILIES, FamilySpec, Layout, Site, capabilities_of, describe, family_of
+from ..models import CAPABILITIES, FAMILIES, FamilySpec, Layout, Site, capabilities_of, describe, known_family
 from ..models.capabilities import first_lacking
 from ..plan import Plan
 from ..plan.table import check_size
@@ -193,11 +193,8 @@ class Method(Registered, ABC):
             ValueError: If the model's family is not supported, or the method's values make no valid plan.
         """
         transformer = getattr(transformer, "_orig_mod", transformer)
-        spec = family_of(transformer)
-        if spec is None:
-            names = ", ".join(spec.transformer for spec in FAMILIES.values())
-            raise ValueError(f"{type(transformer).__name__} is of no supported family; supported are {names}.")
-        return self.plan_layout(describe(transformer, spec), num_inference_steps, timesteps)
+        layout = describe(transformer, known_family(transformer))
+        return self.plan_layout(layout, num_inference_steps, timesteps)
 
     def plan_layout(self, layout: Layout, num_inference_steps: int, timesteps: tuple[float, ...] = ()) -> Plan:
         """The same from a layout."""

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from torch import nn
 
 from ..registry import registered
 from . import families as families
 from .capabilities import CAPABILITIES, Capability, capabilities_of
 from .layout import Layout, Site, describe, walk_blocks
+from .outside import refusal
 from .shape import CallKey, CallShape
 from .spec import MODULES, BlockSpec, FamilySpec, SiteSpec
 
@@ -29,6 +32,8 @@ __all__ = [
     "capabilities_of",
     "describe",
     "family_of",
+    "known_family",
+    "no_family",
     "walk_blocks",
 ]
 
@@ -37,3 +42,16 @@ def family_of(transformer: nn.Module) -> FamilySpec | None:
     """The family of a transformer by its class or the nearest class that it derives from, or `None`."""
     by_class = {spec.transformer: spec for spec in FAMILIES.values()}
     return next((by_class[cls.__name__] for cls in type(transformer).__mro__ if cls.__name__ in by_class), None)
+
+
+def known_family(transformer: nn.Module) -> FamilySpec:
+    """The same of a transformer that must have one. Raises `ValueError` if it has none; it says why."""
+    spec = family_of(transformer)
+    if spec is None:
+        raise no_family(transformer)
+    return spec
+
+
+def no_family(target: Any) -> ValueError:
+    """The error for a pipeline or a module that has no transformer of a family: it names the class that was found."""
+    return refusal(target, (spec.transformer for spec in FAMILIES.values()))

@@ -12,7 +12,7 @@ from torch import Tensor
 
 import toca
 from toca.models import FAMILIES
-from toca.models.attention import AttentionDialect
+from toca.models.attention import Restated
 from toca.models.families.pixart import CROSS_ATTENTION, FEED_FORWARD, SELF_ATTENTION
 from toca.models.spec import BlockSpec, CallShape, FamilySpec
 
@@ -37,7 +37,7 @@ LTX = FamilySpec(
     stacks=(BlockSpec("main", "transformer_blocks", (SELF_ATTENTION, CROSS_ATTENTION, FEED_FORWARD)),),
     call_shape=_call_shape,
     default_shape=lambda config, height, width, frames, text: CallShape(1, TOKENS, (ROWS, ROWS * FRAMES), text or 8),
-    attention=AttentionDialect((), _never, _never, _never, _never),
+    attention=Restated((), _never, _never, _never, _never),
     batched=("hidden_states", "timestep", "encoder_hidden_states", "encoder_attention_mask"),
     free=("num_frames", "height", "width"),
     input="proj_in",

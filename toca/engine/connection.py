@@ -8,7 +8,6 @@ from typing import Any, NamedTuple
 
 from torch import nn
 
-from ..hooks.attention import can_measure
 from ..hooks.attention import make_forward_with as attention
 from ..hooks.block import make_call_with
 from ..hooks.classes import BLOCK, HANDLE, is_connected, replaces_forward, restore, swap_class
@@ -151,13 +150,10 @@ class Connection:
             yield from (Point(each, norm, handle) for each in norms)
 
     def _check_measurable(self, attn: Any, layer: int) -> None:
-        """Refuse attention whose processor is unknown, where it is to be measured, or its keys and values kept."""
-        if not can_measure(attn, self.spec.attention):
-            raise ValueError(
-                f"The attention of layer {layer} uses {type(attn.get_processor()).__name__}, which this library "
-                f"cannot measure (it knows {', '.join(self.spec.attention.processors)}). Use a method that measures "
-                'none and drops no tokens, such as "fora" or "random", or the default processor.'
-            )
+        """Refuse attention that is to be measured, or its keys and values kept, where the dialect cannot."""
+        reason = self.spec.attention.why_not(attn)
+        if reason is not None:
+            raise ValueError(f"The attention of layer {layer} {reason}")
 
 
 def measured_sites(plan: PlanTable) -> set[int]:

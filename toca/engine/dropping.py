@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 import torch
 
 from ..hooks.block import BlockHandle, Streams
 from ..hooks.handle import Handle
 from ..kernels.rows import put_rows, take_rows
-from ..models import CallShape, FamilySpec, Layout
+from ..models import BlockSpec, CallShape, FamilySpec, Layout
+from ..models.dialect import Present
 from ..models.prediction import Prediction
 from ..plan.table import PlanTable
 from .job import Job
@@ -26,8 +28,8 @@ class Dropping:
 
     def __init__(self, layout: Layout, spec: FamilySpec):
         self.layout, self._prediction = layout, spec.prediction
-        streams = {stack.stack: stack.streams.index("hidden_states") for stack in spec.stacks}
-        self.first, self.last = streams[layout.sites[0].stack], streams[layout.sites[-1].stack]
+        stacks = {stack.stack: stack for stack in spec.stacks}
+        self.first, self.last = (_main_stream(stacks[layout.sites[i].stack]) for i in (0, -1))
 
     @property
     def prediction(self) -> Prediction:
@@ -45,14 +47,15 @@ class Dropping:
         prediction = self.prediction.by_token(self._kept(plan, job), shape)
         # Where the model predicts a variance beside, its channels come last.
         channels = min(self.layout.in_width, self.layout.out_width) // prediction.shape[3]
-        count = shape.tokens - self._dropped(plan, job)
+        count = _image_tokens(shape) - self._dropped(plan, job)
         job.active = index = group.choose_active(prediction[:, :, :channels], count)
-        blocks[0].entering.append(_on_stream(self.first, lambda stream: take_rows(stream, index)))
-        blocks[-1].leaving.append(_on_stream(self.last, lambda stream: _put_back(stream, index, shape.tokens)))
-        present = _present(index, shape)
+        places = index % _image_tokens(shape)
+        blocks[0].entering.append(_on_stream(self.first, lambda stream: _taken(stream, places, self.first, shape)))
+        blocks[-1].leaving.append(_on_stream(self.last, lambda stream: _put_back(stream, places, self.last, shape)))
+        present = {site.stream: present_tokens(parts_of(site.stream), places, shape) for site in self.layout.sites}
         for site, handle in zip(self.layout.sites, handles, strict=True):
             if handle.refresh:
-                handle.index = present[site.stream]
+                handle.present = present[site.stream]
 
     def _kept(self, plan: PlanTable, job: Job) -> torch.Tensor:
         """The model's output for all tokens, which dropped ones keep."""
@@ -68,26 +71,87 @@ class Dropping:
         """The model's output: new where tokens were active, the last one elsewhere."""
         shape = job.part.key.shape
         assert job.active is not None, "tokens have been chosen"
-        active = torch.zeros(shape.batch * shape.tokens, dtype=torch.bool, device=sample.device)
+        active = torch.zeros(shape.batch * _image_tokens(shape), dtype=torch.bool, device=sample.device)
         active.index_fill_(0, job.active.flatten(), True)
-        places = self.prediction.over(active.view(shape.batch, shape.tokens), shape, sample)
+        places = self.prediction.over(active.view(shape.batch, -1), shape, sample)
         return torch.where(places, sample, self._kept(plan, job))
 
 
-def _on_stream(place: int, function: Callable[[torch.Tensor], torch.Tensor]) -> Callable[[Streams], Streams]:
+class MainStream(NamedTuple):
+    """The stream of a stack's blocks that has the image.
+
+    Args:
+        place (`int`): Its place among the streams.
+        parts (`tuple[str, ...]`): What its rows are made of, in order.
+    """
+
+    place: int
+    parts: tuple[str, ...]
+
+
+def _main_stream(stack: BlockSpec) -> MainStream:
+    """Of a lone stream the sites tell what it is made of; where there are more, each is one thing."""
+    if len(stack.streams) > 1:
+        return MainStream(stack.streams.index("hidden_states"), ("image",))
+    return MainStream(0, max((parts_of(site.stream) for site in stack.sites), key=len))
+
+
+def parts_of(stream: str) -> tuple[str, ...]:
+    """What the rows of a site are made of, in order."""
+    return ("text", "image") if stream == "joint" else tuple(stream.split("+"))
+
+
+def present_tokens(parts: tuple[str, ...], places: torch.Tensor, shape: CallShape) -> Present | None:
+    """The tokens that are there, of rows made of these parts; `None` where the image has none of them.
+
+    Args:
+        parts (`tuple[str, ...]`): What a row is made of, in order.
+        places (`torch.Tensor`): (B, k): places among the image's tokens of those that are there.
+        shape (`CallShape`): Of the call.
+    """
+    if "image" not in parts:
+        return None
+    ranges, first, first_image = [], 0, 0
+    for part in parts:
+        tokens = _image_tokens(shape) if part == "image" else _tokens_of(part, shape)
+        if part == "image":
+            first_image = first
+            ranges.append(places + first)
+        else:
+            ranges.append(torch.arange(first, first + tokens, device=places.device).expand(len(places), -1))
+        first += tokens
+    return Present(torch.cat(ranges, dim=1), first, first_image, _image_tokens(shape))
+
+
+def _image_tokens(shape: CallShape) -> int:
+    """Of one sample: those of all its frames."""
+    return shape.frames * shape.tokens
+
+
+def _tokens_of(part: str, shape: CallShape) -> int:
+    """Of a part of a row that is not the image."""
+    return shape.text_tokens
+
+
+def _on_stream(stream: MainStream, function: Callable[[torch.Tensor], torch.Tensor]) -> Callable[[Streams], Streams]:
     """`streams -> streams` with `function` applied to one of them."""
-    return lambda streams: tuple(function(stream) if i == place else stream for i, stream in enumerate(streams))
+    return lambda streams: tuple(function(each) if i == stream.place else each for i, each in enumerate(streams))
 
 
-def _put_back(stream: torch.Tensor, index: torch.Tensor, tokens: int) -> torch.Tensor:
+def _taken(stream: torch.Tensor, places: torch.Tensor, main: MainStream, shape: CallShape) -> torch.Tensor:
+    """The tokens that are there, (B, k, C)."""
+    return take_rows(stream, _over_batch(present_tokens(main.parts, places, shape)))
+
+
+def _put_back(stream: torch.Tensor, places: torch.Tensor, main: MainStream, shape: CallShape) -> torch.Tensor:
     """All tokens (B, tokens, C), zero where one was dropped: nobody reads what the output layer makes of it."""
-    return put_rows(stream.new_zeros(stream.shape[0], tokens, stream.shape[2]), index, stream)
+    present = present_tokens(main.parts, places, shape)
+    assert present is not None, "the main stream has the image"
+    return put_rows(stream.new_zeros(stream.shape[0], present.tokens, stream.shape[2]), _over_batch(present), stream)
 
 
-def _present(index: torch.Tensor, shape: CallShape) -> dict[str, torch.Tensor]:
-    """Index over the batch of the tokens that are there, for sites of the image and for those of text and image."""
-    rows = torch.arange(shape.batch, device=index.device)[:, None]
-    text = torch.arange(shape.text_tokens, device=index.device).expand(shape.batch, -1)
-    image = index - rows * shape.tokens + shape.text_tokens
-    joint = torch.cat([text, image], dim=1) + rows * (shape.text_tokens + shape.tokens)
-    return {"image": index, "joint": joint}
+def _over_batch(present: Present | None) -> torch.Tensor:
+    """Index (B, k) of the tokens that are there, counted over the rows of the whole batch."""
+    assert present is not None, "the main stream has the image"
+    starts = torch.arange(len(present.places), device=present.places.device)[:, None] * present.tokens
+    return present.places + starts

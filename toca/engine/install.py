@@ -107,9 +107,7 @@ def _holds_hooks(name: str, value: Any) -> bool:
 def _reduce_to_stock(original: Callable, protocol: int) -> tuple:
     """For `copy` and `pickle`: the module without its cache."""
     function, arguments, state, *rest = original(protocol)
-    state = {
-        name: copy.copy(value) if _holds_hooks(name, value) else value for name, value in state.items()
-    }
+    state = {name: copy.copy(value) if _holds_hooks(name, value) else value for name, value in state.items()}
     _strip(state)
     return (function, arguments, state, *rest)
 

@@ -13,6 +13,7 @@ from typing import Any
 from torch import nn
 
 from ..models import FamilySpec, walk_blocks
+from ..models.dialect import processor_of
 from .arguments import unclear
 
 PLAIN = (bool, int, float, str)
@@ -37,7 +38,7 @@ class Unplaced:
         self.spec = spec
         self.defaults = {name: parameter.default for name, parameter in parameters.items()}
         self.modules = list(_reached(transformer, spec))
-        self.attentions: list[Any] = [module for module in self.modules if hasattr(module, "get_processor")]
+        self.attentions: list[Any] = [module for module in self.modules if processor_of(module) is not None]
 
     def why_in_full(self, call: dict[str, Any]) -> str | None:
         """Why a call runs in full; `None` where a plan can be carried out."""
@@ -61,8 +62,8 @@ class Unplaced:
                 "decide together."
             )
         for attention in self.attentions:
-            processor = type(attention.get_processor()).__name__
-            if processor not in self.spec.attention.processors and processor not in self.spec.by_row:
+            processor = type(processor_of(attention)).__name__
+            if not (self.spec.attention.by_row(attention) or processor in self.spec.by_row):
                 return (
                     f"{processor} may mix the samples of a batch (as perturbed-attention guidance does): they decide "
                     "together."

@@ -12,7 +12,7 @@ from ..axes.fills.base import Combine
 from ..axes.fills.renewal import Renewal
 from ..kernels.rows import put_rows, take_rows
 from ..kernels.series import weighted_sum
-from ..models.attention import Projected
+from ..models.dialect import Present, Projected
 
 
 class Kept(Protocol):
@@ -53,8 +53,9 @@ class Handle:
         choose (`Callable` or `None`): Makes the index when its turn comes, where it could not be made before.
         spread (`Callable` or `None`): `(filled, index, rows) -> filled`: what the computed rows do to the others.
         measure (`Callable` or `None`): `projected -> statistic`, where attention is measured.
-        refresh (`bool`): Whether attention renews its cached keys and values: those at `index`, the tokens that are
-            there, or without one all of them.
+        refresh (`bool`): Whether attention renews its cached keys and values: those of the tokens that are `present`,
+            or where all are, of all.
+        present (`Present` or `None`): The tokens that are there, where others were dropped before the first block.
         state (`Remembered` or `None`): What the site remembers.
         lean_norm (`bool`): Whether the norm before the module makes only the tokens that the module reads.
         dense (`bool`): Whether a block's outputs are laid out like every other block's, so that one compiled graph
@@ -77,6 +78,7 @@ class Handle:
         self.action, self.keep, self.refresh, self.note_input = "compute", False, False, False
         self.measure: Callable[[Projected], torch.Tensor] | None = None
         self.index: torch.Tensor | None = None
+        self.present: Present | None = None
         self.choose: Callable[[], torch.Tensor] | None = None
         self.spread: Callable[..., torch.Tensor] | None = None
         self.noted: torch.Tensor | None = None

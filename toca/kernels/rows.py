@@ -8,12 +8,14 @@ import torch
 
 
 def take_rows(hidden_states: torch.Tensor, index: torch.Tensor) -> torch.Tensor:
-    """The tokens of `hidden_states` (B, T, C) at `index` (B, k), which counts rows over the whole batch: (B, k, C)."""
+    """The tokens of `hidden_states` (B, T, ...) at `index` (B, k), which counts rows over the whole batch:
+    (B, k, ...)."""
     rows = hidden_states.flatten(0, 1).index_select(0, index.flatten())
-    return rows.view(index.shape[0], index.shape[1], hidden_states.shape[2])
+    return rows.view(*index.shape, *hidden_states.shape[2:])
 
 
 def put_rows(target: torch.Tensor, index: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
-    """Write `rows` (B, k, C) in place into `target` (B, T, C), contiguous, at `index` (B, k); returns `target`."""
-    target.view(-1, target.shape[-1]).index_copy_(0, index.flatten(), rows.flatten(0, 1))
+    """Write `rows` (B, k, ...) in place into `target` (B, T, ...), contiguous, at `index` (B, k); returns
+    `target`."""
+    target.view(-1, *target.shape[2:]).index_copy_(0, index.flatten(), rows.flatten(0, 1))
     return target

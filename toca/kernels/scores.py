@@ -18,7 +18,7 @@ LOG_EPSILON = 1e-7
 
 
 def _softmax_map(query: torch.Tensor, key: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
-    """The softmax map (B, heads, queries, keys) in float32."""
+    """The softmax map (B, heads, queries, keys) in float32; zero for a query that may attend to nothing."""
     batch, heads, _, width = query.shape
     logits = torch.baddbmm(
         query.new_zeros(1, 1, 1) if mask is None else mask.expand(batch, heads, -1, -1).flatten(0, 1).to(query.dtype),
@@ -27,7 +27,10 @@ def _softmax_map(query: torch.Tensor, key: torch.Tensor, mask: torch.Tensor | No
         beta=0 if mask is None else 1,
         alpha=1 / math.sqrt(width),
     )
-    return logits.view(batch, heads, query.shape[2], key.shape[2]).softmax(dim=-1, dtype=torch.float32)
+    probabilities = logits.view(batch, heads, query.shape[2], key.shape[2]).softmax(dim=-1, dtype=torch.float32)
+    if mask is None or mask.shape[2] == 1:
+        return probabilities
+    return probabilities.masked_fill(mask.isneginf().all(dim=-1, keepdim=True), 0)
 
 
 def _in_pieces(

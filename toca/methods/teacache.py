@@ -103,6 +103,7 @@ class TeaCache(Calibrated):
 
     name: ClassVar[str] = "teacache"
     title: ClassVar[str] = "Liu et al., CVPR 2025, arXiv 2411.19108"
+
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.coefficients is not None:

@@ -1,36 +1,34 @@
-"""How the attention modules of diffusers make query, key and value: one small dialect for each kind of module.
-
-A cached step needs what the stock processors keep to themselves: the query and the key as they enter the softmax
-(after normalisation and rotary embedding), to measure which tokens matter, or to attend to tokens that are not there.
-Where neither is asked for the stock processor runs.
-"""
+"""Attention dialects that re-state the mathematics of a stock processor; what compiled blocks trace most plainly."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from diffusers.models.attention_dispatch import dispatch_attention_fn
 from diffusers.models.embeddings import apply_rotary_emb
 
-Output = torch.Tensor | tuple[torch.Tensor, torch.Tensor]
-"""What an attention module returns: one stream, or image and text."""
-
-
-class Projected(NamedTuple):
-    """Query, key and value of shape (B, heads, tokens, head_dim) and the additive mask, as the softmax sees them."""
-
-    query: torch.Tensor
-    key: torch.Tensor
-    value: torch.Tensor
-    mask: torch.Tensor | None
+from .dialect import (
+    AttentionDialect,
+    Forward,
+    Measure,
+    Output,
+    Present,
+    Projected,
+    heads_first,
+    is_stock,
+    processor_of,
+    renewed,
+    speaker_of,
+    tokens_first,
+)
 
 
 @dataclass(frozen=True)
-class AttentionDialect:
+class Restated(AttentionDialect):
     """The two halves of an attention call, before and after the softmax product.
 
     Args:
@@ -40,6 +38,7 @@ class AttentionDialect:
         mask (`Callable`): `(attn, arguments by name, number of keys) -> the additive mask`, or `None`.
         placed (`Callable`): `(arguments by name, places of the tokens (B, tokens)) -> arguments by name`: what tells
             tokens their positions, for these tokens only.
+        measures, drops (`bool`, default to `True`): As in every dialect.
     """
 
     processors: tuple[str, ...]
@@ -47,16 +46,51 @@ class AttentionDialect:
     finish: Callable[[Any, Projected, dict[str, Any]], Output]
     mask: Callable[[Any, dict[str, Any], int], torch.Tensor | None]
     placed: Callable[[dict[str, Any], torch.Tensor], dict[str, Any]]
+    measures: bool = True
+    drops: bool = True
 
+    def why_not(self, attn: Any) -> str | None:
+        plain = not getattr(attn, "residual_connection", False) and getattr(attn, "rescale_output_factor", 1.0) == 1.0
+        normed = any(getattr(attn, name, None) is not None for name in ("spatial_norm", "group_norm", "norm_cross"))
+        speaker = speaker_of(attn)
+        if speaker.__name__ in self.processors and is_stock(speaker) and plain and not normed:
+            return None
+        return (
+            f"uses {speaker.__name__}, which this library cannot measure (it knows {', '.join(self.processors)}). Use "
+            'a method that measures none and drops no tokens, such as "fora" or "random", or the default processor.'
+        )
 
-def heads_first(tensor: torch.Tensor, heads: int) -> torch.Tensor:
-    """(B, T, heads * d) -> (B, heads, T, d)."""
-    return tensor.unflatten(-1, (heads, -1)).transpose(1, 2)
+    def by_row(self, attn: Any) -> bool:
+        return speaker_of(attn).__name__ in self.processors
 
+    def measured(
+        self, stock: Forward, attn: Any, call: dict[str, Any], measure: Measure, tokens: int
+    ) -> tuple[Output, torch.Tensor]:
+        projected = self.project(attn, call)
+        return self.finish(attn, projected, call), measure(projected)
 
-def tokens_first(tensor: torch.Tensor) -> torch.Tensor:
-    """(B, heads, T, d) -> (B, T, heads * d), contiguous."""
-    return tensor.transpose(1, 2).flatten(2).contiguous()
+    def remembered(self, stock: Forward, attn: Any, call: dict[str, Any]) -> tuple[Output, torch.Tensor, torch.Tensor]:
+        projected = self.project(attn, call)
+        output = self.finish(attn, projected, call)
+        return output, tokens_first(projected.key), tokens_first(projected.value)
+
+    def with_dropped(
+        self, stock: Forward, attn: Any, call: dict[str, Any], present: Present, held: tuple[torch.Tensor, ...]
+    ) -> Output:
+        # The mask is one of all keys, and is made for them below.
+        projected = self.project(attn, {**self.placed(call, present.places), "attention_mask": None})
+        key, value = (
+            renewed(rows, present.places, fresh)
+            for rows, fresh in zip(held, (projected.key, projected.value), strict=True)
+        )
+        return self.finish(attn, Projected(projected.query, key, value, self.mask(attn, call, key.shape[2])), call)
+
+    def for_queries(
+        self, stock: Forward, attn: Any, call: dict[str, Any], present: Present, measure: Measure | None
+    ) -> tuple[Output, torch.Tensor | None]:
+        if measure is None:
+            return stock(attn, **call), None
+        return self.measured(stock, attn, call, measure, present.places.shape[1])
 
 
 FUSED = "FusedAttnProcessor2_0"
@@ -65,7 +99,7 @@ FUSED = "FusedAttnProcessor2_0"
 def _project_classic(attn: Any, call: dict[str, Any]) -> Projected:
     hidden_states, context = call["hidden_states"], call.get("encoder_hidden_states")
     # It is the processor that knows: PixArt's `unfuse_qkv_projections` leaves the module's flag, and the fused layers.
-    fused = type(attn.get_processor()).__name__ == FUSED
+    fused = speaker_of(attn).__name__ == FUSED
     if context is None and fused:
         query, key, value = attn.to_qkv(hidden_states).chunk(3, dim=-1)
     else:
@@ -95,7 +129,7 @@ def _finish_classic(attn: Any, projected: Projected, call: dict[str, Any]) -> to
     return attn.to_out[1](attn.to_out[0](output))
 
 
-CLASSIC = AttentionDialect(
+CLASSIC = Restated(
     processors=("AttnProcessor2_0", FUSED),
     project=_project_classic,
     finish=_finish_classic,
@@ -152,7 +186,7 @@ def _flux_streams(
 
 def _finish_flux(attn: Any, projected: Projected, call: dict[str, Any]) -> Output:
     query, key, value = (tensor.transpose(1, 2) for tensor in projected[:3])
-    processor = attn.get_processor()
+    processor = processor_of(attn)
     output = dispatch_attention_fn(
         query,
         key,
@@ -170,7 +204,7 @@ def _finish_flux(attn: Any, projected: Projected, call: dict[str, Any]) -> Outpu
     return image, attn.to_add_out(text.contiguous())
 
 
-FLUX = AttentionDialect(
+FLUX = Restated(
     processors=("FluxAttnProcessor",),
     project=_project_flux,
     finish=_finish_flux,

@@ -9,9 +9,6 @@ import torch
 
 from .shape import CallShape
 
-PIXELS = 4
-"""Latent pixels that a packed token holds (FLUX): two by two, each channel's together."""
-
 
 @dataclass(frozen=True)
 class Prediction:
@@ -39,11 +36,44 @@ def _over_latents(values: torch.Tensor, shape: CallShape, prediction: torch.Tens
     return grid.repeat_interleave(height, dim=2).repeat_interleave(width, dim=3)
 
 
+def _videos_by_token(prediction: torch.Tensor, shape: CallShape) -> torch.Tensor:
+    rows, columns = shape.known_grid
+    patches = prediction.unflatten(4, (columns, -1)).unflatten(3, (rows, -1)).unflatten(2, (shape.frames, -1))
+    return patches.permute(0, 2, 4, 6, 1, 3, 5, 7).flatten(5).flatten(1, 3)
+
+
+def _over_videos(values: torch.Tensor, shape: CallShape, prediction: torch.Tensor) -> torch.Tensor:
+    sizes = (shape.frames, *shape.known_grid)
+    grid = values.view(-1, 1, *sizes)
+    for dim, size in enumerate(sizes, start=2):
+        grid = grid.repeat_interleave(prediction.shape[dim] // size, dim=dim)
+    return grid
+
+
 LATENTS = Prediction(_latents_by_token, _over_latents)
 """(B, channels, height, width), cut into patches."""
 
-PACKED = Prediction(
-    by_token=lambda prediction, shape: prediction.unflatten(2, (-1, PIXELS)),
-    over=lambda values, shape, prediction: values[..., None],
+VIDEO = Prediction(_videos_by_token, _over_videos)
+"""(B, channels, frames, height, width), cut into patches of a frame or more; tokens run over columns, rows, frames."""
+
+VIDEO_FRAMES_FIRST = Prediction(
+    by_token=lambda prediction, shape: _videos_by_token(prediction.transpose(1, 2), shape),
+    over=lambda values, shape, prediction: _over_videos(values, shape, prediction.transpose(1, 2)).transpose(1, 2),
 )
-"""(B, tokens, channels x 4): FLUX packs two by two latent pixels into a token before the model sees them."""
+"""(B, frames, channels, height, width): CogVideoX."""
+
+
+def packed(pixels: int) -> Prediction:
+    """(B, tokens, channels x `pixels`): latents that are packed into tokens before the model sees them, each channel's
+    latent pixels together."""
+    return Prediction(
+        by_token=lambda prediction, shape: prediction.unflatten(2, (-1, pixels)),
+        over=lambda values, shape, prediction: values[..., None],
+    )
+
+
+PACKED = packed(4)
+"""Two by two latent pixels a token (FLUX, Qwen-Image)."""
+
+SEQUENCE = packed(1)
+"""One latent pixel a token (LTX)."""

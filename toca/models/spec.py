@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal
 
-from .attention import AttentionDialect
+from .dialect import AttentionDialect
 from .parallel_block import ParallelBlock
 from .prediction import Prediction
 from .shape import CallShape

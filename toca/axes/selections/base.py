@@ -9,7 +9,7 @@ from typing import ClassVar
 import torch
 
 from ...checks import check_fields
-from ...models.attention import Projected
+from ...models.dialect import Projected
 from ...models.layout import Layout, Site
 from ...models.shape import CallShape
 from ...registry import Registered
@@ -20,6 +20,7 @@ from .group import Group, Grouping
 
 COUNT_BYTES = 4
 """Scores and counts are float32, and the numbers of clusters int32, whatever the model's dtype."""
+
 
 class Selection(Registered, ABC):
     """Which tokens a partial action computes. A subclass is a frozen dataclass; it says how many tokens, what is

@@ -11,8 +11,8 @@ from typing import ClassVar
 import torch
 
 from ...checks import NonNegative, PatchSide, Seed, SomeSteps, check
-from ...models.attention import Projected
 from ...models.capabilities import MEASURE
+from ...models.dialect import Projected
 from ...models.layout import Layout, Site
 from ...models.shape import CallShape
 from ...registry import register

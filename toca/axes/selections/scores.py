@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 
 from ...kernels.scores import attention_entropy, column_mass, value_scarcity
-from ...models.attention import Projected
+from ...models.dialect import Projected
 
 
 @dataclass(frozen=True)

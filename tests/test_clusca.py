@@ -45,7 +45,7 @@ def run_and_spy(transformer: nn.Module, method: Any, inputs: Inputs) -> tuple[li
                 if handle.action == "partial":
                     shape = engine.branches[None].key.shape
                     tokens = site.geometry(shape)[1]
-                    text = shape.text_tokens if site.stream == "joint" else 0
+                    text = shape.text_tokens if site.stream == "text+image" else 0
                     picks[len(outputs), site.layer, site.module] = (handle.index % tokens - text).tolist()
 
         hook = transformer.transformer_blocks[0].register_forward_hook(spy)

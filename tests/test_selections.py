@@ -101,7 +101,7 @@ def expected_tokens(kind: str, step: int, orders: Sequence[Sequence[int]], ratio
     image = named + [t for t in range(TOKENS - 1, -1, -1) if t not in named]
     everything = {
         "image": image,
-        "joint": [TEXT_TOKENS + t for t in image] + list(range(TEXT_TOKENS)),
+        "text+image": [TEXT_TOKENS + t for t in image] + list(range(TEXT_TOKENS)),
         "text": list(range(TEXT_TOKENS)),
         "frames": list(range(FRAMES)),
     }[kind]
@@ -122,7 +122,7 @@ def test_exactly_the_tokens_of_the_plan_are_computed(family: str, selection: ByP
     transformer, method = TINY[family](), Chosen(selection, ratio)
     seen = computed_tokens(family, transformer, method, inputs_for(family, STEPS, batch_size=2))
     sites = layout_of(transformer, method).sites
-    sizes = {"image": TOKENS, "joint": TEXT_TOKENS + TOKENS, "text": TEXT_TOKENS, "frames": FRAMES}
+    sizes = {"image": TOKENS, "text+image": TEXT_TOKENS + TOKENS, "text": TEXT_TOKENS, "frames": FRAMES}
     for step, computed in enumerate(seen):
         for i, site in enumerate(sites):
             kind = kind_of(site)
@@ -149,7 +149,7 @@ def test_step_by_step_as_written_out(family: str, selection: ByPlan) -> None:
     transformer, inputs = TINY[family](1), inputs_for(family, STEPS, batch_size=2, seed=1)
     kept: dict[tuple, Any] = {}
     now = {"step": 0}
-    kinds = {"fused": "joint", "ff_context": "text"}
+    kinds = {"fused": "text+image", "ff_context": "text"}
 
     def visit(layer: int, kind: str, compute: Callable) -> Any:
         place = layer, kind

@@ -40,6 +40,10 @@ class Gauge(ABC):
     call: MeasuredCall
     fewest_steps: int = 1
 
+    def shape(self) -> CallShape:
+        """The sizes of the call that is under way."""
+        return self.call.shape
+
     @abstractmethod
     def attach(self, transformer: nn.Module, spec: FamilySpec) -> Iterator[RemovableHandle]:
         """Hook the modules that it reads, one by one; yields what takes each hook off."""

@@ -31,8 +31,8 @@ class MagnitudeRatios(Gauge):
     def attach(self, transformer: nn.Module, spec: FamilySpec) -> Iterator[RemovableHandle]:
         (*_, first), *_, (*_, last) = walk_blocks(transformer, spec)
         self.rows = first.rows, last.rows
-        yield on_entering(transformer, spec, self._enter)
-        yield on_leaving(transformer, spec, self._leave)
+        yield on_entering(transformer, spec, self.shape, self._enter)
+        yield on_leaving(transformer, spec, self.shape, self._leave)
 
     def _enter(self, hidden_states: torch.Tensor) -> None:
         self.entered = hidden_states

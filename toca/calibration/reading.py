@@ -10,8 +10,7 @@ import torch
 from torch import nn
 from torch.utils.hooks import RemovableHandle
 
-from ..models import FamilySpec, walk_blocks
-from ..models.spec import SiteSpec
+from ..models import BlockSpec, CallShape, FamilySpec, SiteSpec, walk_blocks
 
 
 def maker_of(block: nn.Module, site: SiteSpec) -> nn.Module:
@@ -19,28 +18,35 @@ def maker_of(block: nn.Module, site: SiteSpec) -> nn.Module:
     return block.get_submodule("proj_out" if site.kind == "parallel_block" else site.path)
 
 
-def on_entering(transformer: nn.Module, spec: FamilySpec, note: Callable[[torch.Tensor], None]) -> RemovableHandle:
-    """Have `note` called with the image tokens that enter the first block, (rows, tokens, C)."""
-    _, _, _, block, _ = next(walk_blocks(transformer, spec))
-    return _before(block, note)
+def on_entering(
+    transformer: nn.Module, spec: FamilySpec, shape: Callable[[], CallShape], note: Callable[[torch.Tensor], None]
+) -> RemovableHandle:
+    """Have `note` called with the image tokens that enter the first block, (rows, tokens, C), in a call of a shape."""
+    _, _, _, block, stack = next(walk_blocks(transformer, spec))
+
+    def noted(call: dict[str, Any]) -> None:
+        note(_image(stack, tuple(call[name] for name in stack.streams), shape()))
+
+    return _before(block, noted)
 
 
 def on_modulated_input(
     transformer: nn.Module, spec: FamilySpec, note: Callable[[torch.Tensor], None]
 ) -> RemovableHandle:
-    """Have `note` called with the image tokens that the first block's self-attention is given, (rows, tokens, C)."""
+    """Have `note` called with the tokens that the first block's self-attention is given, (rows, tokens, C)."""
     _, _, _, block, block_spec = next(walk_blocks(transformer, spec))
     path = next(site.path for site in block_spec.sites if site.module == "self_attn")
-    return _before(block.get_submodule(path), note)
+    return _before(block.get_submodule(path), lambda call: note(next(iter(call.values())).detach()))
 
 
-def on_leaving(transformer: nn.Module, spec: FamilySpec, note: Callable[[torch.Tensor], None]) -> RemovableHandle:
-    """Have `note` called with the image tokens that leave the last block, (rows, tokens, C)."""
-    *_, (_, _, _, block, block_spec) = walk_blocks(transformer, spec)
-    image = block_spec.streams.index("hidden_states")
+def on_leaving(
+    transformer: nn.Module, spec: FamilySpec, shape: Callable[[], CallShape], note: Callable[[torch.Tensor], None]
+) -> RemovableHandle:
+    """Have `note` called with the image tokens that leave the last block, (rows, tokens, C), in a call of a shape."""
+    *_, (_, _, _, block, stack) = walk_blocks(transformer, spec)
 
     def hook(module: nn.Module, args: tuple, output: Any) -> None:
-        note(streams_of(output)[image])
+        note(_image(stack, output if isinstance(output, tuple) else (output,), shape()))
 
     return block.register_forward_hook(hook)
 
@@ -50,11 +56,18 @@ def streams_of(output: Any) -> tuple[torch.Tensor, ...]:
     return tuple(stream.detach() for stream in (output if isinstance(output, tuple) else (output,)))
 
 
-def _before(module: nn.Module, note: Callable[[torch.Tensor], None]) -> RemovableHandle:
+def _image(stack: BlockSpec, streams: tuple[Any, ...], shape: CallShape) -> torch.Tensor:
+    if stack.tokens_first:
+        streams = tuple(stream.transpose(0, 1) for stream in streams)
+    return stack.image_of(streams, shape).detach()
+
+
+def _before(module: nn.Module, note: Callable[[dict[str, Any]], None]) -> RemovableHandle:
+    """Have `note` called with a module's arguments by name, in the order of its signature."""
     names = tuple(inspect.signature(type(module).forward).parameters)[1:]
 
     def hook(module: nn.Module, args: tuple, kwargs: dict) -> None:
         call = dict(zip(names, args, strict=False)) | kwargs
-        note(call["hidden_states"].detach())
+        note({name: call[name] for name in names if name in call})
 
     return module.register_forward_pre_hook(hook, with_kwargs=True)

@@ -36,6 +36,8 @@ def some_rows(call: dict[str, Any], spec: FamilySpec, rows: torch.Tensor | None,
     def take(name: str, value: Any) -> Any:
         if name in spec.whole:
             return own_copy(value)
+        if name in spec.listed and isinstance(value, (list, tuple)):
+            return _like(value, (own_copy(value[row]) for row in rows.tolist()))
         if isinstance(value, dict):
             return {key: take(key, item) for key, item in value.items()}
         if isinstance(value, (list, tuple)):
@@ -61,7 +63,7 @@ def rows_of_call(tensor: torch.Tensor, rows: torch.Tensor | None) -> torch.Tenso
 
 def _unnamed_tensors(name: str, value: Any, spec: FamilySpec) -> Iterator[torch.Tensor]:
     """The tensors in an argument, down to those that the family names."""
-    if name in spec.batched or name in spec.whole:
+    if name in spec.batched or name in spec.whole or name in spec.listed:
         return
     if isinstance(value, torch.Tensor):
         yield value

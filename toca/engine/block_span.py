@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -13,13 +14,15 @@ from ..kernels.series import weighted_sum
 from ..memory.terms import Terms
 from ..models import CallShape, FamilySpec, Layout
 from ..models.shape import laid_out
+from ..models.streams import parts_of, regrouped
 
 
 class BlockSpan:
     """Watches and fills spans through the handles of their first and last blocks.
 
-    A span's first and last block may lay out their rows differently (Latte's spatial and temporal blocks), and may
-    have more than one stream (text and image in FLUX). After the last block of the model nobody reads the text.
+    A span's first and last block may lay out their rows differently (Latte's spatial and temporal blocks), may have
+    more than one stream (text and image in FLUX), and may have them in one row or apart. After the last block of the
+    model nobody reads the text that stands apart.
 
     Args:
         layout (`Layout`): The sites.
@@ -27,17 +30,19 @@ class BlockSpan:
     """
 
     def __init__(self, layout: Layout, spec: FamilySpec):
-        streams = {stack.stack: stack.streams for stack in spec.stacks}
-        stacks = {site.layer: site.stack for site in layout.sites}
+        stacks = {stack.stack: stack for stack in spec.stacks}
         self.rows = {site.layer: site.rows for site in layout.sites}
-        self.streams = {layer: streams[stack] for layer, stack in stacks.items()}
+        self.stacks = {site.layer: stacks[site.stack] for site in layout.sites}
 
-    def image_stream(self, layer: int) -> int:
-        """Place of the image tokens among the streams of a layer."""
-        return self.streams[layer].index("hidden_states")
+    def image_of(self, streams: Streams, layer: int, shape: CallShape) -> torch.Tensor:
+        """The image tokens (rows, tokens, C) in what a layer works on."""
+        return self.stacks[layer].image_of(streams, shape)
 
-    def store(
-        self,
+    def image_like(self, streams: Streams, layer: int, like: int, shape: CallShape) -> torch.Tensor:
+        """The same with its rows laid out as those of another layer."""
+        return laid_out(self.image_of(streams, layer, shape), shape, self.rows[layer], self.rows[like])
+
+    def store(        self,
         blocks: list[BlockHandle],
         span: Span,
         terms: Terms,
@@ -59,7 +64,7 @@ class BlockSpan:
                 return streams
             kept = self._kept(span, streams)
             if span.keeps == "residual":
-                before = self._laid_out(span, self._kept(span, entered["streams"]), shape)
+                before = self._kept(span, self._laid_out(span, entered["streams"], shape))
                 kept = tuple(after - start for after, start in zip(kept, before, strict=True))
             # A view of the image tokens would hold the text tokens too.
             terms.renew(tuple(stream.contiguous() for stream in kept), scales, renewal)
@@ -94,21 +99,30 @@ class BlockSpan:
             if span.keeps == "residual":
                 before = self._kept(span, streams)
                 filled = tuple(start + residual for start, residual in zip(before, filled, strict=True))
-            return filled if len(filled) == len(streams) else self._put(span, streams, filled[0])
+            return self._put(span, streams, filled)
 
         blocks[span.first].entering.append(enter)
         blocks[span.stop - 1].leaving.append(leave)
 
     def _kept(self, span: Span, streams: Streams) -> Streams:
-        """The streams that count: all of them, or after the last block the image."""
-        last = span.stop == len(self.rows)
-        return (streams[self.image_stream(span.stop - 1)],) if last else streams
+        """The streams that count: all of them, or after the last block those that are read."""
+        return tuple(streams[place] for place in self._places(span, streams))
 
-    def _put(self, span: Span, streams: Streams, image: torch.Tensor) -> Streams:
-        place = self.image_stream(span.stop - 1)
-        return tuple(image if i == place else stream for i, stream in enumerate(streams))
+    def _put(self, span: Span, streams: Streams, kept: Streams) -> Streams:
+        """The streams with those that count exchanged."""
+        exchanged = dict(zip(self._places(span, streams), kept, strict=True))
+        return tuple(exchanged.get(place, stream) for place, stream in enumerate(streams))
+
+    def _places(self, span: Span, streams: Streams) -> Sequence[int]:
+        last = span.stop == len(self.rows)
+        return self.stacks[span.stop - 1].read_after if last else range(len(streams))
 
     def _laid_out(self, span: Span, streams: Streams, shape: CallShape) -> Streams:
-        """Streams that enter the span, with their rows laid out as those that leave it."""
+        """Streams that enter the span, laid out as those that leave it."""
         have, want = self.rows[span.first], self.rows[span.stop - 1]
-        return tuple(laid_out(stream, shape, have, want) for stream in streams)
+        streams = tuple(laid_out(stream, shape, have, want) for stream in streams)
+        before, after = self.stacks[span.first].tokens, self.stacks[span.stop - 1].tokens
+        if before == after:
+            return streams
+        counts = {part: shape.count(part) for stream in before for part in parts_of(stream)}
+        return regrouped(streams, before, after, counts)

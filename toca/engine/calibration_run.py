@@ -86,7 +86,10 @@ class Recorder:
 
     def _before_call(self, transformer: nn.Module, args: tuple, kwargs: dict) -> None:
         call = dict(zip(self._argument_names, args, strict=False)) | kwargs
-        tick = self.clock.tick(None, call.get("timestep"), call["hidden_states"])
+        latents = self.spec.latents_of(call)
+        if latents is None:
+            raise ValueError("The samples of a call differ in size: calibrate with pictures of one size.")
+        tick = self.clock.tick(None, call.get(self.spec.timestep), latents)
         shape = self.spec.call_shape(transformer, call)
         if tick.new_generation:
             self._start_generation(tick)

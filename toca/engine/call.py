@@ -56,7 +56,9 @@ class Call:
     @property
     def latents(self) -> torch.Tensor:
         """(B, ...): the model's input."""
-        return self.arguments["hidden_states"]
+        latents = self.spec.latents_of(self.arguments)
+        assert latents is not None, "calls whose samples differ in size run in full"
+        return latents
 
     @property
     def batch(self) -> int:
@@ -81,8 +83,9 @@ class Call:
         return own_copy(self.arguments)
 
 
-def key_of(spec: FamilySpec, transformer: nn.Module, arguments: dict[str, Any]) -> CallKey:
+def key_of(
+    spec: FamilySpec, transformer: nn.Module, arguments: dict[str, Any], latents: torch.Tensor
+) -> CallKey:
     """What of a call must not change within a generation."""
-    hidden_states = arguments["hidden_states"]
     shape = spec.call_shape(transformer, arguments)
-    return CallKey(shape, hidden_states.dtype, hidden_states.device, torch.is_inference_mode_enabled())
+    return CallKey(shape, latents.dtype, latents.device, torch.is_inference_mode_enabled())

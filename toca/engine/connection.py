@@ -12,9 +12,11 @@ from ..hooks.attention import make_forward_with as attention
 from ..hooks.block import make_call_with
 from ..hooks.classes import BLOCK, HANDLE, is_connected, replaces_forward, restore, swap_class
 from ..hooks.feed_forward import make_forward as feed_forward
+from ..hooks.feed_forward import make_forward_in_turn as feed_forward_in_turn
 from ..hooks.norm import make_forward as norm
 from ..hooks.parallel_block import make_forward_with as parallel_block
 from ..hooks.tracing import is_compiled, refuse_compiled
+from ..hooks.turns import Turns
 from ..models import FamilySpec, walk_blocks
 from ..models.spec import BlockSpec, SiteSpec
 from ..plan.table import PlanTable
@@ -112,7 +114,7 @@ class Connection:
         be, so that compiled blocks are of one kind."""
         sites, measured = plan.layout.sites, measured_sites(plan)
         reached = reached_sites(plan) | measured
-        kinds = {(sites[i].stack, sites[i].module) for i in reached}
+        kinds = self._kinds({(sites[i].stack, sites[i].module) for i in reached})
         blocks = list(walk_blocks(transformer, self.spec))
         if sum(len(block_spec.sites) for *_, block_spec in blocks) != len(sites):
             raise ValueError(
@@ -128,7 +130,24 @@ class Connection:
         if plan.wraps_blocks:
             for layer, _, _, block, block_spec in blocks:
                 handle = self.decisions.blocks[layer]
-                yield Point(block, make_call_with(block_spec.streams), handle, "__call__", BLOCK)
+                maker = make_call_with(block_spec.streams, block_spec.tokens_first)
+                yield Point(block, maker, handle, "__call__", BLOCK)
+
+    def _kinds(self, reached: set[tuple[str, str]]) -> set[tuple[str, str]]:
+        """Kinds of modules to connect, by stack and name: those that are reached, and their other calls where a block
+        calls one several times."""
+        paths = {
+            (stack.stack, site.path)
+            for stack in self.spec.stacks
+            for site in stack.sites
+            if (stack.stack, site.module) in reached
+        }
+        return {
+            (stack.stack, site.module)
+            for stack in self.spec.stacks
+            for site in stack.sites
+            if (stack.stack, site.path) in paths
+        }
 
     def _site(
         self, i: int, block: nn.Module, block_spec: BlockSpec, site_spec: SiteSpec, reached: bool
@@ -138,16 +157,31 @@ class Connection:
             _refuse_chunks(block)
         if not reached and replaces_forward(module):
             return
-        makers = {"attention": attention(self.spec.attention), "feed_forward": feed_forward}
-        if site_spec.kind == "parallel_block":
-            makers["parallel_block"] = parallel_block(block_spec.parallel)
-        yield Point(module, makers[site_spec.kind], handle)
+        turns = self._turns(i, block_spec, site_spec)
+        if turns is None:
+            yield Point(module, self._maker(block_spec, site_spec), handle)
+        elif turns.handles[0] is handle:
+            yield Point(module, feed_forward_in_turn, turns)
         norms = [block.get_submodule(path) for path in site_spec.norms]
         # A lean norm only saves time: one that is hooked by somebody else is left as it is.
         hooked = any(replaces_forward(each) for each in norms)
         self.decisions.readers[i] = None if hooked else self.readers[i]
         if not hooked:
             yield from (Point(each, norm, handle) for each in norms)
+
+    def _maker(self, block_spec: BlockSpec, site_spec: SiteSpec) -> Callable[[type], Callable]:
+        if site_spec.kind == "parallel_block":
+            return parallel_block(block_spec.parallel)
+        return attention(self.spec.attention) if site_spec.kind == "attention" else feed_forward
+
+    def _turns(self, i: int, block_spec: BlockSpec, site_spec: SiteSpec) -> Turns | None:
+        """The handles of a module that a block calls several times; `None` for one that is called once."""
+        start = i - next(place for place, site in enumerate(block_spec.sites) if site is site_spec)
+        places = [start + place for place, site in enumerate(block_spec.sites) if site.path == site_spec.path]
+        if len(places) == 1:
+            return None
+        handles = [self.decisions.handles[place] for place in places]
+        return self.decisions.turns.setdefault(places[0], Turns(handles))
 
     def _check_measurable(self, attn: Any, layer: int) -> None:
         """Refuse attention that is to be measured, or its keys and values kept, where the dialect cannot."""

@@ -13,6 +13,7 @@ from ..axes.selections import Group
 from ..axes.spans import Span
 from ..hooks.block import BlockHandle
 from ..hooks.handle import Handle
+from ..hooks.turns import Turns
 from ..memory.part import Part
 from ..memory.terms import Terms
 from ..models import FamilySpec, Layout
@@ -37,12 +38,22 @@ class Decisions:
         blocks (`list[BlockHandle]`): One for each layer.
         readers (`list[tuple[int, ...] | None]`): For each site, `None` if no norm feeds it alone, else the sites
             inside it that its norm feeds too.
+        turns (`dict[int, Turns]`): Of modules that a block calls several times, by the first call's site.
         whole_norms (`bool`): Whether norms make all tokens, for the running call modulates each in its own way.
     """
 
     def __init__(self, layout: Layout, spec: FamilySpec):
         self.layout = layout
-        self.handles = [Handle(joint=site.stream == "joint" and site.inside is None) for site in layout.sites]
+        stacks = {stack.stack: stack for stack in spec.stacks}
+        self.handles = [
+            Handle(
+                # Joint attention of blocks with a stream for the text gives each its own back.
+                joint=len(site.parts) > 1 and site.inside is None and len(stacks[site.stack].streams) > 1,
+                tokens_first=stacks[site.stack].tokens_first,
+            )
+            for site in layout.sites
+        ]
+        self.turns: dict[int, Turns] = {}
         self.blocks = [BlockHandle() for _ in range(layout.sites[-1].layer + 1)]
         self.block_span, self.model_span = BlockSpan(layout, spec), ModelSpan(spec)
         self.dropping = Dropping(layout, spec)
@@ -85,6 +96,8 @@ class Decisions:
         self._held = self._to_be_renewed(plan, run, part)
         for block in self.blocks:
             block.calls = 0
+        for turns in self.turns.values():
+            turns.turn = 0
         frozen = (plan, run, part, compiled, self.whole_norms)
         if not part.groups and plan.fill is None and not plan.wraps_blocks and frozen == self._frozen:
             return
@@ -180,7 +193,7 @@ class Decisions:
     def note_input(self, job: Job) -> None:
         """Note what the first attention was given, where the pass asks for it."""
         if job.run.probes_input and self.handles[0].noted is not None:
-            job.notes[MODULATED] = (self.handles[0].noted,)
+            job.notes[MODULATED] = (self.handles[0].turned(self.handles[0].noted),)
             self.handles[0].noted = None
 
     def finish(

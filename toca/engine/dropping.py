@@ -13,6 +13,7 @@ from ..kernels.rows import put_rows, take_rows
 from ..models import BlockSpec, CallShape, FamilySpec, Layout
 from ..models.dialect import Present
 from ..models.prediction import Prediction
+from ..models.streams import parts_of
 from ..plan.table import PlanTable
 from .job import Job
 
@@ -47,9 +48,9 @@ class Dropping:
         prediction = self.prediction.by_token(self._kept(plan, job), shape)
         # Where the model predicts a variance beside, its channels come last.
         channels = min(self.layout.in_width, self.layout.out_width) // prediction.shape[3]
-        count = _image_tokens(shape) - self._dropped(plan, job)
+        count = shape.image_tokens - self._dropped(plan, job)
         job.active = index = group.choose_active(prediction[:, :, :channels], count)
-        places = index % _image_tokens(shape)
+        places = index % shape.image_tokens
         blocks[0].entering.append(_on_stream(self.first, lambda stream: _taken(stream, places, self.first, shape)))
         blocks[-1].leaving.append(_on_stream(self.last, lambda stream: _put_back(stream, places, self.last, shape)))
         present = {site.stream: present_tokens(parts_of(site.stream), places, shape) for site in self.layout.sites}
@@ -71,7 +72,7 @@ class Dropping:
         """The model's output: new where tokens were active, the last one elsewhere."""
         shape = job.part.key.shape
         assert job.active is not None, "tokens have been chosen"
-        active = torch.zeros(shape.batch * _image_tokens(shape), dtype=torch.bool, device=sample.device)
+        active = torch.zeros(shape.batch * shape.image_tokens, dtype=torch.bool, device=sample.device)
         active.index_fill_(0, job.active.flatten(), True)
         places = self.prediction.over(active.view(shape.batch, -1), shape, sample)
         return torch.where(places, sample, self._kept(plan, job))
@@ -90,15 +91,7 @@ class MainStream(NamedTuple):
 
 
 def _main_stream(stack: BlockSpec) -> MainStream:
-    """Of a lone stream the sites tell what it is made of; where there are more, each is one thing."""
-    if len(stack.streams) > 1:
-        return MainStream(stack.streams.index("hidden_states"), ("image",))
-    return MainStream(0, max((parts_of(site.stream) for site in stack.sites), key=len))
-
-
-def parts_of(stream: str) -> tuple[str, ...]:
-    """What the rows of a site are made of, in order."""
-    return ("text", "image") if stream == "joint" else tuple(stream.split("+"))
+    return MainStream(stack.image, parts_of(stack.tokens[stack.image]))
 
 
 def present_tokens(parts: tuple[str, ...], places: torch.Tensor, shape: CallShape) -> Present | None:
@@ -113,24 +106,14 @@ def present_tokens(parts: tuple[str, ...], places: torch.Tensor, shape: CallShap
         return None
     ranges, first, first_image = [], 0, 0
     for part in parts:
-        tokens = _image_tokens(shape) if part == "image" else _tokens_of(part, shape)
+        tokens = shape.count(part)
         if part == "image":
             first_image = first
             ranges.append(places + first)
         else:
             ranges.append(torch.arange(first, first + tokens, device=places.device).expand(len(places), -1))
         first += tokens
-    return Present(torch.cat(ranges, dim=1), first, first_image, _image_tokens(shape))
-
-
-def _image_tokens(shape: CallShape) -> int:
-    """Of one sample: those of all its frames."""
-    return shape.frames * shape.tokens
-
-
-def _tokens_of(part: str, shape: CallShape) -> int:
-    """Of a part of a row that is not the image."""
-    return shape.text_tokens
+    return Present(torch.cat(ranges, dim=1), first, first_image, shape.image_tokens)
 
 
 def _on_stream(stream: MainStream, function: Callable[[torch.Tensor], torch.Tensor]) -> Callable[[Streams], Streams]:

@@ -82,7 +82,7 @@ class Engine:
         them alone."""
         caller = Caller.current()
         arguments = own_copy(dict(zip(self.argument_names, args, strict=False)) | kwargs)
-        self._enter(caller, arguments.get("timestep"))
+        self._enter(caller, arguments.get(self.spec.timestep))
         if self.call is not None:
             # The call before never came to its end.
             self._break_off()
@@ -109,12 +109,17 @@ class Engine:
 
     def _placed(self, caller: Caller, transformer: nn.Module, arguments: dict[str, Any]) -> Call | None:
         """A call with its plan and its place in the generation; `None` where it runs in full, past the cache."""
-        key = key_of(self.spec, transformer, arguments)
+        latents, timestep = self.spec.latents_of(arguments), arguments.get(self.spec.timestep)
+        if latents is None:
+            self.clock.pass_by(timestep)
+            self._bypass("latents", "The samples of a call differ in size: such calls run in full, past the cache.")
+            return None
+        key = key_of(self.spec, transformer, arguments, latents)
         if torch.is_grad_enabled():
-            self.clock.pass_by(arguments.get("timestep"))
+            self.clock.pass_by(timestep)
             self._bypass("grad", "Gradients are enabled, so the model runs in full; call it under torch.no_grad().")
             return None
-        tick = self._tick(arguments)
+        tick = self._tick(timestep, latents)
         if tick is None:
             return None
         plan = self.plans.plan_at(tick, self.clock)
@@ -130,10 +135,10 @@ class Engine:
             return None
         return call
 
-    def _tick(self, arguments: dict[str, Any]) -> Tick | None:
+    def _tick(self, timestep: Any, latents: torch.Tensor) -> Tick | None:
         """The place of a call; `None` where it has none, and runs in full."""
         try:
-            return self.clock.tick(self.names.current, arguments.get("timestep"), arguments["hidden_states"])
+            return self.clock.tick(self.names.current, timestep, latents)
         except NotPlaced as reason:
             if reason.ends:
                 self.end_generation()

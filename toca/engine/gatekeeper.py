@@ -9,8 +9,8 @@ import torch
 from ..axes.gates import Observation, finite_images
 from ..memory.algebra import join, take
 from ..memory.part import Part
-from ..models.shape import laid_out
 from ..plan.passes import MODULATED, probe_pass, resumed, step_pass, verifying_pass, watched
+from .block_span import BlockSpan
 from .call import Call
 from .job import Job
 from .told_once import Warnings
@@ -29,12 +29,13 @@ class Gatekeeper:
         call (`Call`): The call; its plan has a gate.
         warn (`Warnings`): Tells the user something.
         look (`Callable`): Runs a job that only looks.
+        block_span (`BlockSpan`): Knows where the image is in what goes through the blocks.
     """
 
-    def __init__(self, call: Call, warn: Warnings, look: Callable[[Job], None]):
+    def __init__(self, call: Call, warn: Warnings, look: Callable[[Job], None], block_span: BlockSpan):
         gate = call.plan.gate
         assert gate is not None, "the plan has a gate"
-        self.warn, self.look = warn, look
+        self.warn, self.look, self.block_span = warn, look, block_span
         self.plan, self.gate, self.memory = call.plan, gate, call.memory
         self.step, self.latents = call.step, call.latents
         self.per_sample = gate.per_sample and not self.memory.whole
@@ -134,10 +135,11 @@ class Gatekeeper:
         if self.layers - 1 in job.notes and not job.computed:
             check = Job(part, verifying_pass(self.plan), streams=job.notes[self.layers - 1])
             self.look(check)
-            before = self._laid_out(part, job.notes[self.layers - 1][-1], self.layers - 2, self.layers - 1)
+            before = self._laid_out(part, job.notes[self.layers - 1], self.layers - 2, self.layers - 1)
             now.before_last = part.by_image(before, images)
-            now.draft = part.by_image(job.notes[self.layers][-1], images)
-            now.verified = part.by_image(check.notes[self.layers][-1], images)
+            last = self.layers - 1
+            now.draft = part.by_image(self._laid_out(part, job.notes[self.layers], last, last), images)
+            now.verified = part.by_image(self._laid_out(part, check.notes[self.layers], last, last), images)
         self.gate.observe(now, job.computed)
         now.memory[FINITE] = finite_images(now.output)
         part.gate = now.memory
@@ -151,16 +153,15 @@ class Gatekeeper:
     def _note_probe(self, part: Part, now: Observation, job: Job) -> None:
         images = part.images(self.per_sample)
         if self.gate.probe:
-            now.entering = part.by_image(job.notes[0][-1], images)
-            probed = self._laid_out(part, job.notes[self.gate.probe][-1], self.gate.probe - 1, 0)
+            now.entering = part.by_image(self._laid_out(part, job.notes[0], 0, 0), images)
+            probed = self._laid_out(part, job.notes[self.gate.probe], self.gate.probe - 1, 0)
             now.probe = part.by_image(probed, images)
         else:
             now.probe = part.by_image(job.notes[MODULATED][0], images)
 
-    def _laid_out(self, part: Part, left: torch.Tensor, layer: int, like: int) -> torch.Tensor:
-        """What has left a layer, with its rows laid out as those of another one."""
-        rows = {site.layer: site.rows for site in self.plan.layout.sites}
-        return laid_out(left, part.key.shape, rows[max(layer, 0)], rows[like])
+    def _laid_out(self, part: Part, streams: tuple, layer: int, like: int) -> torch.Tensor:
+        """The image tokens in what has left a layer, with their rows laid out as those of another one."""
+        return self.block_span.image_like(streams, max(layer, 0), like, part.key.shape)
 
 
 def _rows_of(part: Part, index: torch.Tensor, images: int, stream: torch.Tensor) -> torch.Tensor:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -38,12 +40,30 @@ class Job:
 
 
 def sample_of(output: Any) -> torch.Tensor:
-    """The tensor that a transformer returned, in a tuple or an output class."""
-    return output[0] if isinstance(output, tuple) else output.sample
+    """The tensor (B, ...) that a transformer returned, in a tuple or an output class; of a list of samples one."""
+    sample = _first_of(output)
+    return torch.stack(list(sample)) if isinstance(sample, (list, tuple)) else sample
 
 
 def with_sample(output: Any, sample: torch.Tensor) -> Any:
     """The same output with another tensor."""
+    first = _first_of(output)
+    kept = type(first)(sample.unbind(0)) if isinstance(first, (list, tuple)) else sample
+    if isinstance(output, (torch.Tensor, list)):
+        return kept
     if isinstance(output, tuple):
-        return (sample, *output[1:])
-    return type(output)(**{**output, "sample": sample})
+        return (kept, *output[1:])
+    if isinstance(output, Mapping):
+        return type(output)(**{**output, next(iter(output)): kept})
+    changed = copy.copy(output)
+    changed.sample = kept
+    return changed
+
+
+def _first_of(output: Any) -> Any:
+    """The first prediction in what a transformer returned: a tensor, or a list with a tensor for each sample."""
+    if isinstance(output, (torch.Tensor, list)):
+        return output
+    if isinstance(output, tuple):
+        return output[0]
+    return output[next(iter(output))] if isinstance(output, Mapping) else output.sample

@@ -6,7 +6,6 @@ from typing import Any
 
 import torch
 
-from ..hooks.norm import modulates_by_token
 from ..memory.algebra import unpair
 from ..plan.passes import step_pass
 from .branches import Branches
@@ -33,7 +32,7 @@ class Runner:
 
     def settle(self, call: Call) -> None:
         """Settle what every part of the batch does in a call: its jobs."""
-        self.decisions.whole_norms = modulates_by_token(call.arguments.get("timestep"), call.batch)
+        self.decisions.whole_norms = call.spec.modulates_by_token(call.arguments, call.batch)
         lost = self._has_lost_its_way(call)
         self._unpair(call)
         lost = lost or self._cannot_drop(call)
@@ -81,7 +80,7 @@ class Runner:
         return [Job(call.memory.parts[0], step_pass(plan, step, lost or None, everything), computed=lost)]
 
     def _gatekeeper(self, call: Call) -> Gatekeeper:
-        return Gatekeeper(call, self.warn, lambda job: self._look(call, job))
+        return Gatekeeper(call, self.warn, lambda job: self._look(call, job), self.decisions.block_span)
 
     def _group_tokens(self, call: Call, job: Job) -> None:
         """Before the first choice of tokens: find out what it depends on, once a generation."""
@@ -131,7 +130,8 @@ class Runner:
         self.decisions.check_reached(plan, job)
         sample = self.decisions.finish(plan, job, call.step, call.latents_of(job), sample)
         if job.run.observes and plan.selection is not None:
-            leaving = job.notes[plan.layout.layers][-1]
+            layers, shape = plan.layout.layers, part.key.shape
+            leaving = self.decisions.block_span.image_of(job.notes[layers], layers - 1, shape)
             part.labels = plan.selection.observe(plan.layout, part.key.shape, leaving)
         if job.observation is not None:
             self._gatekeeper(call).observe(job, sample)

@@ -73,7 +73,8 @@ class Unplaced:
     def _is_known(self, name: str, value: Any) -> bool:
         if name in self.spec.only:
             return value == self.spec.only[name]
-        known = name in self.spec.batched or name in self.spec.whole or name in self.spec.free
+        named = (self.spec.batched, self.spec.listed, self.spec.whole, self.spec.free)
+        known = any(name in names for names in named)
         default = self.defaults.get(name)
         return known or value is None or value is default or (isinstance(value, PLAIN) and value == default)
 

@@ -38,12 +38,16 @@ class BlockHandle:
 
 
 @functools.cache
-def make_call_with(streams: tuple[str, ...]) -> Maker:
-    """A maker of `__call__` for blocks with these streams; the same one each time."""
+def make_call_with(streams: tuple[str, ...], tokens_first: bool = False) -> Maker:
+    """A maker of `__call__` for blocks with these streams; the same one each time. Who watches sees (rows, tokens, C)
+    also of blocks that work on (tokens, rows, C)."""
 
     def make_call(base: type[nn.Module]) -> Function:
         stock = base.__call__
         names = tuple(inspect.signature(base.forward).parameters)[1:]
+
+        def turned(values: Streams) -> Streams:
+            return tuple(value.transpose(0, 1) for value in values) if tokens_first else values
 
         def call_block(self: nn.Module, *args: Any, **kwargs: Any) -> Any:
             handle: BlockHandle | None = getattr(self, BLOCK, None)
@@ -52,14 +56,15 @@ def make_call_with(streams: tuple[str, ...]) -> Maker:
             if handle is None or (handle.run and not handle.entering and not handle.leaving):
                 return stock(self, *args, **kwargs)
             call = {**dict(zip(names[: len(args)], args, strict=True)), **kwargs}
-            values = tuple(call[name] for name in streams)
+            values = turned(tuple(call[name] for name in streams))
             for watch in handle.entering:
                 values = watch(values)
             if handle.run:
-                outputs = stock(self, **{**call, **dict(zip(streams, values, strict=True))})
-                values = outputs if isinstance(outputs, tuple) else (outputs,)
+                outputs = stock(self, **{**call, **dict(zip(streams, turned(values), strict=True))})
+                values = turned(outputs if isinstance(outputs, tuple) else (outputs,))
             for watch in handle.leaving:
                 values = watch(values)
+            values = turned(values)
             return values if len(streams) > 1 else values[0]
 
         return call_block

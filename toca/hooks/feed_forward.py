@@ -9,6 +9,7 @@ from torch import nn
 
 from .classes import HANDLE, Function
 from .handle import Handle
+from .turns import Turns
 
 
 def make_forward(base: type[nn.Module]) -> Function:
@@ -19,12 +20,30 @@ def make_forward(base: type[nn.Module]) -> Function:
         if handle is None:
             # An offloading hook may still hold this function after the cache was disabled.
             return base.forward(self, hidden_states, *args, **kwargs)
-        if handle.action in ("reuse", "forecast"):
-            return handle.filled()
-        if handle.action == "skip":
-            return hidden_states
-        if handle.action == "compute":
-            return handle.kept(base.forward(self, hidden_states, *args, **kwargs))
-        return handle.refreshed(base.forward(self, handle.picked(hidden_states), *args, **kwargs))
+        return _decided(base, self, handle, hidden_states, *args, **kwargs)
 
     return forward
+
+
+def make_forward_in_turn(base: type[nn.Module]) -> Function:
+    """The same of a module that a block calls several times: each call asks a handle of its own."""
+
+    def forward(self: nn.Module, hidden_states: torch.Tensor, *args: Any, **kwargs: Any) -> torch.Tensor:
+        turns: Turns | None = getattr(self, HANDLE, None)
+        if turns is None:
+            return base.forward(self, hidden_states, *args, **kwargs)
+        return _decided(base, self, turns.take(), hidden_states, *args, **kwargs)
+
+    return forward
+
+
+def _decided(
+    base: type[nn.Module], module: nn.Module, handle: Handle, hidden_states: torch.Tensor, *args: Any, **kwargs: Any
+) -> torch.Tensor:
+    if handle.action in ("reuse", "forecast"):
+        return handle.filled()
+    if handle.action == "skip":
+        return hidden_states
+    if handle.action == "compute":
+        return handle.kept(base.forward(module, hidden_states, *args, **kwargs))
+    return handle.refreshed(base.forward(module, handle.picked(hidden_states), *args, **kwargs))

@@ -63,10 +63,11 @@ class Handle:
         note_input (`bool`): Whether attention notes its input.
         noted (`torch.Tensor` or `None`): What it noted.
         joint (`bool`): Whether the module returns text and image.
+        tokens_first (`bool`): Whether the module works on (tokens, rows, C); what is remembered is (rows, tokens, C).
     """
 
-    def __init__(self, joint: bool = False) -> None:
-        self.joint = joint
+    def __init__(self, joint: bool = False, tokens_first: bool = False) -> None:
+        self.joint, self.tokens_first = joint, tokens_first
         self.state: Remembered | None = None
         self.lean_norm = self.dense = False
         self.renewal: Renewal = differences
@@ -93,13 +94,20 @@ class Handle:
         """Remember `output` (a tensor or a tuple of tensors) and return it."""
         if self.keep:
             whole = isinstance(output, torch.Tensor)
-            value = output.contiguous() if whole else tuple(part.contiguous() for part in output)
+            value = self.turned(output).contiguous() if whole else tuple(part.contiguous() for part in output)
             self._memory.terms.renew(value, self.scales, self.renewal)
         return output
 
     def filled(self) -> Any:
         """What takes the place of the output: the last one, or its forecast."""
+        return self.turned(self._filled())
+
+    def _filled(self) -> Any:
         return self._memory.terms.total(self.weights, self.combine)
+
+    def turned(self, tensor: Any) -> Any:
+        """(rows, tokens, C) as the module has it, and what the module has as (rows, tokens, C)."""
+        return tensor.transpose(0, 1) if self.tokens_first else tensor
 
     def refreshed(self, rows: torch.Tensor) -> torch.Tensor:
         """All tokens: the computed `rows` (B, k, C), and what fills the others.
@@ -107,17 +115,25 @@ class Handle:
         Where outputs are reused the rows are remembered with them. A forecast goes on from whole outputs only, for
         its terms would not fit a token that is newer than they are.
         """
-        filled = self.filled()
+        filled = self._filled()
         if self.weights and filled is self._memory.terms.value:
             filled = filled.clone()
-        index = self.chosen()
+        index, rows = self.chosen(), self.turned(rows)
         if self.spread is not None:
             filled = self.spread(filled, index, rows)
-        return put_rows(filled, index, rows)
+        return self.turned(put_rows(filled, index, rows))
 
     def picked(self, hidden_states: torch.Tensor) -> torch.Tensor:
         """The tokens to compute, (B, k, C); `hidden_states` itself where the norm has picked them."""
-        return hidden_states if self.lean_norm else take_rows(hidden_states, self.chosen())
+        return hidden_states if self.lean_norm else self.taken(hidden_states)
+
+    def taken(self, hidden_states: torch.Tensor) -> torch.Tensor:
+        """Those of all tokens that are to be computed."""
+        return self.turned(take_rows(self.turned(hidden_states), self.chosen()))
+
+    def one_token(self, hidden_states: torch.Tensor) -> torch.Tensor:
+        """The first token of each row, where nobody reads any."""
+        return hidden_states[:1] if self.tokens_first else hidden_states[:, :1]
 
     def chosen(self) -> torch.Tensor:
         """Index (B, k) of the tokens to compute; chosen once a step."""

@@ -1,4 +1,4 @@
-"""The layer norm before a site: it makes only what the site will read.
+"""What feeds a site token by token, a layer norm as a rule: it makes only what the site will read.
 
 Where the site reuses its output nobody reads the norm's, so one token carries the shape through the modulation; where
 the site computes some tokens, those are gathered here. Layer norm and modulation are token-local, so the numbers are
@@ -13,7 +13,6 @@ from typing import Any
 import torch
 from torch import nn
 
-from ..kernels.rows import take_rows
 from .classes import HANDLE, Function
 from .handle import Handle
 
@@ -26,13 +25,7 @@ def make_forward(base: type[nn.Module]) -> Function:
         if handle is None or handle.action == "compute" or not handle.lean_norm:
             return base.forward(self, hidden_states, *args, **kwargs)
         if handle.action in ("reuse", "forecast"):
-            return hidden_states[:, :1]
-        return base.forward(self, take_rows(hidden_states, handle.chosen()), *args, **kwargs)
+            return handle.one_token(hidden_states)
+        return base.forward(self, handle.taken(hidden_states), *args, **kwargs)
 
     return forward
-
-
-def modulates_by_token(timestep: Any, batch: int) -> bool:
-    """Whether a call of so many samples has a timestep for each token (image-to-video of LTX and Wan, where the tokens
-    of the given frame are without noise), so that modulation is not the same for all of them."""
-    return isinstance(timestep, torch.Tensor) and timestep.numel() > batch

@@ -28,19 +28,25 @@ def make_forward_with(pieces: ParallelBlock) -> Maker:
         stock = base.forward
         names = tuple(inspect.signature(stock).parameters)[1:]
 
-        def forward(self: nn.Module, *args: Any, **kwargs: Any) -> tuple[torch.Tensor, ...]:
+        def forward(self: nn.Module, *args: Any, **kwargs: Any) -> torch.Tensor | tuple[torch.Tensor, ...]:
             handle: Handle | None = getattr(self, HANDLE, None)
             if handle is None or (handle.action == "compute" and not handle.keep):
                 return stock(self, *args, **kwargs)
             call = {**dict(zip(names[: len(args)], args, strict=True)), **kwargs}
             entered = pieces.enter(self, call)
             outputs = pieces.leave(entered, _fused_output(self, handle, pieces, entered, call))
-            return tuple(output.contiguous() for output in outputs) if handle.dense else outputs
+            return _dense(outputs) if handle.dense else outputs
 
         vars(forward)["__signature__"] = inspect.signature(stock)
         return forward
 
     return make_forward
+
+
+def _dense(outputs: torch.Tensor | tuple[torch.Tensor, ...]) -> torch.Tensor | tuple[torch.Tensor, ...]:
+    if isinstance(outputs, torch.Tensor):
+        return outputs.contiguous()
+    return tuple(output.contiguous() for output in outputs)
 
 
 def _fused_output(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -9,6 +10,7 @@ from torch import Tensor, nn
 
 from ..models import family_of, walk_blocks
 from .classes import HANDLE
+from .turns import Turns
 
 if TYPE_CHECKING:
     from torch.utils.hooks import RemovableHandle
@@ -35,7 +37,10 @@ class Watch:
         spec = family_of(self._transformer)
         blocks = [] if spec is None else [found[3:] for found in walk_blocks(self._transformer, spec)]
         modules = [block.get_submodule(site.path) for block, block_spec in blocks for site in block_spec.sites]
-        self._hooks = [module.register_forward_hook(self._telling_of(i)) for i, module in enumerate(modules)]
+        sites: dict[nn.Module, list[int]] = {}
+        for i, module in enumerate(modules):
+            sites.setdefault(module, []).append(i)
+        self._hooks = [module.register_forward_hook(self._telling_of(calls)) for module, calls in sites.items()]
         return self
 
     def __exit__(self, *error: object) -> None:
@@ -43,9 +48,14 @@ class Watch:
             hook.remove()
         self._hooks.clear()
 
-    def _telling_of(self, site: int) -> Callable[[nn.Module, tuple[Any, ...], Any], None]:
+    def _telling_of(self, sites: list[int]) -> Callable[[nn.Module, tuple[Any, ...], Any], None]:
+        """A hook that tells of a module's site, in turn of its sites where a block calls it several times."""
+        calls = itertools.cycle(sites)
+
         def told(module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
-            handle = vars(module).get(HANDLE)
+            site, handle = next(calls), vars(module).get(HANDLE)
+            if isinstance(handle, Turns):
+                site, handle = sites[handle.last], handle.handles[handle.last]
             if handle is None:
                 self._tell(site, None)
             elif handle.action in ("compute", "partial"):

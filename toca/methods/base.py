@@ -177,7 +177,7 @@ class Method(Registered, ABC):
             return COMPUTE
         forecasts = self.filling() is not None
         share = self.share(site, step, sampling)
-        if share is None:
+        if share is None or site.whole:
             return FORECAST if forecasts else REUSE
         return partial(share, forecasts)
 

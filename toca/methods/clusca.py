@@ -62,7 +62,7 @@ class ClusCa(Method):
 
     def share(self, site: Site, step: int, sampling: Sampling) -> float | None:
         """K of the tokens of an image of the model's own size; it is K at any size."""
-        clustered = site.module in CLUSTERED and site.rows != "position"
+        clustered = site.module in CLUSTERED and site.has_image
         return self.clusters / site.geometry(sampling.layout.default_shape)[1] if clustered else None
 
     def selection(self) -> Selection:

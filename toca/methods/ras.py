@@ -10,6 +10,7 @@ from ..axes.selections import Selection
 from ..axes.selections.whole_stack import ByPrediction
 from ..checks import NonNegative, SomeShare, SomeSteps, Steps
 from ..models import Site
+from ..models.streams import IMAGE
 from ..registry import register
 from .base import Method
 
@@ -52,7 +53,7 @@ class RAS(Method):
         return step < self.warmup_steps or step in self.dense_steps
 
     def share(self, site: Site, step: int, sampling: Sampling) -> float | None:
-        return 1.0 if site.stream == "text" else self.sample_ratio
+        return self.sample_ratio if IMAGE in site.parts else 1.0
 
     def selection(self) -> Selection:
         return ByPrediction(starvation=self.starvation)

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
-from typing import Any, Literal, cast
+from typing import Any, cast
 
 import torch
 from torch import nn
 
 from ..checks import Count, Layers, SomeLayers, SomeOf, check, check_fields
 from .capabilities import capabilities_of
+from .linears import first_width, in_path, last_width, linear_flops, out_features
 from .shape import CallShape
-from .spec import BlockSpec, FamilySpec, Rows, SiteSpec, Stream
+from .spec import Attends, BlockSpec, FamilySpec, Rows, SiteSpec, has
+from .streams import IMAGE, parts_of, place_of
 
 
 @dataclass(frozen=True)
@@ -26,14 +28,17 @@ class Site:
         stack (`str`): Name of the stack of blocks.
         index (`int`): Position of the block within its stack, from 0.
         depth (`int`): Number of blocks in the stack.
-        stream (`str`): `"image"`, `"text"` or `"joint"`: the tokens of its output.
+        stream (`str`): The tokens of its output, the parts of a row joined by a plus (`toca.models.streams`).
         rows (`str`): `"sample"`, `"frame"` or `"position"`: what a row of its batch dimension is.
         inside (`str` or `None`): Module of the same layer without which this output is never looked at.
         attends (`str` or `None`): `"self"` or `"cross"` for attention.
         width (`int`): Channels of the output that is kept.
         attention_width (`int`): heads x head_dim for attention, else 0.
         token_flops (`int`): FLOPs of the linear layers for one of its own tokens.
-        text_flops (`int`): FLOPs of the linear layers for one text token, recomputed or not.
+        text_flops (`int`): FLOPs of the linear layers for one token of the text, or of `context`, recomputed or not.
+        context (`str` or `None`): The tokens that attention attends to: those alone for cross-attention, and beside
+            its own for self-attention.
+        whole (`bool`): Whether it is computed or reused whole, for it mixes tokens.
     """
 
     layer: Layers
@@ -41,14 +46,16 @@ class Site:
     stack: str
     index: Layers
     depth: SomeLayers
-    stream: Stream
+    stream: str
     rows: Rows
     inside: str | None
-    attends: Literal["self", "cross"] | None
+    attends: Attends | None
     width: SomeOf
     attention_width: Count
     token_flops: Count
     text_flops: Count
+    context: str | None = None
+    whole: bool = False
 
     @property
     def key(self) -> tuple[int, str]:
@@ -56,17 +63,45 @@ class Site:
 
     def geometry(self, shape: CallShape) -> tuple[int, int]:
         """Rows of the batch dimension and tokens in each, for a call of this shape."""
-        if self.rows == "position":
-            return shape.batch * shape.tokens, shape.frames
-        rows = shape.batch * (shape.frames if self.rows == "frame" else 1)
-        tokens = {"image": shape.tokens, "text": shape.text_tokens, "joint": shape.text_tokens + shape.tokens}
-        return rows, tokens[self.stream]
+        return rows_of(self.rows, shape), sum(self.counts(shape))
+
+    @property
+    def parts(self) -> tuple[str, ...]:
+        """The parts of a row in order."""
+        return parts_of(self.stream)
+
+    def counts(self, shape: CallShape) -> tuple[int, ...]:
+        """Tokens of each part of a row."""
+        return tuple(self._count(part, shape) for part in self.parts)
+
+    @property
+    def has_image(self) -> bool:
+        """Whether its rows hold the tokens of a picture, or of all frames of a sample, side by side."""
+        return IMAGE in self.parts and self.rows != "position"
+
+    def image_tokens(self, shape: CallShape) -> int:
+        """Image tokens of a row."""
+        return self._count(IMAGE, shape) if IMAGE in self.parts else 0
+
+    def place(self, part: str, shape: CallShape) -> slice:
+        """Where a part stands in a row. Raises `ValueError` if it does not."""
+        return place_of(part, self.stream, self.counts(shape))
+
+    def _count(self, part: str, shape: CallShape) -> int:
+        in_row = {"sample": shape.image_tokens, "frame": shape.tokens, "position": shape.frames}
+        return in_row[self.rows] if part == IMAGE else shape.count(part)
+
+    def _context_tokens(self, shape: CallShape) -> int:
+        """Tokens beside its own that attention attends to."""
+        return 0 if self.context is None else sum(self._count(part, shape) for part in parts_of(self.context))
 
     def flops(self, shape: CallShape, tokens: int) -> int:
         """FLOPs when `tokens` tokens of each row are computed."""
         rows, own = self.geometry(shape)
-        image = tokens - shape.text_tokens if self.stream == "joint" and self.text_flops else tokens
-        linear = image * self.token_flops + shape.text_tokens * self.text_flops
+        apart = self._context_tokens(shape) if self.context else own - self.image_tokens(shape)
+        # Text that stands in the row has linear layers of its own, or none.
+        in_row = apart if self.text_flops and not self.context else 0
+        linear = (tokens - in_row) * self.token_flops + apart * self.text_flops
         return rows * (linear + 2 * tokens * self._keys(shape, own) * 2 * self.attention_width)
 
     def measuring_flops(self, shape: CallShape, tokens: int) -> int:
@@ -75,7 +110,12 @@ class Site:
         return rows * 2 * tokens * self._keys(shape, own) * self.attention_width
 
     def _keys(self, shape: CallShape, own: int) -> int:
-        return shape.text_tokens if self.attends == "cross" else own
+        return self._context_tokens(shape) + (0 if self.attends == "cross" else own)
+
+
+def rows_of(rows: Rows, shape: CallShape) -> int:
+    """How many rows of a kind a call has."""
+    return shape.batch * {"sample": 1, "frame": shape.frames, "position": shape.tokens}[rows]
 
 
 @dataclass(frozen=True)
@@ -95,7 +135,16 @@ class Layout:
             with it.
         in_width, width, out_width (`int`): Channels of one token in the model's input, in the hidden states between
             the blocks, and in the model's output.
-        text_stream (`bool`): Whether text goes through the blocks beside the image.
+        streams (`dict[str, tuple[tuple[str, int], ...]]`): For each stack of blocks, what goes through it: streams of
+            tokens, and their channels.
+        read (`dict[str, tuple[str, ...]]`): For each stack, those streams that are read after its last block where it
+            is the model's last.
+        frame_patch (`int`): Latent frames of one frame that the blocks see.
+        outside (`dict[str, int]`): FLOPs outside the sites for one token of a further stream, by its name; `"frame"`
+            is one frame of a sample.
+        beside (`tuple[Site, ...]`): What is always computed in a block, as sites that no plan knows.
+        side (`tuple[Site, ...]`): The same of blocks outside the stacks.
+        outputs (`int`): How many predictions the model returns.
         capabilities (`tuple[str, ...]`): What can be done with the model, of `toca.models.CAPABILITIES`.
     """
 
@@ -111,7 +160,13 @@ class Layout:
     in_width: Count = 0
     width: Count = 0
     out_width: Count = 0
-    text_stream: bool = False
+    streams: Mapping[str, tuple[tuple[str, Count], ...]] = field(default_factory=dict)
+    read: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    frame_patch: SomeOf = 1
+    outside: Mapping[str, Count] = field(default_factory=dict)
+    beside: tuple[Site, ...] = ()
+    side: tuple[Site, ...] = ()
+    outputs: SomeOf = 1
     capabilities: tuple[str, ...] = ()
 
     @property
@@ -132,9 +187,34 @@ class Layout:
 
     def overhead_flops(self, shape: CallShape, left_out: Iterable[int] = ()) -> int:
         """FLOPs outside the sites: embedders, adaLN, output layer; without the adaLN of layers that are left out."""
-        tokens = shape.frames * shape.tokens * self.token_flops
+        left_out = set(left_out)
+        tokens = shape.image_tokens * self.token_flops
         sample = self.sample_flops - sum(self.layer_sample_flops[layer] for layer in left_out)
-        return shape.batch * (sample + tokens + shape.text_tokens * self.text_token_flops)
+        sample += sum(
+            flops * (shape.frames if unit == "frame" else shape.count(unit)) for unit, flops in self.outside.items()
+        )
+        stays = [*self.side, *(site for site in self.beside if site.layer not in left_out)]
+        whole = sum(site.flops(shape, site.geometry(shape)[1]) for site in stays)
+        return shape.batch * (sample + tokens + shape.text_tokens * self.text_token_flops) + whole
+
+    @cached_property
+    def stacks(self) -> tuple[str, ...]:
+        """For each layer the stack that it is of."""
+        return tuple({site.layer: site.stack for site in self.sites}.values())
+
+    def numbers_leaving(self, layer: int, shape: CallShape) -> int:
+        """Numbers in what leaves a layer: all its streams, after the last one those that are read."""
+        stack = self.stacks[layer]
+        streams = dict(self.streams[stack])
+        names = self.read[stack] if layer == self.layers - 1 else tuple(streams)
+        return shape.batch * sum(streams[name] * sum(map(shape.count, parts_of(name))) for name in names)
+
+    def image_rows(self, shape: CallShape) -> tuple[int, int]:
+        """Rows of image tokens that one choice for the whole stack is made in, and the tokens of each: samples, or
+        frames where the blocks attend within them."""
+        if self.sites[-1].rows == "sample":
+            return shape.batch, shape.image_tokens
+        return shape.batch * shape.frames, shape.tokens
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)
@@ -148,13 +228,22 @@ class Layout:
         """
         data = dict(data)
         shape = CallShape(**data.pop("default_shape"))
-        sites = tuple(Site(**site) for site in data.pop("sites"))
-        for part in (shape, *sites):
+        for name in ("sites", "beside", "side"):
+            data[name] = tuple(Site(**site) for site in data.get(name, ()))
+        for part in (shape, *data["sites"], *data["beside"], *data["side"]):
             check_fields(part)
-        layout = cls(sites=sites, default_shape=shape, **data)
+        layout = cls(default_shape=shape, **data)
         check_fields(layout)
         layout._check_sites()
         return layout
+
+    def _streams_named(self) -> set[str]:
+        """All streams that the layout speaks of, but for the unit that is no stream."""
+        sites = (*self.sites, *self.beside, *self.side)
+        contexts = {site.context for site in sites if site.context is not None}
+        carried = {name for streams in self.streams.values() for name, _ in streams}
+        read = {name for names in self.read.values() for name in names}
+        return {site.stream for site in sites} | contexts | carried | read | set(self.outside) - {"frame"}
 
     def _check_sites(self) -> None:
         keys = {site.key for site in self.sites}
@@ -164,62 +253,137 @@ class Layout:
             check(site.inside is None or outer in keys, "inside", site.inside, "must name a site of the same layer")
         layers = list(dict.fromkeys(site.layer for site in self.sites))
         check(layers == list(range(len(layers))) and bool(layers), "sites", layers, "must be of layers 0, 1, 2, ...")
+        counted = {*dict(self.default_shape.others), IMAGE, "text"}
+        for name in self._streams_named():
+            check(set(parts_of(name)) <= counted, "stream", name, f"may consist of {', '.join(sorted(counted))} here")
+        for named, of in (("streams", self.streams), ("read", self.read)):
+            check(set(of) == set(self.stacks), named, sorted(of), f"must be of {', '.join(sorted(set(self.stacks)))}")
         per_layer = self.layer_sample_flops
         check(len(per_layer) in (0, len(layers)), "layer_sample_flops", per_layer, f"must be {len(layers)} values")
 
 
 def describe(transformer: nn.Module, spec: FamilySpec) -> Layout:
     """The layout of `transformer`, read from its modules; no weight is touched."""
+    blocks = list(walk_blocks(transformer, spec))
     sites = [
-        _site(block, block_spec, site_spec, layer, index, depth)
-        for layer, index, depth, block, block_spec in walk_blocks(transformer, spec)
+        _site(block, block_spec, site_spec, (layer, index, depth))
+        for layer, index, depth, block, block_spec in blocks
         for site_spec in block_spec.sites
     ]
     if not sites:
         raise ValueError(f"This {type(transformer).__name__} has no layers, so there is nothing to cache.")
-    conditioning = _conditioning_flops(transformer, spec)
-    around = {"sample": sum(conditioning), "token": 0, "text_token": 0}
-    for path, unit in spec.around:
-        around[unit] += _optional_flops(transformer, path)
+    conditioning = tuple(_conditioning_flops(block, block_spec) for *_, block, block_spec in blocks)
+    side = [(block, stack) for stack in spec.side for block in _blocks_of(transformer, stack)]
+    outside = _outside(transformer, spec)
+    outside["sample"] += sum(conditioning) + sum(_conditioning_flops(block, stack) for block, stack in side)
     shape = spec.default_shape(transformer.config, None, None, None, None)
-    rows, columns = spec.default_shape(transformer.config, 1024, 1024, None, None).known_grid
     return Layout(
         family=spec.name,
         sites=tuple(sites),
-        sample_flops=around["sample"],
-        token_flops=around["token"],
-        text_token_flops=around["text_token"],
+        sample_flops=outside.pop("sample"),
+        token_flops=outside.pop("token"),
+        text_token_flops=outside.pop("text_token"),
         default_shape=shape,
         # Of the features: weights may be stored in fewer bytes than they compute with (layerwise casting).
         itemsize=cast(torch.dtype, transformer.dtype).itemsize,
-        patch=(1024 // rows, 1024 // columns),
+        patch=_patch(transformer, spec),
         layer_sample_flops=conditioning,
-        in_width=_first_width(getattr(transformer, spec.input)),
-        width=sites[-1].width,
-        out_width=_last_width(getattr(transformer, spec.output)),
-        text_stream=any(len(stack.streams) > 1 for stack in spec.stacks),
+        in_width=first_width(transformer.get_submodule(spec.input)),
+        width=next(site.width for site in reversed(sites) if IMAGE in site.parts),
+        out_width=last_width(transformer.get_submodule(spec.output)),
+        streams={stack.stack: _streams(stack, sites) for stack in spec.stacks if _has_layers(stack, sites)},
+        read={
+            stack.stack: tuple(stack.tokens[place] for place in stack.read_after)
+            for stack in spec.stacks
+            if _has_layers(stack, sites)
+        },
+        frame_patch=_frame_patch(transformer, spec),
+        outside=outside,
+        beside=tuple(
+            _site(block, block_spec, site_spec, (layer, index, depth))
+            for layer, index, depth, block, block_spec in blocks
+            for site_spec in block_spec.beside
+        ),
+        side=tuple(
+            _site(block, stack, site_spec, (0, 0, 1))
+            for block, stack in side
+            for site_spec in _there(block, stack.sites)
+        ),
+        outputs=spec.outputs,
         capabilities=capabilities_of(spec),
     )
 
 
+def _has_layers(stack: BlockSpec, sites: list[Site]) -> bool:
+    return any(site.stack == stack.stack for site in sites)
+
+
+def _streams(stack: BlockSpec, sites: list[Site]) -> tuple[tuple[str, int], ...]:
+    """The streams of a stack, each with its channels: those of a site of these very tokens, else of the image."""
+    own = [site for site in sites if site.stack == stack.stack]
+    image = next((site.width for site in reversed(own) if IMAGE in site.parts), own[-1].width)
+    widths = {site.stream: site.width for site in own}
+    return tuple((stream, widths.get(stream, image)) for stream in stack.tokens)
+
+
+def _patch(transformer: nn.Module, spec: FamilySpec) -> tuple[int, int]:
+    """Latent pixels of one token, rows and columns."""
+    rows, columns = spec.default_shape(transformer.config, 1024, 1024, None, None).known_grid
+    return 1024 // rows, 1024 // columns
+
+
+def _frame_patch(transformer: nn.Module, spec: FamilySpec) -> int:
+    """Latent frames of a frame that the blocks see; 1 for pictures, which have one frame whatever is asked for."""
+    few, many = (spec.default_shape(transformer.config, None, None, frames, None).frames for frames in (64, 128))
+    return 1 if few == many else 64 // (many - few)
+
+
 def walk_blocks(transformer: nn.Module, spec: FamilySpec) -> Iterator[tuple[int, int, int, nn.Module, BlockSpec]]:
-    """Yield (layer, index in its stack, depth of the stack, block, block spec) in the order of execution."""
-    stacks = [(block_spec, getattr(transformer, block_spec.blocks)) for block_spec in spec.stacks]
+    """Yield (layer, index in its stack, depth of the stack, block, block spec) in the order of execution; the block
+    spec names what this block has."""
+    stacks = [(block_spec, _blocks_of(transformer, block_spec)) for block_spec in spec.stacks]
     if spec.interleaved:
         order = [(i, s) for i in range(len(stacks[0][1])) for s in range(len(stacks))]
     else:
         order = [(i, s) for s, (_, blocks) in enumerate(stacks) for i in range(len(blocks))]
     for layer, (index, stack) in enumerate(order):
         block_spec, blocks = stacks[stack]
-        yield layer, index, len(blocks), blocks[index], block_spec
+        block = blocks[index]
+        own = replace(
+            block_spec,
+            sites=_there(block, block_spec.sites),
+            beside=_there(block, block_spec.beside),
+            conditioning=tuple(path for path in block_spec.conditioning if has(block, path)),
+        )
+        yield layer, index, len(blocks), block, own
 
 
-def _site(block: nn.Module, block_spec: BlockSpec, spec: SiteSpec, layer: int, index: int, depth: int) -> Site:
+def _blocks_of(transformer: nn.Module, stack: BlockSpec) -> list[nn.Module]:
+    """The blocks of a stack; none where a checkpoint has no such stack."""
+    return list(cast(nn.ModuleList, transformer.get_submodule(stack.blocks))) if has(transformer, stack.blocks) else []
+
+
+def _there(block: nn.Module, sites: tuple[SiteSpec, ...]) -> tuple[SiteSpec, ...]:
+    """The sites that a block has, with the norms and linear layers that it has of them."""
+    found = []
+    for site in sites:
+        if not has(block, site.path) or (site.unless is not None and has(block, site.unless)):
+            continue
+        module = block.get_submodule(site.path)
+        found.append(
+            replace(
+                site,
+                norms=tuple(path for path in site.norms if has(block, path)),
+                query_linears=tuple(path for path in site.query_linears if has(module, path)),
+                text_linears=tuple(path for path in site.text_linears if has(module, path)),
+            )
+        )
+    return tuple(found)
+
+
+def _site(block: nn.Module, block_spec: BlockSpec, spec: SiteSpec, place: tuple[int, int, int]) -> Site:
     module = block.get_submodule(spec.path)
-    attends: Literal["self", "cross"] | None = None
-    if spec.kind == "attention":
-        attends = "cross" if spec.module == "cross_attn" else "self"
-    linears = spec.query_linears or ("",)
+    layer, index, depth = place
     return Site(
         layer=layer,
         module=spec.module,
@@ -229,72 +393,42 @@ def _site(block: nn.Module, block_spec: BlockSpec, spec: SiteSpec, layer: int, i
         stream=spec.stream,
         rows=block_spec.rows,
         inside=spec.inside,
-        attends=attends,
+        attends=spec.attention,
         width=_output_width(module, spec),
-        attention_width=_out_features(module.get_submodule(spec.width)) if spec.width else 0,
-        token_flops=sum(linear_flops(module.get_submodule(path)) for path in linears),
-        text_flops=sum(linear_flops(module.get_submodule(path)) for path in spec.text_linears),
+        attention_width=out_features(in_path(module, spec.width)) if spec.width else 0,
+        token_flops=_token_flops(module, spec),
+        text_flops=sum(linear_flops(in_path(module, path)) for path in spec.text_linears),
+        context=spec.looks_at,
+        whole=spec.whole,
     )
+
+
+def _token_flops(module: nn.Module, spec: SiteSpec) -> int:
+    """FLOPs for one of a site's own tokens."""
+    if spec.token_flops is not None:
+        return spec.token_flops(module)
+    return sum(linear_flops(in_path(module, path)) for path in spec.query_linears or ("",))
 
 
 def _output_width(module: nn.Module, spec: SiteSpec) -> int:
     """Channels of the module's output, read off the last linear layer that makes it."""
+    if spec.output is not None:
+        return last_width(in_path(module, spec.output))
     attention = "to_out" if "to_out" in spec.query_linears else spec.width or ""
     names = {"attention": attention, "parallel_block": "proj_out"}
-    return _last_width(module.get_submodule(names.get(spec.kind, "")))
+    return last_width(in_path(module, names.get(spec.kind, "")))
 
 
-def _first_width(module: nn.Module) -> int:
-    """Numbers that the first linear or convolution layer below `module` reads for a token."""
-    first = next(m for m in module.modules() if hasattr(m, "in_features") or isinstance(m, nn.Conv2d))
-    if isinstance(first, nn.Conv2d):
-        return first.in_channels * first.kernel_size[0] * first.kernel_size[1]
-    return _in_features(first)
+def _conditioning_flops(block: nn.Module, stack: BlockSpec) -> int:
+    """FLOPs that a block spends on a sample."""
+    return sum(linear_flops(in_path(block, path)) for path in stack.conditioning if has(block, path))
 
 
-def _last_width(module: nn.Module) -> int:
-    """Channels that the last linear layer below `module` makes."""
-    return [_out_features(m) for m in module.modules() if hasattr(m, "out_features")][-1]
-
-
-def _in_features(linear: nn.Module) -> int:
-    return cast(int, linear.in_features)
-
-
-def _out_features(linear: nn.Module) -> int:
-    return cast(int, linear.out_features)
-
-
-def linear_flops(module: nn.Module) -> int:
-    """FLOPs (two a multiply-add) of all linear and convolution layers below `module` for one token."""
-    total = 0
-    for child in module.modules():
-        if isinstance(child, nn.Conv2d):
-            total += 2 * child.in_channels * child.out_channels * child.kernel_size[0] * child.kernel_size[1]
-        elif hasattr(child, "in_features") and hasattr(child, "out_features") and not isinstance(child, nn.Embedding):
-            total += 2 * _in_features(child) * _out_features(child) if _is_linear(child) else 0
-    return total
-
-
-def _is_linear(module: nn.Module) -> bool:
-    # Wrappers such as PEFT's repeat the features of the layer inside them, which is counted by itself.
-    return not any(hasattr(child, "in_features") for child in module.children())
-
-
-def _conditioning_flops(transformer: nn.Module, spec: FamilySpec) -> tuple[int, ...]:
-    """For each layer the FLOPs that it spends on a sample."""
-    return tuple(
-        sum(linear_flops(block.get_submodule(path)) for path in block_spec.conditioning)
-        for _, _, _, block, block_spec in walk_blocks(transformer, spec)
-    )
-
-
-def _optional_flops(transformer: nn.Module, path: str) -> int:
-    """Some checkpoints of a family lack a module (PixArt's resolution embedder, a caption projection)."""
-    module = transformer
-    for name in path.split("."):
-        child = getattr(module, name, None)
-        if child is None:
-            return 0
-        module = child
-    return linear_flops(module)
+def _outside(transformer: nn.Module, spec: FamilySpec) -> dict[str, int]:
+    """FLOPs outside the blocks by what they are spent on. Some checkpoints of a family lack a module (PixArt's
+    resolution embedder, a caption projection)."""
+    flops = {"sample": 0, "token": 0, "text_token": 0}
+    for path, unit in spec.around:
+        if has(transformer, path):
+            flops[unit] = flops.get(unit, 0) + linear_flops(in_path(transformer, path))
+    return flops

@@ -33,4 +33,4 @@ class ParallelBlock:
     enter: Callable[[Any, dict[str, Any]], Entered]
     attend: Callable[[Any, Entered, dict[str, Any]], torch.Tensor]
     mix: Callable[[Any, torch.Tensor, torch.Tensor], torch.Tensor]
-    leave: Callable[[Entered, torch.Tensor], tuple[torch.Tensor, ...]]
+    leave: Callable[[Entered, torch.Tensor], torch.Tensor | tuple[torch.Tensor, ...]]

@@ -19,7 +19,9 @@ class CallShape:
             (FLUX packs its latents).
         tokens (`int`): Image tokens of one frame.
         text_tokens (`int`): Text tokens of one sample; 0 without text.
-        frames (`int`, defaults to 1): Frames of one sample.
+        frames (`int`, defaults to 1): Frames of one sample, as the blocks see them. A sound is frames of one token.
+        others (`tuple[tuple[str, int], ...]`): Tokens of one sample in further streams, by name (`"audio"`,
+            `"history"`).
     """
 
     batch: SomeOf
@@ -27,6 +29,18 @@ class CallShape:
     grid: tuple[SomeOf, SomeOf] | None = None
     text_tokens: Count = 0
     frames: SomeOf = 1
+    others: tuple[tuple[str, Count], ...] = ()
+
+    @property
+    def image_tokens(self) -> int:
+        """Image tokens of one sample, of all its frames."""
+        return self.frames * self.tokens
+
+    def count(self, part: str) -> int:
+        """Tokens of one sample in a stream. Raises `KeyError` if there is none of this name."""
+        if part == "image":
+            return self.image_tokens
+        return self.text_tokens if part == "text" else dict(self.others)[part]
 
     @property
     def known_grid(self) -> tuple[int, int]:

@@ -6,63 +6,113 @@ here knows of a caching method, and no method knows of a module path.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal
+
+import torch
+from torch import nn
 
 from .dialect import AttentionDialect
 from .parallel_block import ParallelBlock
 from .prediction import Prediction
 from .shape import CallShape
+from .streams import IMAGE, TEXT, parts_of, place_of
 
-MODULES = ("self_attn", "cross_attn", "ff", "ff_context", "block", "stack")
+MODULES = (
+    "self_attn", "self_attn_2", "cross_attn", "ff", "ff_context", "block", "stack",
+    "audio_self_attn", "audio_cross_attn", "audio_to_video", "video_to_audio", "audio_ff",
+)  # fmt: skip
 """The names a site's module may have, in all plans of all families."""
 
-Stream = Literal["image", "text", "joint"]
 Rows = Literal["sample", "frame", "position"]
+Attends = Literal["self", "cross"]
 
 
 @dataclass(frozen=True)
 class SiteSpec:
-    """A cacheable place in a block.
+    """A cacheable place in a block. What a block lacks of it (the site, a norm, a linear layer) is left out for that
+    block.
 
     Args:
         module (`str`): Its name in plans, one of `MODULES`.
-        path (`str`): Attribute of the block that holds the module; empty for the block itself.
+        path (`str`): Attribute of the block that holds the module; empty for the block itself. A module that a block
+            calls twice is named by two sites of the same path, in the order of the calls.
         kind (`str`): How a decision reaches it: `"attention"`, `"feed_forward"` or `"parallel_block"`.
-        stream (`str`): The tokens of its output: `"image"`, `"text"` or `"joint"` (text first, then image).
+        stream (`str`): The tokens of its output: the parts in the order in which they stand in a row, joined by a plus
+            (`toca.models.streams`).
         inside (`str` or `None`): The site of the same block without which this one's output is never looked at.
         query_linears, text_linears (`tuple[str, ...]`): Linear layers (paths below the module; empty: all of them)
-            that run on the site's own tokens, and those that always run on all text tokens.
-        norms (`tuple[str, ...]`): Layer norms of the block that feed this site, and no other but those inside it.
+            that run on the site's own tokens, and those that always run on all tokens of the text, or of what
+            `context` names.
+        norms (`tuple[str, ...]`): Modules of the block, token by token, that feed this site, and no other but those
+            inside it: layer norms, or the linear layers of a feed-forward that has no module of its own.
         width (`str` or `None`): For attention, the linear layer whose `out_features` is heads x head_dim.
+        attends (`str` or `None`): For attention, whether it is `"self"` or `"cross"`; by default the module's name
+            tells.
+        context (`str` or `None`): The tokens that attention attends to, as a stream: those alone for cross-attention
+            (by default the text), those too for self-attention.
+        whole (`bool`): Whether it mixes tokens (a convolution, experts that choose tokens), so that it is computed or
+            reused whole.
+        token_flops (`Callable` or `None`): `module -> int`, FLOPs for one of its own tokens, where the linear layers
+            below it do not say it: experts of which a token sees a few, linear attention.
+        unless (`str` or `None`): Attribute of the block: the site is there only where that one is not.
+        output (`str` or `None`): The linear layer whose width is that of the output, where it is not the last one.
     """
 
     module: str
     path: str
     kind: str
-    stream: Stream = "image"
+    stream: str = IMAGE
     inside: str | None = None
     query_linears: tuple[str, ...] = ()
     text_linears: tuple[str, ...] = ()
     norms: tuple[str, ...] = ()
     width: str | None = None
+    attends: Attends | None = None
+    context: str | None = None
+    whole: bool = False
+    token_flops: Callable[[Any], int] | None = None
+    unless: str | None = None
+    output: str | None = None
+
+    @property
+    def attention(self) -> Attends | None:
+        """`"self"` or `"cross"`; `None` for what is no attention."""
+        if self.kind != "attention":
+            return None
+        return self.attends or ("cross" if self.module in CROSS else "self")
+
+    @property
+    def looks_at(self) -> str | None:
+        """The tokens beside its own that attention attends to."""
+        return self.context or (TEXT if self.attention == "cross" else None)
+
+
+CROSS = ("cross_attn", "audio_cross_attn", "audio_to_video", "video_to_audio")
 
 
 @dataclass(frozen=True)
 class BlockSpec:
-    """One stack of equal blocks.
+    """One stack of blocks.
 
     Args:
         stack (`str`): Name of the stack in plans.
-        blocks (`str`): Attribute of the transformer that holds the `ModuleList`.
+        blocks (`str`): Path of the transformer's `ModuleList`.
         sites (`tuple[SiteSpec, ...]`): In the order in which a block runs them.
         rows (`str`): What one row of the block's batch dimension is: a `"sample"`, a `"frame"` of a sample, or a
             `"position"` of a sample (all frames of one image token).
         conditioning (`tuple[str, ...]`): Submodules with linear layers that run once a sample (adaLN).
+        beside (`tuple[SiteSpec, ...]`): What else a block computes, always and in full, said as sites for its cost.
         streams (`tuple[str, ...]`): The arguments of a block that it returns renewed, in the order in which it returns
             them.
+        main (`str`): The one of them with the image.
+        carries (`tuple[str, ...]`): The tokens of each of the streams; by default the image in `main`, with what the
+            sites say stands beside it where there is one stream, the text in `encoder_hidden_states`, and elsewhere
+            what the stream's name says.
+        read (`tuple[str, ...]`): Those of the streams that are read after the last block; by default `main`.
         parallel (`ParallelBlock` or `None`): The pieces of a block of kind `"parallel_block"`.
+        tokens_first (`bool`): Whether the blocks work on (tokens, rows, C).
     """
 
     stack: str
@@ -70,8 +120,40 @@ class BlockSpec:
     sites: tuple[SiteSpec, ...]
     rows: Rows = "sample"
     conditioning: tuple[str, ...] = ()
+    beside: tuple[SiteSpec, ...] = ()
     streams: tuple[str, ...] = ("hidden_states",)
+    main: str = "hidden_states"
+    carries: tuple[str, ...] = ()
+    read: tuple[str, ...] = ()
     parallel: ParallelBlock | None = None
+    tokens_first: bool = False
+
+    @property
+    def tokens(self) -> tuple[str, ...]:
+        """The tokens of each of the streams."""
+        if self.carries:
+            return self.carries
+        if len(self.streams) == 1:
+            return (max((site.stream for site in self.sites), key=lambda stream: len(parts_of(stream))),)
+        named = {self.main: IMAGE, "encoder_hidden_states": TEXT}
+        return tuple(named.get(stream, stream) for stream in self.streams)
+
+    @property
+    def image(self) -> int:
+        """Place of the stream with the image."""
+        return self.streams.index(self.main)
+
+    def image_of(self, streams: Sequence[torch.Tensor], shape: CallShape) -> torch.Tensor:
+        """The image tokens (rows, tokens, C) in the streams of a call of this shape."""
+        stream, tokens = streams[self.image], self.tokens[self.image]
+        if tokens == IMAGE:
+            return stream
+        return stream[:, place_of(IMAGE, tokens, [shape.count(part) for part in parts_of(tokens)])]
+
+    @property
+    def read_after(self) -> tuple[int, ...]:
+        """Places of the streams that are read after the last block."""
+        return tuple(self.streams.index(name) for name in self.read or (self.main,))
 
 
 @dataclass(frozen=True)
@@ -84,16 +166,19 @@ class FamilySpec:
         stacks (`tuple[BlockSpec, ...]`): In plan order; equal-length stacks with `interleaved=True` run alternately.
         call_shape (`Callable`): `(transformer, arguments by name) -> CallShape`.
         default_shape (`Callable`): `(config, height, width, num_frames, text_tokens) -> CallShape` of one sample,
-            sizes in latent pixels, each `None` where the model's own default is meant.
+            sizes in latent pixels and latent frames, each `None` where the model's own default is meant.
         attention (`AttentionDialect`): How the family's attention modules make query, key and value.
         around (`tuple[tuple[str, str], ...]`): Modules outside the sites and what they run on: `"sample"`, `"token"`
-            or `"text_token"`. A module that runs twice is named twice.
-        batched_cfg (`bool`): Whether the family's pipelines batch the two guidance branches in one call.
-        grid (`Callable` or `None`): `(arguments by name) -> (rows, columns)` where `call_shape` cannot tell; `None`
-            where the tokens form no grid.
+            (of the image), `"text_token"`, `"frame"` or the name of another stream. A module that runs twice is named
+            twice, and one that a checkpoint lacks costs nothing.
+        side (`tuple[BlockSpec, ...]`): Stacks outside of the plan (token refiners, control blocks), for their cost.
+        interleaved (`bool`): Whether the stacks run alternately.
+        latents, timestep (`str`): The model's arguments of these names. The latents may be a list of tensors, one a
+            sample.
         batched (`tuple[str, ...]`): Arguments, and names in dictionaries below them, whose tensors have one row a
             sample, or several rows a sample in a row.
-        whole (`tuple[str, ...]`): The same of those that have no row a sample.
+        listed (`tuple[str, ...]`): Arguments that are lists of one item a sample.
+        whole (`tuple[str, ...]`): Those that have no row a sample.
         free (`tuple[str, ...]`): Arguments whose content is not the family's: what in them has a row a sample is told
             by its shape.
         only (`dict[str, Any]`): Arguments that go together with one value alone, for another one changes which layers
@@ -101,13 +186,19 @@ class FamilySpec:
         by_row (`tuple[str, ...]`): Attention processors, beside the dialect's, that treat each row of a batch by
             itself.
         channel_dim (`int`, defaults to 1): Dimension of the channels in the model's input and output.
+        batched_cfg (`bool`): Whether the family's pipelines batch the two guidance branches in one call.
         conditional_half (`int`, defaults to 1): Which half of a batch is the conditional branch of guidance.
-        input, output (`str`): The layers that read the model's input and make its output.
+        grid (`Callable` or `None`): `(arguments by name) -> (rows, columns)` where `call_shape` cannot tell; `None`
+            where the tokens form no grid.
+        input, output (`str`): The layers (paths) that read the model's input and make its output.
+        outputs (`int`, defaults to 1): How many predictions the model returns: picture and sound are two.
         entry (`str` or `None`): Module whose output enters block 0 in another memory layout than the blocks' own.
         prediction (`Prediction` or `None`): Where each token is in the output; `None` where nobody has said.
         added (`tuple[str, ...]`): Arguments that are added to the hidden states between blocks, token by token.
         condition (`str`): The argument that says what a sample shall show: another one is another generation.
         timestep_scale (`float`, defaults to 1): The scheduler's timestep over the one that the model is called with.
+        modulation (`str`, defaults to `"call"`): Whether the tokens of a sample are modulated alike: `"sample"`
+            always, `"token"` never, `"call"` where a call has no more timesteps than samples.
     """
 
     kind: ClassVar[str] = "family"
@@ -119,8 +210,12 @@ class FamilySpec:
     default_shape: Callable[[Any, int | None, int | None, int | None, int | None], CallShape]
     attention: AttentionDialect
     around: tuple[tuple[str, str], ...] = ()
+    side: tuple[BlockSpec, ...] = ()
     interleaved: bool = False
+    latents: str = "hidden_states"
+    timestep: str = "timestep"
     batched: tuple[str, ...] = ("hidden_states", "timestep")
+    listed: tuple[str, ...] = ()
     whole: tuple[str, ...] = ("return_dict",)
     free: tuple[str, ...] = ()
     only: Mapping[str, Any] = field(default_factory=dict)
@@ -131,8 +226,36 @@ class FamilySpec:
     grid: Callable[[dict[str, Any]], tuple[int, int] | None] | None = None
     input: str = "pos_embed"
     output: str = "proj_out"
+    outputs: int = 1
     entry: str | None = None
     prediction: Prediction | None = None
     added: tuple[str, ...] = ()
     condition: str = "encoder_hidden_states"
     timestep_scale: float = 1.0
+    modulation: Literal["sample", "token", "call"] = "call"
+
+    def latents_of(self, arguments: Mapping[str, Any]) -> torch.Tensor | None:
+        """The model's input (B, ...); `None` where its samples differ in size, or are lists themselves."""
+        latents = arguments[self.latents]
+        if isinstance(latents, torch.Tensor):
+            return latents
+        tensors = all(isinstance(sample, torch.Tensor) for sample in latents)
+        alike = tensors and len({sample.shape for sample in latents}) == 1
+        return torch.stack(list(latents)) if alike else None
+
+    def modulates_by_token(self, arguments: Mapping[str, Any], batch: int) -> bool:
+        """Whether the tokens of a sample are modulated each in its own way in a call, so that no norm can be made for
+        some of them (image-to-video of LTX and Wan, where the tokens of the given frame are without noise)."""
+        timestep = arguments.get(self.timestep)
+        several = isinstance(timestep, torch.Tensor) and timestep.numel() > batch
+        return self.modulation == "token" or (self.modulation == "call" and several)
+
+
+def has(module: nn.Module, path: str) -> bool:
+    """Whether a module has a submodule at a path; some blocks of a stack, and some checkpoints, lack one."""
+    found: Any = module
+    for name in path.split(".") if path else ():
+        found = getattr(found, name, None)
+        if found is None:
+            return False
+    return isinstance(found, nn.Module)

@@ -122,16 +122,19 @@ def _shape_of(
     text_tokens = checked(text_tokens, Annotated[int, Within(0, MOST_SIZE)] | None, "text_tokens")
     grid = default.grid or (default.tokens, 1)
     grid = (height // patch[0] if height else grid[0], width // patch[1] if width else grid[1])
-    for name, value, side in (("height", height, patch[0]), ("width", width, patch[1])):
+    frame_patch = plan.layout.frame_patch
+    sides = ("height", height, patch[0]), ("width", width, patch[1]), ("num_frames", num_frames, frame_patch)
+    for name, value, side in sides:
         if value is not None and value % side:
-            raise ValueError(f"`{name}` must be a multiple of {side} latent pixels, got {value}.")
+            unit = "latent frames" if name == "num_frames" else "latent pixels"
+            raise ValueError(f"`{name}` must be a multiple of {side} {unit}, got {value}.")
     return replace(
         default,
         batch=batch_size,
         tokens=grid[0] * grid[1],
         grid=grid,
         text_tokens=default.text_tokens if text_tokens is None else text_tokens,
-        frames=num_frames or default.frames,
+        frames=num_frames // plan.layout.frame_patch if num_frames else default.frames,
     )
 
 
@@ -194,18 +197,17 @@ def number_bytes(plan: PlanTable, itemsize: int, forecast: bool) -> int:
 def span_bytes(plan: PlanTable, span: Span, shape: CallShape, itemsize: int) -> int:
     """Bytes kept of a span: what leaves its last block, or the model."""
     forecast = plan.kept_spans[span]
-    width = plan.layout.out_width if span.around == "model" else plan.layout.width
-    if forecast and plan.fill is not None and plan.fill.reads_latents:
-        width *= 2
-    tokens = shape.frames * shape.tokens
-    if span.around == "blocks" and span.stop < plan.layout.layers:
-        tokens += shape.text_tokens if plan.layout.text_stream else 0
-    return shape.batch * tokens * width * number_bytes(plan, itemsize, forecast)
+    if span.around == "blocks":
+        numbers = plan.layout.numbers_leaving(span.stop - 1, shape)
+    else:
+        reads_latents = forecast and plan.fill is not None and plan.fill.reads_latents
+        numbers = shape.batch * shape.image_tokens * plan.layout.out_width * (2 if reads_latents else 1)
+    return numbers * number_bytes(plan, itemsize, forecast)
 
 
 def sizes_of(plan: PlanTable, gate: Gate, shape: CallShape, itemsize: int, batched_cfg: bool) -> GateSizes:
     """How large what a gate may keep is."""
-    tokens = shape.batch * shape.frames * shape.tokens * itemsize
+    tokens = shape.batch * shape.image_tokens * itemsize
     images = shape.batch // 2 if batched_cfg else shape.batch
     return GateSizes(
         images=images if gate.per_sample else 1,

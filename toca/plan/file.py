@@ -28,12 +28,12 @@ from ..files.reading import named, parse_json, parse_yaml, read_text
 from ..files.writing import atomic_path
 from ..models.layout import Layout
 from ..registry import from_data, to_data
-from .older import axes_of_methods, with_capabilities
+from .older import axes_of_methods, older_model
 from .table import PlanTable
 
 FORMAT = "toca-plan"
-VERSION = 3
-READABLE = (1, 2, 3)
+VERSION = 4
+READABLE = (1, 2, 3, 4)
 
 Made = TypeVar("Made", bound=PlanTable)
 
@@ -100,7 +100,7 @@ def _from_dict(data: Any, cls: type[Made]) -> Made:
         raise ValueError(f"it does not say `format: {FORMAT}`.")
     if data["version"] not in READABLE:
         raise ValueError(f"it has version {data['version']!r}, this library reads versions {READABLE}.")
-    layout = Layout.from_dict(with_capabilities(data["model"]))
+    layout = Layout.from_dict(data["model"] if data["version"] > 3 else older_model(data["model"]))
     steps = [dict(step) for step in data["steps"]]
     spans = tuple(tuple(Span(**span) for span in step.pop("spans", ())) for step in steps)
     guided = tuple(bool(step.pop("guided", True)) for step in steps)

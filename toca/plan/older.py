@@ -8,17 +8,11 @@ from typing import Any
 from ..axes.fills import Fill
 from ..axes.gates import Gate
 from ..checks import check
+from ..models.streams import IMAGE, JOINT, TEXT
 from ..registry import from_data
 
 DROPPED_FROM = ("dit", "pixart", "flux")
 """The families from whose models tokens could be dropped when plans did not say so."""
-
-
-def with_capabilities(model: Mapping[str, Any]) -> dict[str, Any]:
-    """The model of a plan, with what can be done with it where the plan does not say: of the families that there were
-    then all could be measured."""
-    had = ["drop", "measure"] if model.get("family") in DROPPED_FROM else ["measure"]
-    return {"capabilities": had, **model}
 
 
 def axes_of_methods(data: Mapping[str, Any]) -> tuple[Fill | None, Gate | None]:
@@ -39,3 +33,26 @@ def _axis_of(data: Mapping[str, Any], axis: str, asked: str) -> Any:
     found = getattr(from_data(said, "method"), asked)()
     check(found is not None, axis, said.get("method"), "must name a method that has one")
     return found
+
+
+def older_model(data: Mapping[str, Any]) -> dict[str, Any]:
+    """The model of a plan of version 1, 2 or 3, whose streams were image, text, or text and image in one row: what a
+    plan says of it now. Of the families that there were all could be measured."""
+    model = dict(data)
+    sites = [_with_streams(site) for site in model["sites"]]
+    width = int(model.get("width", 0))
+    streams = [[TEXT, width], [IMAGE, width]] if model.pop("text_stream", False) else [[IMAGE, width]]
+    stacks = dict.fromkeys(site["stack"] for site in sites)
+    had = ["drop", "measure"] if model.get("family") in DROPPED_FROM else ["measure"]
+    return {
+        "capabilities": had,
+        **model,
+        "sites": sites,
+        "streams": dict.fromkeys(stacks, streams),
+        "read": dict.fromkeys(stacks, [IMAGE]),
+    }
+
+
+def _with_streams(site: Mapping[str, Any]) -> dict[str, Any]:
+    stream = JOINT if site["stream"] == "joint" else site["stream"]
+    return {**site, "stream": stream, "context": TEXT if site["attends"] == "cross" else None}

@@ -11,7 +11,7 @@ from ..axes.fills import Fill
 from ..axes.gates import Gate
 from ..axes.sampling import Timeline, spaced_timesteps
 from ..axes.selections import Selection
-from ..axes.selections.base import check_whole_attention
+from ..axes.selections.base import check_whole
 from ..axes.spans import Span, skipped
 from ..checks import SomeSteps, check, checked
 from ..models.layout import Layout
@@ -99,6 +99,11 @@ class PlanTable:
                     f"Step {step}: the span of layers {span.first} to {span.stop - 1} overlaps another one or goes "
                     f"beyond the model's {layers} layers."
                 )
+            if span.around == "model" and self.layout.outputs > 1:
+                raise ValueError(
+                    f"Step {step} fills the model's output, but a {self.layout.family} model returns "
+                    f"{self.layout.outputs} predictions: use a span around its blocks, which makes all of them."
+                )
             if span.around == "model" and (span.first, span.stop) != (0, layers):
                 raise ValueError(f"Step {step}: a span around the model must leave out all its {layers} layers.")
             if span.forecasts and self.fill is None:
@@ -149,7 +154,7 @@ class PlanTable:
 
     def _check_choice(self, step: int, row: tuple[Action, ...]) -> None:
         if self.selection is None:
-            check_whole_attention(self.layout, step, row)
+            check_whole(self.layout, step, row)
             return
         if self.gate is not None:
             self.selection.check_gate(self.gate)

@@ -62,7 +62,7 @@ class Selection(Registered, ABC):
         Raises:
             ValueError: It says where and why.
         """
-        check_whole_attention(layout, step, row)
+        check_whole(layout, step, row)
 
     def check_gate(self, gate: Gate) -> None:  # noqa: B027 (most go together with any)
         """Refuse a gate that cannot go together with it. Raises `ValueError`."""
@@ -128,11 +128,14 @@ class Selection(Registered, ABC):
         """The sites in groups that choose together; no token is stale yet."""
 
 
-def check_whole_attention(layout: Layout, step: int, row: tuple[Action, ...]) -> None:
-    """Refuse self-attention on some of the tokens, from which errors would spread to all. Raises `ValueError`."""
+def check_whole(layout: Layout, step: int, row: tuple[Action, ...]) -> None:
+    """Refuse some of the tokens where a site needs all: self-attention, from which errors would spread to all of them,
+    and what mixes tokens. Raises `ValueError`."""
     for site, action in zip(layout.sites, row, strict=True):
-        if action.kind == "partial" and site.module == "self_attn":
+        if action.kind == "partial" and (site.whole or site.attends == "self"):
+            what = "Self-attention" if site.attends == "self" else f"The {site.module} of a {layout.family} model"
+            why = ", for it mixes tokens" if site.whole else ""
             raise ValueError(
-                f"Self-attention is computed or reused whole: step {step}, layer {site.layer}, {site.module} has the "
+                f"{what} is computed or reused whole{why}: step {step}, layer {site.layer}, {site.module} has the "
                 f"fresh ratio {action.fresh_ratio:g}; use 0 or 1."
             )

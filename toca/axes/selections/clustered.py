@@ -13,6 +13,7 @@ from ...kernels.kmeans import k_means, k_means_flops
 from ...kernels.rows import take_rows
 from ...models.layout import Layout, Site
 from ...models.shape import CallShape, laid_out
+from ...models.streams import IMAGE
 from ...registry import register
 from ..actions import Action
 from .base import COUNT_BYTES, Selection
@@ -43,24 +44,25 @@ class ByCluster(Selection):
     observes: ClassVar[bool] = True
 
     def fresh_tokens(self, site: Site, row: tuple[Action, ...], i: int, shape: CallShape) -> int:
-        return self.clusters_of(shape)
+        return self.clusters_of(site.image_tokens(shape))
 
-    def clusters_of(self, shape: CallShape) -> int:
+    def clusters_of(self, tokens: int) -> int:
         """K; fewer only where there are fewer tokens."""
-        return min(self.clusters, shape.tokens)
+        return min(self.clusters, tokens)
 
     def observe(self, layout: Layout, shape: CallShape, leaving: torch.Tensor) -> torch.Tensor:
-        """The cluster of each image token of each frame."""
+        """The cluster of each image token, of each frame where blocks attend within frames."""
         rows = layout.sites[-1].rows
         features = laid_out(leaving, shape, rows, "frame" if rows == "position" else rows)
-        return k_means(features, self.clusters_of(shape)).int()
+        return k_means(features, self.clusters_of(features.shape[1])).int()
 
     def observing_flops(self, layout: Layout, shape: CallShape) -> int:
-        return k_means_flops(shape.batch * shape.frames, shape.tokens, layout.width, self.clusters_of(shape))
+        rows, tokens = layout.image_rows(shape)
+        return k_means_flops(rows, tokens, layout.width, self.clusters_of(tokens))
 
     def bytes_kept(self, layout: Layout, sites: Sequence[int], shape: CallShape, itemsize: int, paired: bool) -> int:
         """The cluster of each token."""
-        return shape.batch * shape.frames * shape.tokens * COUNT_BYTES if sites else 0
+        return shape.batch * shape.image_tokens * COUNT_BYTES if sites else 0
 
     def groups(self, grouping: Grouping) -> list[Group]:
         return [
@@ -86,15 +88,15 @@ class ClusterGroup(Group):
         site, shape = grouping.layout.sites[sites[0]], grouping.key.shape
         self.sites, self.number, self.selection = sites, number, selection
         self.labels, self.device = grouping.labels, grouping.key.device
-        self.clusters = selection.clusters_of(shape)
-        self.text_tokens = shape.text_tokens if site.stream == "joint" else 0
+        self.clusters = selection.clusters_of(site.image_tokens(shape))
+        self.image = site.place(IMAGE, shape)
         self._rows, self._row_tokens = site.geometry(shape)
 
     def choose(self, row: Sequence[Action], step: int) -> list[torch.Tensor | None]:
         """Index (rows, K) over the batch for each site, `None` where it recomputes nothing or everything."""
         labels, device = self.labels().long(), self.device
         if self.selection.smoothing:
-            self.spread = Nudge(labels, self.selection.smoothing, self.text_tokens)
+            self.spread = Nudge(labels, self.selection.smoothing, self.image)
         seed, tokens = self.selection.seed, labels.shape[1]
         draws = torch.stack([random_score(seed, tokens, (step, self.number, i)) for i in self.sites])
         order = draws.argsort(dim=1)
@@ -102,7 +104,7 @@ class ClusterGroup(Group):
         last = places.new_full((len(self.sites), len(labels), self.clusters), 0)
         last.scatter_reduce_(2, labels.expand_as(places), places, "amax")
         chosen = order.to(device)[:, None].expand_as(places).gather(2, last)
-        offsets = torch.arange(self._rows, device=device)[:, None] * self._row_tokens + self.text_tokens
+        offsets = torch.arange(self._rows, device=device)[:, None] * self._row_tokens + self.image.start
         picking = [row[i].picks_tokens for i in self.sites]
         return [index if picks else None for index, picks in zip(chosen + offsets, picking, strict=True)]
 
@@ -114,16 +116,16 @@ class Nudge:
     Args:
         labels (`torch.Tensor`): (rows, image tokens), int64.
         smoothing (`float`): gamma.
-        text_tokens (`int`): Text tokens before the image tokens; they stay as they are.
+        image (`slice`): Place of the image tokens in a row; text stays as it is.
     """
 
     labels: torch.Tensor
     smoothing: float
-    text_tokens: int
+    image: slice
 
     def __call__(self, filled: torch.Tensor, index: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
         """`filled` (rows, tokens, C), written to; `rows` (rows, K, C) are the computed tokens, one a cluster."""
         firsts = torch.arange(rows.shape[0], device=rows.device)[:, None] * rows.shape[1]
         fresh = take_rows(rows, self.labels + firsts)
-        filled[:, self.text_tokens :].lerp_(fresh, self.smoothing)
+        filled[:, self.image].lerp_(fresh, self.smoothing)
         return filled

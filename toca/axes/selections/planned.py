@@ -9,6 +9,7 @@ from typing import ClassVar
 import torch
 
 from ...checks import Count, check
+from ...models.streams import IMAGE
 from ...registry import register
 from ..actions import Action, tokens_of
 from .base import Selection
@@ -21,9 +22,9 @@ class ByPlan(Selection):
     """The first tokens of an order that the plan says; a site computes as many of them as its share is.
 
     Args:
-        orders (`tuple[tuple[int, ...], ...]`): Orders of the image tokens, counted row by row from 0, the first to be
-            computed first. Steps take them in turn: step s the one at s mod their number. Tokens that an order leaves
-            out come after all others, from the last one down.
+        orders (`tuple[tuple[int, ...], ...]`): Orders of the image tokens, counted row by row (and frame by frame)
+            from 0, the first to be computed first. Steps take them in turn: step s the one at s mod their number.
+            Tokens that an order leaves out come after all others, from the last one down.
 
     Raises:
         ValueError: If there is none, or one names a token twice.
@@ -57,7 +58,7 @@ class ByPlan(Selection):
 
 class PlannedGroup(Group):
     """Partial sites of one stack and module, which compute the first tokens of the plan's order; of text, where it
-    stands before the image, the first tokens after those of the image.
+    stands in the same rows, the first tokens after those of the image.
 
     Args:
         selection (`ByPlan`): The orders.
@@ -66,11 +67,10 @@ class PlannedGroup(Group):
     """
 
     def __init__(self, selection: ByPlan, grouping: Grouping, sites: list[int]):
-        site, self.shape = grouping.layout.sites[sites[0]], grouping.key.shape
+        site, shape = grouping.layout.sites[sites[0]], grouping.key.shape
         self.sites, self.selection, self.device = sites, selection, grouping.key.device
-        self.rows, self.tokens = site.geometry(self.shape)
-        self.has_image = site.stream != "text" and site.rows != "position"
-        self.text_tokens = self.shape.text_tokens if site.stream == "joint" else 0
+        self.rows, self.tokens = site.geometry(shape)
+        self.image = site.place(IMAGE, shape) if site.has_image else None
 
     def choose(self, row: Sequence[Action], step: int) -> list[torch.Tensor | None]:
         """Index (rows, k) over the batch for each site, `None` where it recomputes nothing or everything."""
@@ -80,7 +80,8 @@ class PlannedGroup(Group):
         return [order[:n] + offsets if 0 < n < self.tokens else None for n in numbers]
 
     def _order(self, step: int) -> list[int]:
-        if not self.has_image:
+        if self.image is None:
             return list(range(self.tokens))
-        image = self.selection.order(step, self.shape.tokens)
-        return [*(self.text_tokens + token for token in image), *range(self.text_tokens)]
+        start, stop = self.image.start, self.image.stop
+        image = self.selection.order(step, stop - start)
+        return [*(start + token for token in image), *range(start), *range(stop, self.tokens)]

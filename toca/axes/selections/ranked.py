@@ -46,7 +46,7 @@ class Ranked(Selection):
         score: torch.Tensor,
         staleness: torch.Tensor | int,
         grid: tuple[int, int] | None,
-        first_image_token: int,
+        image: slice,
     ) -> torch.Tensor:
         """Add s3, multiply by s4 (ToCa, section 3.3).
 
@@ -55,14 +55,15 @@ class Ranked(Selection):
             staleness (`torch.Tensor`): (..., tokens): steps since each token was recomputed, before this step.
             grid (`tuple[int, int]` or `None`): Rows and columns of the image tokens; `None` switches s4 off, as for
                 text and for the frames of one position.
-            first_image_token (`int`): Text tokens before the image tokens; they get no spatial bonus.
+            image (`slice`): Place of the image tokens in a row, those of all its frames; others get no spatial bonus.
         """
         if self.staleness_weight:
             score = score + self.staleness_weight * staleness / self.interval
         if grid is None or not self.bonus_patch or not self.bonus_weight:
             return score
-        text, image = score[..., :first_image_token], score[..., first_image_token:]
-        return torch.cat([text, spatial_bonus(image, grid, self.bonus_patch, self.bonus_weight)], dim=-1)
+        before, own, after = score[..., : image.start], score[..., image], score[..., image.stop :]
+        rated = spatial_bonus(own, grid, self.bonus_patch, self.bonus_weight)
+        return torch.cat([before, rated, after], dim=-1)
 
     def bytes_kept(self, layout: Layout, sites: Sequence[int], shape: CallShape, itemsize: int, paired: bool) -> int:
         """How stale each token is."""

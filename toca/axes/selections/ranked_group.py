@@ -8,6 +8,7 @@ from typing import Any, Protocol
 
 import torch
 
+from ...models.streams import IMAGE
 from ..actions import Action, tokens_of
 from .bonuses import best_tokens
 from .group import Group, Grouping
@@ -25,7 +26,7 @@ class Ranking(Protocol):
     def rating(self, modules: Sequence[str]) -> AttentionScore | None: ...
 
     def final_score(
-        self, score: torch.Tensor, staleness: torch.Tensor | int, grid: tuple[int, int] | None, first_image_token: int
+        self, score: torch.Tensor, staleness: torch.Tensor | int, grid: tuple[int, int] | None, image: slice
     ) -> torch.Tensor: ...
 
 
@@ -58,14 +59,14 @@ class RankedGroup(Group):
         self.repeats = self.rows // key.shape.batch
         self.paired = grouping.paired
         self.statistics = [grouping.statistics[i] for i in sites if i in grouping.statistics]
-        if self.statistics and site.stream != "joint" and self.statistics[0].shape[-1] > self.tokens:
+        if self.statistics:
             # Joint attention is measured over text and image; a site of one stream rates its own part (FLUX).
-            text = key.shape.text_tokens
-            own = slice(text) if site.stream == "text" else slice(text, None)
+            source = grouping.layout.sites[grouping.sources[sites[0]]]
+            own = source.place(site.stream, key.shape)
             self.statistics = [statistic[..., own] for statistic in self.statistics]
-        self.first_image_token = key.shape.text_tokens if site.stream == "joint" else 0
+        self.image = site.place(IMAGE, key.shape) if site.has_image else slice(0, 0)
         self.common_grid = grouping.grid
-        self.grid = grouping.grid if site.stream != "text" and site.rows != "position" else None
+        self.grid = grouping.grid if site.has_image else None
         self.counts: torch.Tensor | None = None
         if selection.staleness_weight:
             self.counts = torch.zeros(len(sites), self.chosen_rows, self.tokens, device=key.device)
@@ -143,7 +144,7 @@ class RankedGroup(Group):
             most (`int`): The largest of these.
         """
         staleness = 0 if counts is None else counts
-        score = self.selection.final_score(score, staleness, self.grid, self.first_image_token)
+        score = self.selection.final_score(score, staleness, self.grid, self.image)
         order = best_tokens(score, most)
         self._age(counts, order, fresh)
         if self.paired:

@@ -13,6 +13,7 @@ from ...checks import NonNegative
 from ...models.capabilities import DROP
 from ...models.layout import Layout, Site
 from ...models.shape import CallShape
+from ...models.streams import IMAGE
 from ...registry import register
 from ..actions import COMPUTE, Action
 from ..gates import Gate
@@ -51,10 +52,15 @@ class ByPrediction(Selection):
                 f"Tokens cannot be dropped before the first block of a {layout.family} model: its blocks attend "
                 "within frames and positions."
             )
+        if any(site.whole for site in layout.sites):
+            raise ValueError(
+                f"Tokens cannot be dropped before the first block of a {layout.family} model: some of its modules mix "
+                "tokens."
+            )
         image: set[Action] = set()
         text = {COMPUTE}
         for site, action in zip(layout.sites, row, strict=True):
-            (text if site.stream == "text" else image).add(action)
+            (image if IMAGE in site.parts else text).add(action)
         alike = len(image) == len(text) == 1
         if not alike or not all(action.picks_tokens and not action.forecasts for action in image):
             raise ValueError(
@@ -70,12 +76,13 @@ class ByPrediction(Selection):
 
     def fresh_tokens(self, site: Site, row: tuple[Action, ...], i: int, shape: CallShape) -> int:
         # Text is always there.
-        return site.geometry(shape)[1] - shape.tokens + self.active_tokens(row, shape)
+        others = site.geometry(shape)[1] - site.image_tokens(shape)
+        return others + (self.active_tokens(row, shape) if IMAGE in site.parts else 0)
 
     def active_tokens(self, row: tuple[Action, ...], shape: CallShape) -> int:
         """How many image tokens of a sample go through the blocks; one at least."""
         share = next((action.fresh_ratio for action in row if action.picks_tokens), 1)
-        return max(1, int(share * shape.tokens))
+        return max(1, int(share * shape.image_tokens))
 
     def drops(self, row: tuple[Action, ...]) -> bool:
         return any(action.picks_tokens for action in row)
@@ -94,7 +101,7 @@ class ByPrediction(Selection):
         attention = [site for site in layout.sites if self.attends_to_dropped(site)]
         numbers = sum(2 * math.prod(site.geometry(shape)) * site.attention_width for site in attention)
         samples = shape.batch // 2 if paired else shape.batch
-        return numbers * itemsize + samples * shape.frames * shape.tokens * COUNT_BYTES
+        return numbers * itemsize + samples * shape.image_tokens * COUNT_BYTES
 
     def rate(self, prediction: torch.Tensor, drops: torch.Tensor) -> torch.Tensor:
         """Spread of the prediction over its channels x exp(starvation x drops) (section 3), as a logarithm, for the
@@ -130,7 +137,7 @@ class ActiveTokens(Group):
         key = grouping.key
         self.sites, self.selection, self.paired = list(grouping.sites), selection, grouping.paired
         rows = key.shape.batch // 2 if self.paired else key.shape.batch
-        self.drops = torch.zeros(rows, key.shape.tokens, device=key.device)
+        self.drops = torch.zeros(rows, key.shape.image_tokens, device=key.device)
 
     def tensors(self) -> list[torch.Tensor]:
         return [self.drops]

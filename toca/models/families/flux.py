@@ -12,6 +12,7 @@ from ..parallel_block import Entered, ParallelBlock
 from ..prediction import PACKED
 from ..shape import CallShape
 from ..spec import BlockSpec, FamilySpec, SiteSpec
+from ..streams import JOINT
 
 TEXT_TOKENS = 512
 LATENT_SIZE = 128
@@ -68,7 +69,7 @@ DUAL_ATTENTION = SiteSpec(
     "self_attn",
     "attn",
     "attention",
-    stream="joint",
+    stream=JOINT,
     query_linears=("to_q", "to_k", "to_v", "to_out"),
     text_linears=("add_q_proj", "add_k_proj", "add_v_proj", "to_add_out"),
     norms=("norm1.norm", "norm1_context.norm"),
@@ -78,7 +79,7 @@ SINGLE_ATTENTION = SiteSpec(
     "self_attn",
     "attn",
     "attention",
-    stream="joint",
+    stream=JOINT,
     inside="block",
     query_linears=("to_q", "to_k", "to_v"),
     width="to_q",
@@ -87,7 +88,7 @@ SINGLE_BLOCK = SiteSpec(
     "block",
     "",
     "parallel_block",
-    stream="joint",
+    stream=JOINT,
     query_linears=("proj_mlp", "proj_out"),
     norms=("norm.norm",),
 )

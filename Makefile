@@ -10,7 +10,7 @@ TAKES  := 3 GB to download on Linux, where torch brings CUDA, and 300 MB elsewhe
 # Every test runs on one core, so two at a time take half as long.
 CORES  := --numprocesses 2 --dist worksteal
 
-.PHONY: demo test test-matrix test-oldest test-newest lint clean
+.PHONY: demo test test-matrix families test-oldest test-newest lint clean
 
 # Prompts in, pictures out: the full model on the left, ToCa on the right.
 demo: $(VENV)/.installed
@@ -27,6 +27,10 @@ test: lint
 # The full tables, of which `make test` runs a choice that covers them.
 test-matrix: $(VENV)/.installed-dev
 	$(BIN)/pytest $(CORES) -m matrix
+
+# Every model of the zoo with every method, and docs/families.md with what was seen: twenty minutes on two cores.
+families: $(VENV)/.installed-dev
+	OMP_NUM_THREADS=1 $(BIN)/python -m tests.zoo.table --jobs 2
 
 # The lowest and the newest releases that pyproject.toml allows, in environments of their own; see pipelines/tested.
 test-oldest test-newest: test-%: .venv-%/.installed

@@ -5,11 +5,14 @@ Of each model `make test` runs one method of each kind, others for each model; `
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch import nn
 
 import toca
+from toca.models import FAMILIES
 
 from ..conformance.common import CACHING
 from ..conformance.test_off_is_off import snapshot
@@ -136,3 +139,24 @@ def test_a_class_without_a_family_is_refused_by_its_name() -> None:
             with pytest.raises(ValueError, match=entry.name):
                 toca.FORA().plan(entry.make(), STEPS)
             return
+
+
+def test_a_wrong_specification_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A site without its output layer and an argument that no one named: each breaks the promise that it must."""
+    spec = FAMILIES["dit"]
+    (stack,) = spec.stacks
+    attention = replace(stack.sites[0], query_linears=("to_q", "to_k", "to_v"))
+    cheap = replace(spec, stacks=(replace(stack, sites=(attention, *stack.sites[1:])),))
+    unnamed = replace(spec, batched=tuple(name for name in spec.batched if name != "class_labels"))
+    shallow = replace(spec, stacks=(replace(stack, sites=stack.sites[1:]),))
+    wrong = {"FLOPs": cheap, "skips": unnamed}
+    try:
+        for promise, changed in wrong.items():
+            monkeypatch.setitem(FAMILIES, "dit", changed)
+            subject_of.cache_clear()
+            assert promise in broken(Cell("DiTTransformer2DModel", "fora"))
+        monkeypatch.setitem(FAMILIES, "dit", shallow)
+        subject_of.cache_clear()
+        assert set(broken(Cell("DiTTransformer2DModel", "fora"))) == {"FLOPs"}
+    finally:
+        subject_of.cache_clear()

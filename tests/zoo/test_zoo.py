@@ -12,18 +12,10 @@ from diffusers.models.modeling_utils import ModelMixin
 from torch import Tensor, nn
 
 from . import EVERY, ZOO
+from .outside import OUTSIDE
 from .tiny import Tiny, run
 
 every_model = pytest.mark.parametrize("name", EVERY)
-OUTSIDE = {
-    "DreamLiteTransformer2DModel": "part of a U-Net",
-    "MiniMaxMusic3RVQDepthDecoder": "autoregressive",
-    "PriorTransformer": "predicts one embedding",
-    "RFD4ProteinaTransformer": "proteins",
-    "T5FilmDecoder": "deprecated",
-    "Transformer2DModel": "part of U-Nets",
-    "TransformerTemporalModel": "part of U-Nets",
-}
 
 
 def change(got: Tensor, wanted: Tensor) -> float:

@@ -107,7 +107,7 @@ def tiny(
 
 def _add(entry: Tiny) -> Tiny:
     class_name = entry.name.partition("/")[0]
-    if not _exists(class_name):
+    if not exists(class_name):
         return entry
     EVERY[entry.name] = entry
     if entry.name == class_name:
@@ -115,7 +115,8 @@ def _add(entry: Tiny) -> Tiny:
     return entry
 
 
-def _exists(name: str) -> bool:
+def exists(name: str) -> bool:
+    """Whether the installed diffusers has a class."""
     return hasattr(classes, name) or hasattr(diffusers, name)
 
 

@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import toca
+from toca.axes.actions import COMPUTE
 from toca.axes.gates import Observation, reaches, relative_l1
 from toca.engine.summary import StepTrace, Summary
 from toca.memory.algebra import join, take
@@ -24,7 +25,9 @@ from toca.methods.speca import SpeCa
 from toca.methods.teacache import TeaCache
 from toca.models import CallKey, CallShape
 
-from .helpers import TINY, inputs_for, run_steps
+from .conformance.common import assert_equal, cached_run
+from .conformance.test_cost import counted_flops
+from .helpers import FAMILIES, TINY, inputs_for, run_steps
 
 METHODS = (FBCache(), DBCache(max_cached_steps=2), TeaCache(), EasyCache(), DiCache(), SpeCa())
 GATES = [method.gate() for method in METHODS]
@@ -110,7 +113,8 @@ def test_verifying_costs_a_block_and_changes_nothing() -> None:
     last = [site for site in plan.layout.sites if site.layer == 2]
     block = sum(site.flops(shape, shape.tokens) for site in last)
     assert twice.steps == once.steps == "FFFyyyyyFyyyyyFy"
-    assert twice.flops - once.flops == 4 * (block + plan.layout.overhead_flops(shape, left_out=[0, 1]))
+    modulation = plan.layout.overhead_flops(shape) - plan.layout.overhead_flops(shape, left_out=[2])
+    assert twice.flops - once.flops == 4 * (block + modulation)
 
 
 def test_only_those_that_are_due_are_verified() -> None:
@@ -275,3 +279,47 @@ def test_steps_of_an_image_whose_branches_differ() -> None:
 def test_steps_of_any_image_where_no_gate_decides() -> None:
     _, summary = run(toca.FORA(3))
     assert summary.steps_of(1) == summary.steps
+
+
+# --- what looking and verifying leave as it is ----------------------------------------------------------------------
+
+TOKENS = toca.ToCa(interval=3, fresh_ratio=0.4, score="self_attention")
+
+
+@pytest.mark.parametrize("blocks", [1, 2])
+def test_a_probe_makes_no_token_older(blocks: int) -> None:
+    """Beside a gate tokens are chosen as a plan would that computes the probed blocks."""
+    transformer, inputs = TINY["pixart"](), inputs_for("pixart", 8)
+    gate = DiCache(threshold=1e9, probe_blocks=blocks)
+    plan = toca.CacheMethod(when=gate, which=TOKENS).plan(transformer, 8)
+    probed = [site.layer < plan.gate.probe for site in plan.layout.sites]
+    table = [[COMPUTE if first else action for first, action in zip(probed, row, strict=True)] for row in plan.table]
+    planned = dataclasses.replace(plan, gate=None, table=tuple(map(tuple, table)))
+    assert planned.steps == "FttttttF"
+    assert_equal(cached_run(transformer, plan, inputs), cached_run(transformer, planned, inputs))
+
+
+def test_verifying_makes_no_token_older() -> None:
+    quiet = SpeCa(threshold=1e9, min_drafts=5, max_drafts=5)
+    transformer, inputs = TINY["pixart"](), inputs_for("pixart", 16)
+    often, seldom = (
+        cached_run(transformer, toca.CacheMethod(when=when, which=TOKENS), inputs)
+        for when in (quiet, dataclasses.replace(quiet, min_drafts=1))
+    )
+    assert_equal(often, seldom)
+
+
+@pytest.mark.parametrize("name", ["fbcache", "dbcache", "dicache", "teacache", "speca", "easycache"])
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_gate_that_lets_nothing_pass_costs_nothing(name: str, family: str) -> None:
+    """What stands outside of the blocks runs once, and so do the probed blocks."""
+    transformer, inputs = TINY[family](), inputs_for(family, 4, batch_size=2)
+    nothing = {"max_drafts": 0} if name == "speca" else {"threshold": 0.0}
+    blocks = {"first_blocks": 2} if name == "dbcache" else {"probe_blocks": 2} if name == "dicache" else {}
+    method = toca.methods()[name](**nothing, **blocks)
+    full = counted_flops(transformer, inputs)
+    with toca.cached(transformer, method, num_inference_steps=4):
+        counted, summary = counted_flops(transformer, inputs), toca.summary(transformer)
+    assert summary.steps == "FFFF" and summary.flops == counted
+    # TeaCache looks at block 0 before it runs, whose modulation may be a linear layer.
+    assert counted == full or (name == "teacache" and counted < 1.005 * full)

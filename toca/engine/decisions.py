@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import weakref
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
@@ -11,13 +13,13 @@ from ..axes.actions import COMPUTE, Action
 from ..axes.fills import Fill
 from ..axes.selections import Group
 from ..axes.spans import Span
-from ..hooks.block import BlockHandle
+from ..hooks.block import BlockHandle, Streams
 from ..hooks.handle import Handle
 from ..hooks.turns import Turns
 from ..memory.part import Part
 from ..memory.terms import Terms
 from ..models import FamilySpec, Layout
-from ..plan.passes import MODULATED, Pass
+from ..plan.passes import MODULATED, VERIFIED, Pass
 from ..plan.table import PlanTable
 from .block_span import BlockSpan
 from .dropping import Dropping
@@ -83,7 +85,7 @@ class Decisions:
         for block in self.blocks:
             block.bypass()
 
-    def freeze(self, plan: PlanTable, job: Job, step: int, compiled: bool) -> None:
+    def freeze(self, plan: PlanTable, job: Job, step: int, compiled: bool, after: int | None = None) -> None:
         """Write one pass's decision.
 
         Args:
@@ -91,28 +93,35 @@ class Decisions:
             job (`Job`): The pass and its memory.
             step (`int`): Index of the step.
             compiled (`bool`): Whether the blocks are compiled.
+            after (`int`, *optional*): The first layers, which have run already where a gate decides in the pass.
         """
-        run, part = job.run, job.part
-        self._held = self._to_be_renewed(plan, run, part)
-        for block in self.blocks:
-            block.calls = 0
-        for turns in self.turns.values():
-            turns.turn = 0
+        run, part, first = job.run, job.part, after or 0
+        if after is None:
+            self._begin()
+        self._held += self._to_be_renewed(plan, run, part)
         frozen = (plan, run, part, compiled, self.whole_norms)
         if not part.groups and plan.fill is None and not plan.wraps_blocks and frozen == self._frozen:
             return
         self._frozen = frozen
-        for i in range(len(self.handles)):
+        for i in (i for i, site in enumerate(self.layout.sites) if site.layer >= first):
             self._freeze_site(plan, run, part, i, compiled)
             if plan.fill is not None:
                 self._freeze_terms(plan, plan.fill, run, part, i, step, compiled)
-        if not run.drops:
+        if not (run.drops or job.undecided):
             for group in part.groups:
                 self._freeze_tokens(group, run, step, compiled)
         if plan.wraps_blocks:
-            self._freeze_blocks(plan, job, step, compiled)
+            self._freeze_blocks(plan, job, step, compiled, first)
         if run.drops:
             self.dropping.freeze(plan, job, self.handles, self.blocks)
+
+    def _begin(self) -> None:
+        """A pass begins."""
+        self._held = []
+        for block in self.blocks:
+            block.calls = 0
+        for turns in self.turns.values():
+            turns.turn = 0
 
     def _freeze_site(self, plan: PlanTable, run: Pass, part: Part, i: int, compiled: bool) -> None:
         handle, action = self.handles[i], run.row[i]
@@ -146,14 +155,14 @@ class Decisions:
         elif run.row[i].forecasts:
             handle.weights = _weights(fill_weights(fill.weights(step, terms.history, plan.timeline)), compiled)
 
-    def _freeze_blocks(self, plan: PlanTable, job: Job, step: int, compiled: bool) -> None:
+    def _freeze_blocks(self, plan: PlanTable, job: Job, step: int, compiled: bool, first: int) -> None:
         run, part = job.run, job.part
         for layer, block in enumerate(self.blocks):
-            block.bypass()
-            block.run = layer not in run.left_out
-        if run.resumes and job.streams is not None:
-            streams = job.streams
-            self.blocks[run.resumes - 1].leaving.append(lambda _: streams)
+            block.decide(layer < first or layer not in run.left_out)
+        for layer, streams in job.streams.items():
+            self.blocks[layer].leaving.append(partial(_put, streams))
+        if run.verifies:
+            self.blocks[-1].again = lambda run_again: self._verify(job, run_again)
         for boundary in run.watches:
             self._watch(boundary, job.notes)
         for span in run.stores:
@@ -176,6 +185,13 @@ class Decisions:
             for i, action in enumerate(run.row)
             if action == COMPUTE and plan.kept[i] and not plan.is_hidden(run.row, i)
         ]
+
+    def _verify(self, job: Job, run_again: Callable[[], Streams]) -> None:
+        """Run the last block once more, computing, and note what leaves it."""
+        for site, handle in zip(self.layout.sites, self.handles, strict=True):
+            if site.layer == self.layout.layers - 1:
+                handle.bypass()
+        job.notes[VERIFIED] = run_again()
 
     def check_reached(self, plan: PlanTable, job: Job) -> None:
         """See to it that a pass that has run came by every block once, and by every site that it was to renew.
@@ -278,6 +294,11 @@ def span_weights(plan: PlanTable, job: Job, span: Span, terms: Terms, step: int)
     if weights is None:
         return fill_weights(plan.fill.weights(step, terms.history, plan.timeline))
     return [job.part.by_row(weight) for weight in weights]
+
+
+def _put(streams: Streams, _: Streams) -> Streams:
+    """What is put in the place of what leaves a block."""
+    return streams
 
 
 def fill_weights(weights: list[float]) -> list[float]:

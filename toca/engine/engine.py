@@ -91,11 +91,7 @@ class Engine:
             return None
         self.branches.open(call, self.unplaced, self.guidance, self.warn)
         self.call, call.mark = call, self.record.mark
-        try:
-            self.runner.settle(call)
-        except NotReached:
-            self._forgo(call, MISSED, call.mark)
-            return None
+        self.runner.settle(call)
         first = self.runner.begin(call, call.jobs[0])
         return None if first is None else ((), first)
 

@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import torch
 
 from ..axes.gates import Observation, finite_images
 from ..memory.algebra import join, take
 from ..memory.part import Part
-from ..plan.passes import MODULATED, probe_pass, resumed, step_pass, verifying_pass, watched
+from ..plan.passes import (
+    MODULATED,
+    VERIFIED,
+    probe_pass,
+    probed_layers,
+    resumed,
+    step_pass,
+    verified,
+    verifying_pass,
+    watched,
+)
 from .block_span import BlockSpan
 from .call import Call
 from .job import Job
+from .probe import Left
 from .told_once import Warnings
 
 FINITE = "engine: finite"
@@ -25,17 +34,19 @@ class Gatekeeper:
     next step they come together again; those stay apart that choose tokens, or have a forecast that depends on which
     steps have been computed.
 
+    A gate that looks at blocks is asked in the middle of a pass, which goes on as it says. Where images differ the
+    pass ends there, and each part goes on in one of its own.
+
     Args:
         call (`Call`): The call; its plan has a gate.
         warn (`Warnings`): Tells the user something.
-        look (`Callable`): Runs a job that only looks.
         block_span (`BlockSpan`): Knows where the image is in what goes through the blocks.
     """
 
-    def __init__(self, call: Call, warn: Warnings, look: Callable[[Job], None], block_span: BlockSpan):
+    def __init__(self, call: Call, warn: Warnings, block_span: BlockSpan):
         gate = call.plan.gate
         assert gate is not None, "the plan has a gate"
-        self.warn, self.look, self.block_span = warn, look, block_span
+        self.warn, self.record, self.block_span = warn, call.record, block_span
         self.plan, self.gate, self.memory = call.plan, gate, call.memory
         self.step, self.latents = call.step, call.latents
         self.per_sample = gate.per_sample and not self.memory.whole
@@ -73,29 +84,42 @@ class Gatekeeper:
             if probe is not None:
                 run = watched(run, (0, probe) if probe else (), probes_input=probe == 0)
             return [Job(part, run, now, computed=True)]
-        streams = None
         if probe is not None:
-            first = Job(part, probe_pass(self.plan, probe))
-            self.look(first)
-            streams = first.notes.get(probe) if probe else None
-            self._note_probe(part, now, first)
-        return [self._job(*decided) for decided in self._split(part, now, streams)]
+            return [Job(part, probe_pass(self.plan, probe), now, undecided=True)]
+        return self._split(part, now, {})
 
-    def _split(self, part: Part, now: Observation, streams: tuple | None) -> list[tuple]:
-        """(part, what the gate is shown, whether it computes, its probed streams), for those who do and who do not."""
+    def ask(self, job: Job, left: Left) -> list[Job]:
+        """Ask about a job that is not decided yet; what takes its place.
+
+        Args:
+            job (`Job`): Its pass has come by all that the gate looks at.
+            left (`dict`): What has left the probed layers.
+        """
+        assert job.observation is not None, "the gate has been shown the step"
+        self._note_probe(job.part, job.observation, job)
+        return self._split(job.part, job.observation, left)
+
+    def _split(self, part: Part, now: Observation, left: Left) -> list[Job]:
+        """The jobs of the images that compute and of those that do not."""
         images = part.images(self.per_sample)
         opens = self._opens(now)
         if len(set(opens)) == 1:
-            return [(part, now, opens[0], streams)]
+            return [self._job(part, now, opens[0])]
         split = []
         for computed in (True, False):
             chosen = [i for i, open_ in enumerate(opens) if open_ == computed]
             index = torch.tensor(chosen, device=self.latents.device)
             taken = take(self.plan, part, index, images)
             taken.numbers = tuple(part.numbers[i] for i in chosen) if part.numbers else tuple(chosen)
-            mine = None if streams is None else tuple(_rows_of(part, index, images, stream) for stream in streams)
-            split.append((taken, now.take(index, taken.gate), computed, mine))
+            job = self._job(taken, now.take(index, taken.gate), computed)
+            for layer in self._probed(computed) if left else ():
+                job.streams[layer] = tuple(_rows_of(part, index, images, stream) for stream in left[layer])
+            split.append(job)
         return split
+
+    def _probed(self, computed: bool) -> frozenset[int]:
+        """The layers that the probe has run for the step."""
+        return probed_layers(step_pass(self.plan, self.step, computed or None), self.gate.probe or 0)
 
     def _opens(self, now: Observation) -> list[bool]:
         """Which images compute: those that the gate says, and those whose last output was not finite, for whatever was
@@ -110,14 +134,11 @@ class Gatekeeper:
             )
         return [open_ or not fine for open_, fine in zip(opens, finite, strict=True)]
 
-    def _job(self, part: Part, now: Observation, computed: bool, streams: tuple | None) -> Job:
-        run = step_pass(self.plan, self.step, computed or None)
-        job = Job(part, run, now, computed)
-        if streams is not None and self.gate.probe is not None:
-            job.run, job.streams = resumed(self.plan, run, self.gate.probe), streams
+    def _job(self, part: Part, now: Observation, computed: bool) -> Job:
+        run = resumed(self.plan, step_pass(self.plan, self.step, computed or None), self.gate.probe or 0)
         if not computed and self.gate.verifies(now):
-            job.run = watched(job.run, (self.layers - 1, self.layers))
-        return job
+            run = verified(self.plan, run)
+        return Job(part, run, now, computed)
 
     def observe(self, job: Job, output: torch.Tensor) -> None:
         """Show the gate a job that has run.
@@ -132,14 +153,13 @@ class Gatekeeper:
         now.output = part.by_image(output, images)
         if now.probe is None and self.gate.probe is not None:
             self._note_probe(part, now, job)
-        if self.layers - 1 in job.notes and not job.computed:
-            check = Job(part, verifying_pass(self.plan), streams=job.notes[self.layers - 1])
-            self.look(check)
-            before = self._laid_out(part, job.notes[self.layers - 1], self.layers - 2, self.layers - 1)
-            now.before_last = part.by_image(before, images)
+        if job.run.verifies:
+            self.record.add_pass(verifying_pass(self.plan), part)
             last = self.layers - 1
+            before = self._laid_out(part, job.notes[last], last - 1, last)
+            now.before_last = part.by_image(before, images)
             now.draft = part.by_image(self._laid_out(part, job.notes[self.layers], last, last), images)
-            now.verified = part.by_image(self._laid_out(part, check.notes[self.layers], last, last), images)
+            now.verified = part.by_image(self._laid_out(part, job.notes[VERIFIED], last, last), images)
         self.gate.observe(now, job.computed)
         now.memory[FINITE] = finite_images(now.output)
         part.gate = now.memory

@@ -23,7 +23,9 @@ class Job:
         run (`Pass`): What the blocks do.
         observation (`Observation` or `None`): What the gate is shown of the step.
         computed (`bool`): Whether everything is computed, whatever the plan says.
-        streams (`tuple` or `None`): What left the blocks before those that resume.
+        undecided (`bool`): Whether the gate is still to be asked, in the pass itself.
+        parted (`list[Job]`): The jobs that take its place, where its images decided differently in its pass.
+        streams (`dict[int, tuple]`): What is put in the place of what leaves some layers.
         output (`torch.Tensor` or `None`): The output, where it is known beforehand.
         notes (`dict[int, tuple]`): The hidden states at the boundaries that are watched.
         active (`torch.Tensor` or `None`): (rows, k), counted over the batch: the image tokens that were not dropped.
@@ -33,7 +35,9 @@ class Job:
     run: Pass
     observation: Observation | None = None
     computed: bool = False
-    streams: tuple[Any, ...] | None = None
+    undecided: bool = False
+    parted: list[Job] = field(default_factory=list)
+    streams: dict[int, tuple[Any, ...]] = field(default_factory=dict)
     output: torch.Tensor | None = None
     notes: dict[int, tuple[Any, ...]] = field(default_factory=dict)
     active: torch.Tensor | None = None

@@ -10,6 +10,7 @@ from typing import Any
 from ..axes.actions import Action, step_letter
 from ..axes.spans import Span
 from ..memory.branch import BranchMemory
+from ..memory.part import Part
 from ..models.shape import CallShape
 from ..plan.passes import Pass
 from ..plan.table import PlanTable
@@ -68,11 +69,11 @@ class GenerationRecord:
             row, spans = job.run.row, job.run.spans
         full_batch = (1 if part.guided else 2) * part.key.shape.batch
         self.calls.append(CallRecord(tick.step, tick.branch, row, spans, part.key.shape, full_batch, part.numbers))
-        self.add_pass(job)
+        self.add_pass(job.run, job.part)
 
-    def add_pass(self, job: Job) -> None:
-        """Note what a job takes that only looks."""
-        self.passes.append((job.run, job.part.key.shape))
+    def add_pass(self, run: Pass, part: Part) -> None:
+        """Note a pass over the rows of a part."""
+        self.passes.append((run, part.key.shape))
 
     @property
     def mark(self) -> tuple[int, int]:

@@ -7,13 +7,14 @@ from typing import Any
 import torch
 
 from ..memory.algebra import unpair
-from ..plan.passes import step_pass
+from ..plan.passes import MODULATED, step_pass, within
 from .branches import Branches
 from .call import Call
 from .decisions import Decisions
 from .gatekeeper import Gatekeeper
 from .guidance import Guidance
 from .job import Job, sample_of
+from .probe import Left, Probe
 from .told_once import Warnings
 
 
@@ -45,7 +46,8 @@ class Runner:
             self.guidance.drop(call, self.branches.get("uncond"))
         call.jobs = self._jobs(call, lost)
         for job in call.jobs:
-            self._group_tokens(call, job)
+            if not job.undecided:
+                self._group_tokens(call, job)
 
     def _has_lost_its_way(self, call: Call) -> bool:
         """A branch that missed a step, or starts late, has nothing fit to reuse: it computes and measures all."""
@@ -80,7 +82,7 @@ class Runner:
         return [Job(call.memory.parts[0], step_pass(plan, step, lost or None, everything), computed=lost)]
 
     def _gatekeeper(self, call: Call) -> Gatekeeper:
-        return Gatekeeper(call, self.warn, lambda job: self._look(call, job), self.decisions.block_span)
+        return Gatekeeper(call, self.warn, self.decisions.block_span)
 
     def _group_tokens(self, call: Call, job: Job) -> None:
         """Before the first choice of tokens: find out what it depends on, once a generation."""
@@ -100,25 +102,63 @@ class Runner:
     def begin(self, call: Call, job: Job) -> dict[str, Any] | None:
         """Freeze a job's decision; the arguments of the call that runs it, `None` for the call's own."""
         self.decisions.freeze(call.plan, job, call.step, call.compiled)
+        if job.undecided:
+            self._probe(call, job)
         return None if job.part.rows is None else call.arguments_of(job)
+
+    def _probe(self, call: Call, job: Job) -> None:
+        """Have the gate asked about a job in its pass."""
+        gate = call.plan.gate
+        assert gate is not None and gate.probe is not None, "the gate probes"
+        layers, parts = gate.probe, job.part.images(gate.per_sample) > 1
+        probe = Probe(call.plan, self.decisions.blocks, layers, parts)
+        probe.watch(lambda left: self._decide(call, job, layers, left))
+
+    @torch.compiler.disable
+    def _decide(self, call: Call, job: Job, layers: int, left: Left) -> bool:
+        """Ask the gate about a job whose pass is under way, and freeze what it says for the blocks that follow. Where
+        images differ, which returns `False`, none of these runs."""
+        plan, look = call.plan, job.run
+        self.decisions.note_input(job)
+        if look.probes_input and MODULATED not in job.notes:
+            # The first attention was not called; it is seen when the pass has ended.
+            return False
+        jobs = self._gatekeeper(call).ask(job, left)
+        job.undecided = False
+        if len(jobs) > 1:
+            job.parted = jobs
+            return False
+        call.record.add_pass(within(look), job.part)
+        job.run, job.computed = jobs[0].run, jobs[0].computed
+        self._group_tokens(call, job)
+        self.decisions.freeze(plan, job, call.step, call.compiled, after=layers)
+        return True
 
     def complete(self, call: Call, output: Any) -> torch.Tensor:
         """Run a call's other passes, the first of which has run and returned `output`; the output for all rows."""
-        samples = [self._finish(call, call.jobs[0], sample_of(output))]
-        for job in call.jobs[1:]:
-            arguments = self.begin(call, job) or call.own_arguments()
-            samples.append(self._finish(call, job, sample_of(call.transformer.forward(**arguments))))
+        todo, done, samples = list(call.jobs), [], []
+        while todo:
+            job = todo.pop(0)
+            if output is None:
+                output = call.transformer.forward(**self.begin(call, job) or call.own_arguments())
+            if job.parted:
+                self._close_look(call, job)
+                todo = job.parted + todo
+            else:
+                samples.append(self._finish(call, job, sample_of(output)))
+                done.append(job)
+            output = None
+        call.jobs, call.memory.parts = done, [job.part for job in done]
         # A call whose output was known has nothing to go on from.
         call.memory.last_step = None if call.jobs[0].output is not None else call.step
         return self._joined(call, samples)
 
-    def _look(self, call: Call, job: Job) -> None:
-        """Run a job that only looks."""
-        self.decisions.freeze(call.plan, job, call.step, call.compiled)
-        call.record.add_pass(job)
-        call.transformer.forward(**call.arguments_of(job))
-        self.decisions.note_input(job)
+    def _close_look(self, call: Call, job: Job) -> None:
+        """A pass has run that ended with its gate's decision."""
+        call.record.add_pass(job.run, job.part)
         self.decisions.check_reached(call.plan, job)
+        for each in job.parted:
+            self._group_tokens(call, each)
 
     def _finish(self, call: Call, job: Job, sample: torch.Tensor) -> torch.Tensor:
         """A pass has run: note it, put what fills the model's output in its place, show it to the gate."""

@@ -24,6 +24,9 @@ class BlockHandle:
         run (`bool`): Whether the block runs; else its streams go through unchanged.
         entering (`list[Callable]`): `streams -> streams`, called before the block in order.
         leaving (`list[Callable]`): The same after it.
+        rehearsed (`Callable` or `None`): Called when the block has run once only to be looked at; it decides what the
+            block does then.
+        again (`Callable` or `None`): Called after the block with a function that runs it once more on the same.
         calls (`int`): How often the block has been called in the pass.
     """
 
@@ -32,9 +35,21 @@ class BlockHandle:
 
     def bypass(self) -> None:
         """Run, and watch nothing."""
-        self.run, self.calls = True, 0
+        self.calls = 0
+        self.decide(True)
+
+    def decide(self, run: bool) -> None:
+        """Run or do not, and watch nothing. The lists are new ones: those of before may be under way."""
+        self.run = run
         self.entering: list[Callable[[Streams], Streams]] = []
         self.leaving: list[Callable[[Streams], Streams]] = []
+        self.rehearsed: Callable[[], Any] | None = None
+        self.again: Callable[[Callable[[], Streams]], None] | None = None
+
+    @property
+    def only_runs(self) -> bool:
+        """Whether there is nothing to do but to run the block."""
+        return self.run and not (self.entering or self.leaving or self.rehearsed or self.again)
 
 
 @functools.cache
@@ -53,20 +68,39 @@ def make_call_with(streams: tuple[str, ...], tokens_first: bool = False) -> Make
             handle: BlockHandle | None = getattr(self, BLOCK, None)
             if handle is not None:
                 handle.calls += 1
-            if handle is None or (handle.run and not handle.entering and not handle.leaving):
+            if handle is None or handle.only_runs:
                 return stock(self, *args, **kwargs)
             call = {**dict(zip(names[: len(args)], args, strict=True)), **kwargs}
             values = turned(tuple(call[name] for name in streams))
-            for watch in handle.entering:
-                values = watch(values)
-            if handle.run:
+
+            def run(values: Streams) -> Streams:
                 outputs = stock(self, **{**call, **dict(zip(streams, turned(values), strict=True))})
-                values = turned(outputs if isinstance(outputs, tuple) else (outputs,))
-            for watch in handle.leaving:
-                values = watch(values)
-            values = turned(values)
+                return turned(outputs if isinstance(outputs, tuple) else (outputs,))
+
+            values = turned(_through(handle, run, values))
             return values if len(streams) > 1 else values[0]
 
         return call_block
 
     return make_call
+
+
+def _through(handle: BlockHandle, run: Callable[[Streams], Streams], values: Streams) -> Streams:
+    """What leaves a block, or what is put in its place.
+
+    Args:
+        handle (`BlockHandle`): Its decision, which is a new one after a rehearsal.
+        run (`Callable`): `streams -> streams`, the block.
+        values (`tuple`): The streams that enter it.
+    """
+    if handle.rehearsed is not None:
+        run(values)
+        handle.rehearsed()
+    for watch in handle.entering:
+        values = watch(values)
+    left = run(values) if handle.run else values
+    if handle.again is not None:
+        handle.again(functools.partial(run, values))
+    for watch in handle.leaving:
+        left = watch(left)
+    return left

@@ -146,8 +146,10 @@ def step_flops(plan: PlanTable, step: int, shape: CallShape, batched_cfg: bool) 
 
 
 def pass_flops(plan: PlanTable, run: Pass, shape: CallShape) -> int:
-    """FLOPs of one run of the transformer over the samples of `shape`."""
+    """FLOPs of one pass over the samples of `shape`."""
     total = plan.layout.overhead_flops(shape, run.left_out)
+    if not run.outside:
+        total -= plan.layout.overhead_flops(shape, range(plan.layout.layers))
     for i, site in enumerate(plan.layout.sites):
         tokens = plan.fresh_tokens(i, run.row, shape)
         if tokens == 0 or plan.is_hidden(run.row, i):

@@ -1,4 +1,8 @@
-"""A pass: one run of the transformer's blocks, over all rows of a call or some of them, as one decision says."""
+"""A pass: what one decision has the transformer's blocks do, over all rows of a call or some of them.
+
+A gate that looks at blocks decides in the middle of a run: what came before is a pass, and so is what follows; and so
+is the last block run a second time, to verify. What stands outside of the blocks runs in one of them alone.
+"""
 
 from __future__ import annotations
 
@@ -12,10 +16,13 @@ from .table import PlanTable
 MODULATED = -1
 """Key of the modulated input of the first attention among what a job notes."""
 
+VERIFIED = -2
+"""Key of what leaves the last block when it is run a second time."""
+
 
 @dataclass(frozen=True)
 class Pass:
-    """What the blocks do in one run.
+    """What the blocks do in one run, or in a part of one.
 
     Args:
         row (`tuple[Action, ...]`): What each site does; skip where its block does not run in this pass.
@@ -23,7 +30,6 @@ class Pass:
         spans (`tuple[Span, ...]`): Blocks that are left out and filled.
         stores (`frozenset[Span]`): Spans whose quantity is remembered.
         left_out (`frozenset[int]`): All layers that do not run.
-        resumes (`int`, defaults to 0): The first layers, which a probe has run: what left them is put in their place.
         keeps (`bool`, defaults to `True`): Whether computed outputs are remembered.
         watches (`tuple[int, ...]`): Boundaries whose hidden states are noted: 0 enters the first layer, n leaves the
             n-th.
@@ -31,6 +37,8 @@ class Pass:
         observes (`bool`, defaults to `False`): Whether the selection is shown what leaves the last layer.
         drops (`bool`, defaults to `False`): Whether tokens are dropped before the first layer.
         refreshes (`bool`, defaults to `False`): Whether self-attention renews the keys and values that it remembers.
+        verifies (`bool`, defaults to `False`): Whether the last layer runs a second time, and computes.
+        outside (`bool`, defaults to `True`): Whether what stands outside of the blocks runs.
     """
 
     row: tuple[Action, ...]
@@ -38,13 +46,14 @@ class Pass:
     spans: tuple[Span, ...] = ()
     stores: frozenset[Span] = frozenset()
     left_out: frozenset[int] = frozenset()
-    resumes: int = 0
     keeps: bool = True
     watches: tuple[int, ...] = ()
     probes_input: bool = False
     observes: bool = False
     drops: bool = False
     refreshes: bool = False
+    verifies: bool = False
+    outside: bool = True
 
     def is_full(self, plan: PlanTable) -> bool:
         """Whether every site computes, so that the model returns what it returns without a cache."""
@@ -110,7 +119,7 @@ def probe_pass(plan: PlanTable, layers: int) -> Pass:
 
 def resumed(plan: PlanTable, run: Pass, layers: int) -> Pass:
     """The same run after a probe has run the first blocks; those that it leaves out anyhow stay so."""
-    done = [layer for layer in range(layers) if layer not in run.left_out]
+    done = probed_layers(run, layers)
     if not done:
         return run
     sites = plan.layout.sites
@@ -118,17 +127,25 @@ def resumed(plan: PlanTable, run: Pass, layers: int) -> Pass:
         run,
         row=tuple(SKIP if site.layer in done else action for site, action in zip(sites, run.row, strict=True)),
         measured=frozenset(i for i in run.measured if sites[i].layer not in done),
-        left_out=run.left_out | set(done),
-        resumes=len(done),
+        left_out=run.left_out | done,
     )
 
 
+def probed_layers(run: Pass, layers: int) -> frozenset[int]:
+    """The layers of a run that a probe of the first ones has done for it."""
+    return frozenset(range(layers)) - run.left_out
+
+
+def within(run: Pass) -> Pass:
+    """The same as a part of a longer run, which has what stands outside of the blocks."""
+    return replace(run, outside=False)
+
+
 def verifying_pass(plan: PlanTable) -> Pass:
-    """The run of the last block alone, on what entered it before; nothing is remembered."""
+    """The last block run once more, on what entered it; nothing is remembered."""
     last = plan.layout.layers - 1
     row = tuple(COMPUTE if site.layer == last else SKIP for site in plan.layout.sites)
-    left_out = frozenset(range(last))
-    return Pass(row, left_out=left_out, resumes=last, keeps=False, watches=(last + 1,))
+    return within(Pass(row, left_out=frozenset(range(last)), keeps=False))
 
 
 def replayed(plan: PlanTable) -> Pass:
@@ -143,9 +160,15 @@ def watched(run: Pass, boundaries: Iterable[int], probes_input: bool = False) ->
     return replace(run, watches=tuple(sorted({*run.watches, *boundaries})), probes_input=probes_input)
 
 
+def verified(plan: PlanTable, run: Pass) -> Pass:
+    """The same run with the last block run a second time, to be held against what it was filled with."""
+    last = plan.layout.layers - 1
+    return replace(watched(run, (last, last + 1)), verifies=True)
+
+
 def expected_passes(plan: PlanTable, step: int) -> list[Pass]:
-    """The runs that a step takes where the gate, if there is one, lets it be filled."""
+    """The passes that a step takes where the gate, if there is one, lets it be filled."""
     run = step_pass(plan, step)
     if plan.gate is None or plan.table[step] == plan.full_row or plan.gate.probe is None:
         return [run]
-    return [probe_pass(plan, plan.gate.probe), resumed(plan, run, plan.gate.probe)]
+    return [within(probe_pass(plan, plan.gate.probe)), resumed(plan, run, plan.gate.probe)]

@@ -81,15 +81,6 @@ _ENTRIES = (
                512, 512, 16),
 )  # fmt: skip
 
-# What suits a folder or a hub id without a name, by the class of its transformer.
-_METHOD_OF_FAMILY = {
-    "DiTTransformer2DModel": "toca/dit-ddim50",
-    "FluxTransformer2DModel": "toca/flux",
-    "LatteTransformer3DModel": "toca/opensora",
-    "PixArtTransformer2DModel": "toca/pixart",
-}
-
-
 def models() -> dict[str, ModelEntry]:
     """Every named model that this installation offers."""
     return {entry.name: entry for entry in _ENTRIES if entry.offered}
@@ -106,8 +97,3 @@ def _is_source(model: str, entry: ModelEntry) -> bool:
         return model == entry.source
     # What no path can be, is none: pathlib raises for it.
     return "\0" not in model and os.path.realpath(os.path.expanduser(model)) == os.path.realpath(entry.source)
-
-
-def default_method(transformer: object) -> str:
-    """The preset, or the short name of the method, that suits a transformer."""
-    return _METHOD_OF_FAMILY.get(type(transformer).__name__, "toca")

@@ -7,15 +7,15 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import toca
-from toca.methods.presets import foreign_to
-from toca.models import family_of
+from toca.methods.presets import DEFAULT, Choice, default_for, foreign_to
+from toca.models import family_of, known_family
 from toca.pipelines.arguments import takes_argument
 from toca.pipelines.calibration import with_calibration
 from toca.pipelines.config import GenerationConfig
 from toca.pipelines.loading import load, no_transformer, pick_device, pick_dtype
 from toca.pipelines.metadata import Recipe
 from toca.pipelines.method_options import find_method, load_plan, method_name, override
-from toca.pipelines.registry import DEFAULT_MODEL, default_method, find_model
+from toca.pipelines.registry import DEFAULT_MODEL, find_model
 
 
 @dataclass(frozen=True)
@@ -110,7 +110,8 @@ def _chosen_method(request: Request, recipe: Recipe | None) -> Any:
     if request.plan is not None:
         return override(load_plan(request.plan), request.settings)
     if request.method is not None:
-        return override(find_method(request.method), request.settings)
+        named = override(find_method(request.method), request.settings)
+        return _PRESET_OF_MODEL if request.method == DEFAULT else named
     if recipe is None:
         return _PRESET_OF_MODEL
     if recipe.method is None and request.settings:
@@ -121,7 +122,7 @@ def _chosen_method(request: Request, recipe: Recipe | None) -> Any:
 def _label(request: Request, model: str, method: Any, transformer: Any) -> str:
     """What to call the method of a generation: as it was asked for, else as it is known."""
     if method is _PRESET_OF_MODEL:
-        return label_of(preset_name(model, transformer), request.settings)
+        return label_of(_named_so(request, choice_for(model, transformer)), request.settings)
     if request.method is not None and not isinstance(method, toca.Plan):
         return label_of(request.method, request.settings)
     return "none" if method is None else label_of(method_name(method), request.settings)
@@ -132,15 +133,23 @@ def label_of(name: str, settings: list[str]) -> str:
     return " ".join([name, *settings])
 
 
-def preset_name(model: str, transformer: Any) -> str:
-    """The name of the method that suits a model."""
+def _named_so(request: Request, choice: Choice) -> str:
+    """A choice by its name; in full where only the method was named."""
+    return choice.about if request.method is not None else choice.name
+
+
+def choice_for(model: str, transformer: Any) -> Choice:
+    """The method that suits a model: the one it has in the list of models, else that of its family. Raises
+    `ValueError` if it has no family."""
     entry = find_model(model)
-    return entry.method if entry else default_method(transformer)
+    if entry is None:
+        return default_for(known_family(transformer))
+    return Choice(find_method(entry.method), entry.method, f"{DEFAULT}, the preset {entry.method}")
 
 
 def preset_for(model: str, transformer: Any, settings: list[str]) -> Any:
     """The method that suits a model, with some of its fields set."""
-    return override(find_method(preset_name(model, transformer)), settings)
+    return override(choice_for(model, transformer).method, settings)
 
 
 def foreign_note(name: str | None, transformer: Any) -> str | None:

@@ -30,7 +30,7 @@ WRONG: list[tuple[type, dict[str, Any], str]] = [
     (toca.ToCa, {"fresh_ratio": -0.1}, "`fresh_ratio`.*-0.1"),
     (toca.ToCa, {"fresh_ratio": float("nan")}, "`fresh_ratio`.*nan"),
     (toca.ToCa, {"score": "beauty"}, "`score`.*self_attention.*beauty"),
-    (toca.ToCa, {"score": "random"}, "`score`.*random"),
+    (toca.ToCa, {"score": "beauty"}, "`score`.*beauty"),
     (toca.ToCa, {"staleness_weight": -1.0}, "`staleness_weight`.*-1.0"),
     (toca.ToCa, {"bonus_patch": -1}, "`bonus_patch`.*-1"),
     (toca.ToCa, {"bonus_weight": -0.5}, "`bonus_weight`.*-0.5"),
@@ -186,12 +186,8 @@ def test_every_score_matters(family: str, score: str) -> None:
     """Each score picks other tokens than the others and than chance."""
     transformer, inputs = TINY[family](), inputs_for(family, 4)
     picks = {}
-    for name in ("random", *toca.ToCa.scores):
-        if name == "random":
-            method: Any = toca.RandomTokens(interval=4)
-        else:
-            method = toca.ToCa(interval=4, score=name, bonus_patch=0)
-        with toca.cached(transformer, method, num_inference_steps=4):
+    for name in toca.ToCa.scores:
+        with toca.cached(transformer, toca.ToCa(interval=4, score=name, bonus_patch=0), num_inference_steps=4):
             picks[name] = run_steps(transformer, inputs)[1]
     # Without cross-attention its entropy falls back to self-attention's mass.
     same = {"self_attention", "cross_attention"} if family in ("dit", "flux") else set()

@@ -15,7 +15,7 @@ from .engine.install import engine_of, install, remove
 from .engine.other_caches import other_cache, refuse_other_cache
 from .engine.summary import Summary, summarize
 from .methods import Method
-from .methods.presets import foreign_to
+from .methods.presets import DEFAULT, default_for, foreign_to
 from .models import family_of, known_family, no_family
 from .plan import Plan
 from .plan.table import PlanTable
@@ -28,7 +28,7 @@ Target = TypeVar("Target")
 
 def enable_cache(
     target: Target,
-    method: Method | Plan | str,
+    method: Method | Plan | str | None = None,
     *,
     num_inference_steps: int | None = None,
     batched_cfg: bool | None = None,
@@ -42,9 +42,11 @@ def enable_cache(
     Args:
         target (`DiffusionPipeline` or `nn.Module`): A stock diffusers pipeline, or its transformer. A pipeline with
             two transformers gets both.
-        method (`Method`, `Plan` or `str`): A method, the name of one or of a preset (see
-            `toca.methods` and `toca.presets`), or a plan. A calibration or a router that lies in the pipeline's folder
-            is taken where one is named or needed. A preset of another family than the model's warns.
+        method (`Method`, `Plan` or `str`, *optional*): A method, the name of one or of a preset (see
+            `toca.methods` and `toca.presets`), or a plan. Where none or only `"toca"` is named it is ToCa, as
+            published for the model's family; the summary says which setting that is. A calibration or a router that
+            lies in the pipeline's folder is taken where one is named or needed. A preset of another family than the
+            model's warns.
         num_inference_steps (`int`, *optional*): Number of calls in a generation, for a bare transformer (required
             there unless `method` is a plan). A pipeline's scheduler knows it.
         batched_cfg (`bool`, *optional*): Whether the two halves of a batch are the classifier-free-guidance branches
@@ -59,15 +61,15 @@ def enable_cache(
 
     Example:
         ```python
-        toca.enable_cache(pipe, "toca/pixart")
+        toca.enable_cache(pipe)
         image = pipe("an owl standing on a telephone wire").images[0]
         print(toca.summary(pipe))
         ```
     """
     if isinstance(target, type):
         raise ValueError(f"`target` must be a pipeline or a transformer, got the class {target.__name__}.")
-    named_by = method if isinstance(method, str) else None
-    method = _with_own_files(named(method) if isinstance(method, str) else method, target, named_by is not None)
+    named_by = DEFAULT if method is None else method if isinstance(method, str) else None
+    method = _with_own_files(named(named_by) if named_by is not None else method, target, named_by is not None)
     if not isinstance(method, (Method, Plan)):
         raise TypeError(f"`method` must be a method, a plan or the name of a preset, got {type(method).__name__}.")
     num_inference_steps = checked(num_inference_steps, SomeSteps | None, "num_inference_steps")
@@ -79,8 +81,12 @@ def enable_cache(
         for note in _foreign(named_by, transformers):
             logger.warning(note)
         for transformer in transformers:
-            _enable_one(transformer, method, pipeline, num_inference_steps, batched_cfg, len(transformers) > 1)
+            choice = default_for(known_family(transformer)) if named_by == DEFAULT else None
+            own = method if choice is None else choice.method
+            _enable_one(transformer, own, pipeline, num_inference_steps, batched_cfg, len(transformers) > 1)
             done.append(transformer)
+            if choice is not None:
+                _engine(transformer).chosen = choice.about
     except BaseException:
         for transformer in done:
             remove(transformer)
@@ -155,7 +161,7 @@ def disable_cache(target: Target) -> Target:
 @contextlib.contextmanager
 def cached(
     target: Target,
-    method: Method | Plan | str,
+    method: Method | Plan | str | None = None,
     *,
     num_inference_steps: int | None = None,
     batched_cfg: bool | None = None,
@@ -188,7 +194,8 @@ def summary(target: Any) -> Summary:
     engines = _engines(target)
     method = engines[0].plans.method
     name = method.label if isinstance(method, Method) else method.method
-    return summarize(name, [(engine.record, list(engine.branches.values())) for engine in engines])
+    records = [(engine.record, list(engine.branches.values())) for engine in engines]
+    return summarize(name, records, engines[0].chosen)
 
 
 def plan_of(transformer: nn.Module) -> PlanTable | None:
@@ -210,13 +217,14 @@ def cache_on(transformer: nn.Module) -> str | None:
 
 
 def _engines(target: Any) -> list[Engine]:
-    engines = []
-    for transformer in _transformers(target):
-        engine = engine_of(transformer)
-        if engine is None:
-            raise ValueError("No toca cache is on; call toca.enable_cache(target, method) first.")
-        engines.append(engine)
-    return engines
+    return [_engine(transformer) for transformer in _transformers(target)]
+
+
+def _engine(transformer: nn.Module) -> Engine:
+    engine = engine_of(transformer)
+    if engine is None:
+        raise ValueError("No toca cache is on; call toca.enable_cache(target, method) first.")
+    return engine
 
 
 def _transformers(target: Any) -> list[nn.Module]:

@@ -5,6 +5,10 @@ from __future__ import annotations
 import shlex
 
 from toca.eval.findings.results import Results, Row
+from toca.eval.labels import VariantRecipe
+from toca.methods.presets import DEFAULT, presets
+from toca.pipelines.method_options import from_record
+from toca.pipelines.setting_text import settings_of
 
 _OWN = ("--model", "--variant")
 
@@ -49,5 +53,14 @@ def generation(row: Row, results: Results) -> str | None:
         return shlex.join([*words, "--method", "none"])
     if row.group.startswith("peer:"):
         return None
-    settings = [word for setting in row.recipe.settings for word in ("--set", setting)]
+    settings = [word for setting in _settings(row, row.recipe) for word in ("--set", setting)]
     return shlex.join([*words, "--method", row.recipe.base, *settings])
+
+
+def _settings(row: Row, recipe: VariantRecipe) -> list[str]:
+    """What `--set` has to say. The default method is another one for each model: all in which they differ."""
+    if recipe.base != DEFAULT or row.method is None:
+        return list(recipe.settings)
+    method = from_record(row.method)
+    others = (preset for name, preset in presets().items() if name.startswith(f"{DEFAULT}/"))
+    return list(dict.fromkeys(setting for other in others for setting in settings_of(method, other)))

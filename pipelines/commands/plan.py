@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from toca.files.figures import figure_format
+from toca.methods.presets import DEFAULT
 from toca.pipelines.arguments import require_argument
 from toca.pipelines.calibration import with_calibration
 from toca.pipelines.call_sizes import call_sizes
@@ -69,6 +70,6 @@ def plan(
 
 
 def _chosen(request: Request, method: str | None, transformer: Any) -> Any:
-    if method is None:
+    if method is None or method == DEFAULT:
         return preset_for(str(request.model), transformer, request.settings)
     return override(find_method(method), request.settings)

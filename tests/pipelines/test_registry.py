@@ -4,12 +4,14 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from torch import nn
 
 import toca
 from tests.helpers import TINY
 from toca.pipelines import registry
 from toca.pipelines.method_options import find_method
-from toca.pipelines.registry import DEFAULT_MODEL, default_method, find_model, models
+from toca.pipelines.registry import DEFAULT_MODEL, find_model, models
+from toca.pipelines.request import choice_for
 
 
 def test_the_default_model_has_a_name():
@@ -45,10 +47,12 @@ def test_an_embedded_model_is_offered_where_it_is_installed(tmp_path, monkeypatc
 @pytest.mark.parametrize("family", TINY)
 def test_every_family_has_a_method_that_makes_a_plan_for_it(family):
     transformer = TINY[family]()
-    name = default_method(transformer)
-    assert name in toca.presets()
-    assert find_method(name).plan(transformer, 10).steps.startswith("F")
+    choice = choice_for("./somewhere", transformer)
+    assert choice.name in toca.presets() and find_method(choice.name) == choice.method
+    assert choice.method.plan(transformer, 10).steps.startswith("F")
 
 
-def test_an_unknown_transformer_gets_the_plain_method():
-    assert default_method(object()) in toca.methods()
+def test_a_named_model_has_its_own():
+    assert choice_for("emoji-video", None).name == "toca/opensora"
+    with pytest.raises(ValueError, match="Linear is of no family"):
+        choice_for("./somewhere", nn.Linear(1, 1))

@@ -44,6 +44,9 @@ class Engine:
         batched_cfg (`bool`, *optional*): Whether the batch's halves are guidance branches of the same samples;
             `None` to find out from the pipeline's calls.
         takes_turns (`bool`, defaults to `False`): Whether other transformers of the pipeline run some of the steps.
+
+    Attributes:
+        chosen (`str`): How the method was chosen, for the summary; empty where it was named.
     """
 
     def __init__(
@@ -69,6 +72,7 @@ class Engine:
         self.record = GenerationRecord()
         self.argument_names = tuple(inspect.signature(type(transformer).forward).parameters)[1:]
         self.call: Call | None = None
+        self.chosen = ""
         if num_inference_steps is not None:
             self.plans.plan_for(num_inference_steps)
 

@@ -47,6 +47,7 @@ class Summary:
         flops_full (`int`): The same with every site computed.
         cache_bytes (`int`): Bytes of the tensors kept between steps.
         trace (`tuple[StepTrace, ...]`): Each call in order, site by site.
+        chosen (`str`): How the method was chosen, where none or only `"toca"` was named; else empty.
         bypassed (`int`): Further calls that ran in full, past the cache, with a warning that says why; they are in no
             other figure.
     """
@@ -60,6 +61,7 @@ class Summary:
     cache_bytes: int
     trace: tuple[StepTrace, ...] = field(repr=False)
     bypassed: int = 0
+    chosen: str = ""
 
     @property
     def flops_speedup(self) -> float:
@@ -87,9 +89,9 @@ class Summary:
     def __str__(self) -> str:
         past = f"{self.bypassed} transformer calls ran in full, past the cache." if self.bypassed else ""
         if not self.steps:
-            return f"{self.method}: {past or 'nothing has been generated yet.'}"
+            return f"{self.chosen or self.method}: {past or 'nothing has been generated yet.'}"
         lines = [
-            f"{self.method}, {len(self.steps)} steps, {self.full_steps} of them full",
+            f"{self.chosen or self.method}, {len(self.steps)} steps, {self.full_steps} of them full",
             f"  steps   {self.steps}",
             f"  FLOPs   {self.flops / 1e9:.2f} G instead of {self.flops_full / 1e9:.2f} G: {self.flops_speedup:.2f}x",
             f"  tokens  {self.tokens_recomputed:.1%} computed",
@@ -102,12 +104,13 @@ class Summary:
         return "\n".join(lines)
 
 
-def summarize(method: str, records: list[tuple[GenerationRecord, list]]) -> Summary:
+def summarize(method: str, records: list[tuple[GenerationRecord, list]], chosen: str = "") -> Summary:
     """The summary of one or more transformers' last generations.
 
     Args:
         method (`str`): Name of the method.
         records (`list`): For each transformer its record and the memories it still holds.
+        chosen (`str`, *optional*): How the method was chosen.
     """
     # A transformer that sat out the last generation (Wan 2.2 at few steps) still has the one before.
     newest = max((record for record, _ in records), key=lambda record: record.number)
@@ -132,7 +135,8 @@ def summarize(method: str, records: list[tuple[GenerationRecord, list]]) -> Summ
     steps = "".join(_common_letter(letters[step]) for step in sorted(letters))
     share = computed / all_tokens if all_tokens else 1.0
     bypassed = sum(record.bypassed for record, _ in records)
-    return Summary(method, steps, steps.count("F"), share, flops, flops_full, cache_bytes, tuple(trace), bypassed)
+    full = steps.count("F")
+    return Summary(method, steps, full, share, flops, flops_full, cache_bytes, tuple(trace), bypassed, chosen)
 
 
 def _common_letter(letters: set[str]) -> str:

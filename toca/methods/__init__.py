@@ -6,6 +6,7 @@ from ..registry import load_all, registered
 from .base import Method
 from .clusca import ClusCa
 from .composed import CacheMethod
+from .deepcache import DeepCache
 from .delta_dit import DeltaDiT
 from .dicache import DiCache
 from .duca import DuCa
@@ -33,7 +34,7 @@ METHODS: dict[str, type[Method]] = registered("method")
 
 LISTED = (
     *("toca", "duca", "clusca", "ras", "random"),
-    *("fora", "pab", "tgate", "delta-dit", "smoothcache", "magcache", "fastercache"),
+    *("fora", "pab", "tgate", "delta-dit", "deepcache", "smoothcache", "magcache", "fastercache"),
     *("taylorseer", "hicache"),
     *("teacache", "fbcache", "dbcache", "easycache", "dicache", "speca"),
     *("learned", "composed", "none"),
@@ -52,6 +53,7 @@ __all__ = [
     "CacheMethod",
     "ClusCa",
     "DBCache",
+    "DeepCache",
     "DeltaDiT",
     "DiCache",
     "DuCa",

@@ -25,7 +25,7 @@ class DuCa(ToCa):
     Args:
         interval (`int`, defaults to 3): N.
         fresh_ratio (`float`, defaults to 0.05): R0.
-        score (`str`, defaults to `"value_norm"`): As in `ToCa`, and `"random"` (version 2 of the paper).
+        score (`str`, defaults to `"value_norm"`): As in `ToCa`; `"random"` is that of version 2 of the paper.
     """
 
     fresh_ratio: float = 0.05
@@ -33,7 +33,6 @@ class DuCa(ToCa):
 
     name: ClassVar[str] = "duca"
     title: ClassVar[str] = "Zou et al., 2024, arXiv 2412.18911"
-    scores: ClassVar[tuple[str, ...]] = (*ToCa.scores, "random")
 
     def spans(self, step: int, sampling: Sampling) -> tuple[Span, ...]:
         """An aggressive step leaves out the whole stack."""

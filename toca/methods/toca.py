@@ -37,8 +37,8 @@ class ToCa(Method):
         interval (`int`, defaults to 3): N, the nominal interval between full steps.
         fresh_ratio (`float`, defaults to 0.3): R0, the nominal share of tokens recomputed.
         score (`str`, defaults to `"cross_attention"`): `"self_attention"` (s1: attention received),
-            `"cross_attention"` (s2: entropy over the text; s1 in blocks without cross-attention) or `"value_norm"`
-            (DuCa).
+            `"cross_attention"` (s2: entropy over the text; s1 in blocks without cross-attention), `"value_norm"`
+            (DuCa) or `"random"` (a draw, which asks nothing of the model's attention).
         staleness_weight (`float`, defaults to 0.25): Weight of s3.
         bonus_patch (`int`, defaults to 2): g of s4, in tokens; 0 switches s4 off. Text tokens and the frames of one
             position have no patches and get no bonus.
@@ -80,7 +80,7 @@ class ToCa(Method):
     counts_down: bool = False
 
     name: ClassVar[str] = "toca"
-    scores: ClassVar[tuple[str, ...]] = ("self_attention", "cross_attention", "value_norm")
+    scores: ClassVar[tuple[str, ...]] = ("self_attention", "cross_attention", "value_norm", "random")
     title: ClassVar[str] = "Zou et al., ICLR 2025, arXiv 2410.05317"
 
     def __post_init__(self) -> None:

@@ -28,13 +28,13 @@ def _cannot_drop(spec: FamilySpec) -> str:
         return "its blocks attend within frames and positions"
     if spec.prediction is None:
         return "nobody has said where each token is in its output (`prediction` of its FamilySpec)"
-    if not getattr(spec.attention, "drops", True):
+    if not spec.attention.drops:
         return "its attention cannot be run for some of the tokens (`attention` of its FamilySpec)"
     return ""
 
 
 def _cannot_measure(spec: FamilySpec) -> str:
-    if not getattr(spec.attention, "measures", True):
+    if not spec.attention.measures:
         return "its attention makes no map of query and key that this library knows (`attention` of its FamilySpec)"
     return ""
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
-from diffusers.models.attention_processor import AttnProcessor
+from diffusers.models.attention_processor import AttnProcessor, JointAttnProcessor2_0, PAGJointAttnProcessor2_0
 from torch import Tensor, nn
 from torch._dynamo.testing import CompileCounterWithBackend
 
@@ -208,6 +208,14 @@ class Bare(nn.Module):
         return hidden_states
 
 
+class Halved(Bare):
+    """Attention of half the batch."""
+
+    def forward(self, hidden_states: Tensor) -> Tensor:
+        half = hidden_states[:1, None]
+        return F.scaled_dot_product_attention(half, half, half)
+
+
 Bare.__module__ = "diffusers.models.transformers.bare"
 
 
@@ -226,10 +234,15 @@ def test_refusals_say_what_was_found_and_what_to_do() -> None:
         assert Intercepted().why_not(wan) is None
     finally:
         wan.processor._attention_backend = None
+    module.set_processor(PAGJointAttnProcessor2_0())
+    assert "uses PAGJointAttnProcessor2_0, which mixes the samples" in str(Intercepted().why_not(module))
+    module.set_processor(JointAttnProcessor2_0())
     assert "Bare" in str(Intercepted(mapless=("Bare",)).why_not(Bare())) and Intercepted().why_not(Bare()) is None
     assert Intercepted().by_row(Bare()) and not Intercepted().by_row(nn.Identity())
     with pytest.raises(ValueError, match="Bare made no call of `scaled_dot_product_attention`.*native"):
         Intercepted().measured(Bare.forward, Bare(), {"hidden_states": torch.zeros(1, 2, 3)}, mass, 2)
+    with pytest.raises(ValueError, match="Halved attended in 1 rows to what came in 2"):
+        Intercepted().measured(Halved.forward, Halved(), {"hidden_states": torch.zeros(2, 2, 3)}, mass, 2)
 
 
 def test_processors_of_somebody_else_are_refused() -> None:

@@ -65,6 +65,8 @@ class Intercepted(AttentionDialect):
             return (
                 f"uses {speaker.__name__}, which this library cannot measure (it knows those of diffusers). {ADVICE}"
             )
+        if not self.by_row(attn):
+            return f"uses {speaker.__name__}, which mixes the samples of a batch. {ADVICE}"
         # An enumeration's member, or its value.
         backend = getattr(processor, "_attention_backend", None)
         backend = getattr(backend, "value", backend) or "native"

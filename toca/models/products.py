@@ -66,6 +66,9 @@ def watched(stock: Forward, attn: Any, call: dict[str, Any], number: int) -> tup
         batch += len(product.query)
     if not batches:
         raise unseen(attn)
+    made = sum(len(product.query) for product in batches[number])
+    if made != rows:
+        raise ValueError(f"{speaker_of(attn).__name__} attended in {made} rows to what came in {rows}.")
     return output, batches[number]
 
 

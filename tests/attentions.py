@@ -77,7 +77,7 @@ class Captured:
 
 def capture(case: Case) -> Captured:
     """The module, with the arguments of its first call by the model."""
-    model = _model(case)
+    model = model_of(case)
     module = model.get_submodule(case.path)
     stock = type(module).forward
     names = list(inspect.signature(stock).parameters)[1:]
@@ -94,7 +94,7 @@ def capture(case: Case) -> Captured:
 
 
 @functools.cache
-def _model(case: Case) -> nn.Module:
+def model_of(case: Case) -> nn.Module:
     cls = getattr(diffusers, case.model, None)
     if cls is None:
         pytest.skip(f"this diffusers has no {case.model}")

@@ -24,11 +24,11 @@ from toca.models.families.flux import FLUX
 from toca.models.families.pixart import PIXART
 from toca.models.intercepted import Intercepted
 from toca.models.positions import Positions
-from toca.models.prediction import SEQUENCE, VIDEO, VIDEO_FRAMES_FIRST
+from toca.models.prediction import LATENTS, SEQUENCE, VIDEO, VIDEO_FRAMES_FIRST
 from toca.models.products import Product, projected
 from toca.registry import registered
 
-from .attentions import ALONE, BATCH, CROSS, SELF, Captured, Case, capture, drawn
+from .attentions import ALONE, BATCH, CROSS, SELF, Captured, Case, capture, drawn, model_of
 from .conformance.common import assert_close, cached_run
 from .helpers import TINY, inputs_for, relative_error, run_steps
 
@@ -301,6 +301,58 @@ def test_compiled_blocks_are_looked_into_without_a_break(family: str, name: str)
             assert max(relative_error(a, b) for a, b in zip(got, wanted, strict=True)) < 1e-5
     assert 0 < counter.frame_count
     torch._dynamo.reset()
+
+
+# --- positions of tokens, end to end -------------------------------------------------------------------------------
+
+
+def _call_shape(transformer: Any, call: dict[str, Any]) -> CallShape:
+    return CallShape(len(call["hidden_states"]), 24, (4, 6), 5)
+
+
+def _default_shape(config: Any, *sizes: int | None) -> CallShape:
+    return CallShape(1, 24, (4, 6), 5)
+
+
+ATTENDS = {"kind": "attention", "width": "to_q"}
+ROTATED = toca.FamilySpec(
+    name="rotated",
+    transformer="HunyuanDiT2DModel",
+    stacks=(
+        toca.BlockSpec(
+            "main",
+            "blocks",
+            (
+                toca.SiteSpec("self_attn", "attn1", query_linears=("to_q", "to_k", "to_v", "to_out"), **ATTENDS),
+                toca.SiteSpec(
+                    "cross_attn", "attn2", query_linears=("to_q", "to_out"), text_linears=("to_k", "to_v"), **ATTENDS
+                ),
+                toca.SiteSpec("ff", "ff", "feed_forward"),
+            ),
+        ),
+    ),
+    call_shape=_call_shape,
+    default_shape=_default_shape,
+    attention=Intercepted(("image_rotary_emb",)),
+    batched=("hidden_states", "timestep", "encoder_hidden_states", "text_embedding_mask", "image_meta_size", "style")
+    + ("encoder_hidden_states_t5", "text_embedding_mask_t5"),
+    whole=("return_dict", "image_rotary_emb"),
+    prediction=LATENTS,
+)
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_rotated_queries_of_cross_attention(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """HunyuanDiT: where nothing changes, steps that compute some tokens give what the stock model gives."""
+    monkeypatch.setitem(registered("family"), "rotated", ROTATED)
+    case = next(case for case in CROSS if case.model == ROTATED.transformer)
+    transformer = model_of(case)
+    inputs = [{**case.inputs(), "timestep": torch.full((BATCH,), 650.0 - step / 1e4)} for step in range(8)]
+    with toca.cached(transformer, METHODS[name], num_inference_steps=8):
+        got = [transformer(**call).sample for call in inputs]
+        summary = toca.summary(transformer)
+    assert summary.bypassed == 0 and summary.flops < summary.flops_full
+    assert_close(got, [transformer(**call).sample for call in inputs], 1e-4)
 
 
 # --- where tokens are ----------------------------------------------------------------------------------------------

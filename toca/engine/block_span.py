@@ -42,7 +42,8 @@ class BlockSpan:
         """The same with its rows laid out as those of another layer."""
         return laid_out(self.image_of(streams, layer, shape), shape, self.rows[layer], self.rows[like])
 
-    def store(        self,
+    def store(
+        self,
         blocks: list[BlockHandle],
         span: Span,
         terms: Terms,

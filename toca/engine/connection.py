@@ -113,7 +113,7 @@ class Connection:
         """All modules to connect. Of a kind of module that is reached in one layer all are connected where they can
         be, so that compiled blocks are of one kind."""
         sites, measured = plan.layout.sites, measured_sites(plan)
-        reached = reached_sites(plan) | measured
+        reached = reached_sites(plan) | measured | placed_sites(plan)
         kinds = self._kinds({(sites[i].stack, sites[i].module) for i in reached})
         blocks = list(walk_blocks(transformer, self.spec))
         if sum(len(block_spec.sites) for *_, block_spec in blocks) != len(sites):
@@ -193,6 +193,12 @@ class Connection:
 def measured_sites(plan: PlanTable) -> set[int]:
     """The attention sites that are ever measured, or whose keys and values are kept."""
     return {*plan.score_sources.values(), *plan.attended_sites}
+
+
+def placed_sites(plan: PlanTable) -> set[int]:
+    """All attention sites where tokens are dropped before the first block: the others must keep their positions."""
+    sites = enumerate(plan.layout.sites)
+    return {i for i, site in sites if site.attends is not None and plan.attended_sites}
 
 
 def reached_sites(plan: PlanTable) -> set[int]:

@@ -55,7 +55,7 @@ class Dropping:
         blocks[-1].leaving.append(_on_stream(self.last, lambda stream: _put_back(stream, places, self.last, shape)))
         present = {site.stream: present_tokens(parts_of(site.stream), places, shape) for site in self.layout.sites}
         for site, handle in zip(self.layout.sites, handles, strict=True):
-            if handle.refresh:
+            if site.attends is not None:
                 handle.present = present[site.stream]
 
     def _kept(self, plan: PlanTable, job: Job) -> torch.Tensor:

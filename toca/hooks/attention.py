@@ -46,12 +46,11 @@ def make_forward_with(dialect: AttentionDialect) -> Maker:
                 return (named[queries], named.get(text)) if handle.joint else named[queries]
             if handle.action == "partial":
                 return _partial(stock, self, handle, dialect, {**named, queries: handle.picked(named[queries])})
-            if handle.refresh:
-                return _to_all_tokens(stock, self, handle, dialect, named)
+            if handle.refresh or handle.present is not None:
+                return _where_tokens_are_dropped(stock, self, handle, dialect, named)
             if handle.measure is None:
                 return handle.kept(stock(self, **named))
-            output = _measured(stock, self, handle, dialect, named)
-            return handle.kept(output)
+            return handle.kept(_measured(stock, self, handle, dialect, named))
 
         vars(forward)["__signature__"] = inspect.signature(stock)
         return forward
@@ -67,12 +66,14 @@ def _measured(stock: Function, attn: Any, handle: Handle, dialect: AttentionDial
     return output
 
 
-def _to_all_tokens(
+def _where_tokens_are_dropped(
     stock: Function, attn: Any, handle: Handle, dialect: AttentionDialect, call: dict[str, Any]
 ) -> Output:
     """Attention of the tokens that are there to all tokens: their keys and values are renewed, those of the tokens
-    that were dropped are as they were. Where none was dropped all are remembered."""
+    that were dropped are as they were. Where none was dropped all are remembered. To text: by their own positions."""
     context = handle.state.context  # type: ignore[union-attr]
+    if not handle.refresh:
+        return dialect.for_queries(stock, attn, call, handle.present, None)[0]  # type: ignore[arg-type]
     if handle.present is not None:
         return dialect.with_dropped(stock, attn, call, handle.present, context.value)
     output, *held = dialect.remembered(stock, attn, call)

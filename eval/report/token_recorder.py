@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from toca.api import plan_of
 from toca.hooks.watch import Watch
 from toca.models import CallShape, family_of
+from toca.models.streams import IMAGE
 from toca.plan.table import PlanTable
 
 if TYPE_CHECKING:
@@ -85,9 +86,11 @@ class TokenRecorder:
         """Places among the image tokens of an index that counts a site's own tokens over the batch."""
         plan, shape = plan_of(self._transformer), self._shape
         assert plan is not None and shape is not None, "a call runs"
-        text = shape.text_tokens if plan.layout.sites[site].stream == "joint" else 0
-        row, token = index // (text + shape.tokens), index % (text + shape.tokens) - text
-        return (row * shape.tokens + token)[token >= 0]
+        found = plan.layout.sites[site]
+        image, (_, tokens) = found.place(IMAGE, shape), found.geometry(shape)
+        row, token = index // tokens, index % tokens - image.start
+        own = image.stop - image.start
+        return (row * own + token)[(token >= 0) & (token < own)]
 
     def shares(self, samples: int) -> np.ndarray:
         """Share of the chances to be computed that each token was.
@@ -118,6 +121,6 @@ def _counted(plan: PlanTable) -> list[int]:
             "follows a plan."
         )
     sites = plan.layout.sites
-    own = [i for i in plan.partial_sites if sites[i].stream != "text" and sites[i].rows != "position"]
+    own = [i for i in plan.partial_sites if sites[i].has_image]
     # Where tokens are dropped before the first block, attention is the one that is told which are there.
     return [i for i in own if i in plan.attended_sites] if plan.attended_sites else own

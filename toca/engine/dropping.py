@@ -136,5 +136,4 @@ def _put_back(stream: torch.Tensor, places: torch.Tensor, main: MainStream, shap
 def _over_batch(present: Present | None) -> torch.Tensor:
     """Index (B, k) of the tokens that are there, counted over the rows of the whole batch."""
     assert present is not None, "the main stream has the image"
-    starts = torch.arange(len(present.places), device=present.places.device)[:, None] * present.tokens
-    return present.places + starts
+    return present.over_batch

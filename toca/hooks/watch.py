@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from ..models import family_of, walk_blocks
 from .classes import HANDLE
+from .handle import Handle
 from .turns import Turns
 
 if TYPE_CHECKING:
@@ -59,6 +60,13 @@ class Watch:
             if handle is None:
                 self._tell(site, None)
             elif handle.action in ("compute", "partial"):
-                self._tell(site, None if handle.index is None else handle.index.flatten())
+                self._tell(site, _computed(handle))
 
         return told
+
+
+def _computed(handle: Handle) -> Tensor | None:
+    """The tokens that a site computes, counted over the batch; `None` for all of them."""
+    if handle.present is not None:
+        return handle.present.over_batch.flatten()
+    return None if handle.index is None else handle.index.flatten()

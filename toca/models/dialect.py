@@ -50,6 +50,11 @@ class Present(NamedTuple):
     image_tokens: int
 
     @property
+    def over_batch(self) -> torch.Tensor:
+        """(B, k): the places, counted over the rows of the whole batch."""
+        return self.places + torch.arange(len(self.places), device=self.places.device)[:, None] * self.tokens
+
+    @property
     def image_places(self) -> torch.Tensor:
         """(B, k): places among the image's tokens of those that are there; all tokens beside them always are."""
         count = self.places.shape[1] - (self.tokens - self.image_tokens)

@@ -8,8 +8,6 @@ from dataclasses import dataclass, field
 
 from toca.models import BlockSpec, FamilySpec, SiteSpec
 
-from .outside import OUTSIDE
-
 TITLE = "# Families"
 COMMAND = "make families"
 KINDS = {
@@ -66,6 +64,7 @@ def page(
     promises: Mapping[str, str],
     methods: Iterable[str],
     classes: Iterable[str],
+    outside: Mapping[str, str],
 ) -> str:
     """The whole page.
 
@@ -74,6 +73,7 @@ def page(
         promises (`dict[str, str]`): What each means, in a sentence.
         methods (`Iterable[str]`): Names of all that are run.
         classes (`Iterable[str]`): All classes of diffusers that denoise, with a family or without.
+        outside (`dict[str, str]`): Those that do not, and why.
     """
     lacking = [name for name in classes if name not in sections]
     head = [
@@ -92,8 +92,9 @@ def page(
     ]
     if lacking:
         head.append("Without a family yet, and refused by name: " + ", ".join(f"`{name}`" for name in lacking) + ".")
-    outside = ", ".join(f"`{name}` ({why})" for name, why in OUTSIDE.items())
-    head.append(f"Outside, for they denoise no picture, video or sound by themselves: {outside}.")
+    reasons = {why: [name for name in outside if outside[name] == why] for why in outside.values()}
+    said = [f"- {_names(names)}: {why}." for why, names in reasons.items()]
+    head.append("\n".join(["What is refused for good, by the class and with the reason:\n", *said]))
     body = [f"## {name}\n\n{text}" for name, text in sorted(sections.items())]
     return "\n\n".join([*head, *body]) + "\n"
 
@@ -121,7 +122,7 @@ def _sites(spec: FamilySpec) -> str:
 
 def _site(stack: BlockSpec, site: SiteSpec) -> str:
     rows = "" if stack.rows == "sample" else f", a {stack.rows} a row"
-    whole = ", computed or reused whole" if getattr(site, "whole", False) else ""
+    whole = ", computed or reused whole" if site.whole else ""
     kept = "read by no one but the block" if site.inside else f"output of the {KINDS.get(site.kind, site.kind)}"
     path = f"{stack.blocks}.*.{site.path}".rstrip(".")
     return f"| {stack.stack} | {site.module} | `{path}` | {site.stream}{rows} | {kept}{whole} |"

@@ -21,6 +21,8 @@ from pathlib import Path
 import diffusers
 import torch
 
+from toca.models.outside import OUTSIDE
+
 from ..conformance.common import CACHING
 from .page import Result, overview_row, page, read, section
 from .promises import PROMISES, Broken, Cell, broken, check_refusal
@@ -84,7 +86,7 @@ def write(ran: dict[str, list[Result]]) -> None:
     sections = {name: text for name, text in sections.items() if name in known}
     rows = {name: text for name, text in rows.items() if name in known}
     promises = {name: _first_sentence(check.__doc__) for name, check in PROMISES.items()}
-    PAGE.write_text(page(sections, rows, promises, CACHING, ZOO), encoding="utf-8")
+    PAGE.write_text(page(sections, rows, promises, CACHING, ZOO, OUTSIDE), encoding="utf-8")
 
 
 def _first_sentence(text: str | None) -> str:

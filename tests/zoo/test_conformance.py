@@ -115,15 +115,7 @@ def _attends(module: nn.Module) -> bool:
 
 
 def _paths_named(spec: toca.FamilySpec) -> set[str]:
-    """The stacks, and every path among what the family says of its modules outside the sites."""
-    return {stack.blocks for stack in spec.stacks} | _words((spec.around, getattr(spec, "side", ())))
-
-
-def _words(value: object) -> set[str]:
-    if isinstance(value, str):
-        return {value}
-    parts = value if isinstance(value, (tuple, list)) else vars(value).values() if hasattr(value, "__dict__") else ()
-    return {word for part in parts for word in _words(part)}
+    return {stack.blocks for stack in (*spec.stacks, *spec.side)} | {path for path, _ in spec.around}
 
 
 def test_every_method_is_chosen_for_some_class() -> None:

@@ -45,7 +45,10 @@ def test_a_page_is_read_as_it_was_written() -> None:
     ]
     sections = {name: section(spec, results, tuple(PROMISES), ["DiTPipeline"])}
     rows = {name: overview_row(name, spec, results)}
-    assert read(page(sections, rows, dict.fromkeys(PROMISES, "holds"), ["fora"], ZOO)) == (sections, rows)
+    assert read(page(sections, rows, dict.fromkeys(PROMISES, "holds"), ["fora"], ZOO, {"UNet": "is a U-Net"})) == (
+        sections,
+        rows,
+    )
     assert "1 of 2; not `toca`" in rows[name] and "`ras`" in rows[name]
-    for text in ("`DiTPipeline`", "`ras`: refused: ras does", "`toca`: FLOPs: predicted 1", "**no**", "as: other."):
-        assert text in sections[name]
+    for told in ("`DiTPipeline`", "`ras`: refused: ras does", "`toca`: FLOPs: predicted 1", "**no**", "as: other."):
+        assert told in sections[name]

@@ -11,8 +11,9 @@ from diffusers.models import transformers as module
 from diffusers.models.modeling_utils import ModelMixin
 from torch import Tensor, nn
 
+from toca.models.outside import OUTSIDE
+
 from . import EVERY, ZOO
-from .outside import OUTSIDE
 from .tiny import Tiny, run
 
 every_model = pytest.mark.parametrize("name", EVERY)

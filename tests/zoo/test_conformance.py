@@ -6,6 +6,7 @@ Of each model `make test` runs one method of each kind, others for each model; `
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
@@ -116,6 +117,33 @@ def _attends(module: nn.Module) -> bool:
 
 def _paths_named(spec: toca.FamilySpec) -> set[str]:
     return {stack.blocks for stack in (*spec.stacks, *spec.side)} | {path for path, _ in spec.around}
+
+
+@every_model
+def test_sizes_as_numbers_are_those_of_a_call(entry: str) -> None:
+    """What a plan's cost is told (rows, columns and frames of the latents) makes the tokens that a call has."""
+    subject = subject_of(entry)
+    sizes = _sizes(subject.spec, subject.calls()[0])
+    if sizes is None:
+        pytest.skip("its latents come packed: the zoo does not say from how many rows and columns")
+    told = subject.spec.default_shape(subject.model.config, *sizes, subject.shape.text_tokens)
+    assert (told.tokens, told.frames) == (subject.shape.tokens, subject.shape.frames)
+    assert told.text_tokens == subject.shape.text_tokens
+    assert subject.shape.grid in (None, told.grid)
+
+
+def _sizes(spec: toca.FamilySpec, call: dict[str, Any]) -> tuple[int, int, int | None] | None:
+    """Rows, columns and frames of latents that are a picture or a video; `None` where they are something else."""
+    latents = call[spec.latents]
+    if not isinstance(latents, torch.Tensor) or latents.ndim not in (4, 5):
+        return None
+    # Without samples and channels there are rows and columns, and frames before them.
+    *frames, rows, columns = [size for i, size in enumerate(latents.shape) if i not in (0, _channels(spec, latents))]
+    return rows, columns, (frames or [None])[0]
+
+
+def _channels(spec: toca.FamilySpec, latents: torch.Tensor) -> int:
+    return spec.channel_dim % latents.ndim
 
 
 def test_every_method_is_chosen_for_some_class() -> None:

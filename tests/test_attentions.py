@@ -10,6 +10,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from diffusers.models.attention_processor import AttnProcessor, JointAttnProcessor2_0, PAGJointAttnProcessor2_0
+from diffusers.models.transformers.transformer_flux import FluxIPAdapterAttnProcessor
 from torch import Tensor, nn
 from torch._dynamo.testing import CompileCounterWithBackend
 
@@ -30,7 +31,7 @@ from toca.registry import registered
 
 from .attentions import ALONE, BATCH, CROSS, SELF, Captured, Case, capture, drawn, model_of
 from .conformance.common import assert_close, cached_run
-from .helpers import TINY, inputs_for, relative_error, run_steps
+from .helpers import TINY, inputs_for, relative_error, run_steps, still
 
 each_self = pytest.mark.parametrize("case", SELF, ids=str)
 each_cross = pytest.mark.parametrize("case", CROSS, ids=lambda case: f"{case}-{len(case.config)}")
@@ -201,6 +202,10 @@ class Own(AttnProcessor):
     """Not from diffusers."""
 
 
+class OwnModule(nn.Module):
+    """Neither."""
+
+
 class Bare(nn.Module):
     """Attention without a processor, that makes no product."""
 
@@ -238,7 +243,13 @@ def test_refusals_say_what_was_found_and_what_to_do() -> None:
     assert "uses PAGJointAttnProcessor2_0, which mixes the samples" in str(Intercepted().why_not(module))
     module.set_processor(JointAttnProcessor2_0())
     assert "Bare" in str(Intercepted(mapless=("Bare",)).why_not(Bare())) and Intercepted().why_not(Bare()) is None
-    assert Intercepted().by_row(Bare()) and not Intercepted().by_row(nn.Identity())
+    assert Intercepted().by_row(Bare()) and not Intercepted().by_row(OwnModule())
+    assert "OwnModule, which this library cannot measure" in str(Intercepted().why_not(OwnModule()))
+    trusting = Intercepted(trusted=("OwnModule",))
+    assert trusting.why_not(OwnModule()) is None and trusting.by_row(OwnModule())
+    module.set_processor(AttnProcessor())
+    assert "AttnProcessor, which makes no attention map" in str(Intercepted().why_not(module))
+    module.set_processor(JointAttnProcessor2_0())
     with pytest.raises(ValueError, match="Bare made no call of `scaled_dot_product_attention`.*native"):
         Intercepted().measured(Bare.forward, Bare(), {"hidden_states": torch.zeros(1, 2, 3)}, mass, 2)
     with pytest.raises(ValueError, match="Halved attended in 1 rows to what came in 2"):
@@ -353,6 +364,20 @@ def test_rotated_queries_of_cross_attention(name: str, monkeypatch: pytest.Monke
         summary = toca.summary(transformer)
     assert summary.bypassed == 0 and summary.flops < summary.flops_full
     assert_close(got, [transformer(**call).sample for call in inputs], 1e-4)
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_a_picture_that_prompts(name: str) -> None:
+    """FLUX with an IP-Adapter, whose processor nobody re-states: where nothing changes, what the stock model gives."""
+    transformer = TINY["flux"]()
+    for block in transformer.transformer_blocks:
+        with torch.random.fork_rng(devices=[]):
+            block.attn.set_processor(FluxIPAdapterAttnProcessor(32, 16, num_tokens=(4,)))
+    extra = {"joint_attention_kwargs": {"ip_hidden_states": [drawn(2, 4, 16)]}}
+    inputs = [call | extra for call in still(inputs_for("flux", 8, batch_size=2)[0], 8)]
+    wanted, plain = run_steps(transformer, inputs), run_steps(TINY["flux"](), inputs_for("flux", 1, batch_size=2))
+    assert (wanted[0] - plain[0]).abs().max() > 1e-3
+    assert_close(cached_run(transformer, METHODS[name], inputs), wanted)
 
 
 # --- where tokens are ----------------------------------------------------------------------------------------------

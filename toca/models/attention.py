@@ -25,6 +25,7 @@ from .dialect import (
     speaker_of,
     tokens_first,
 )
+from .intercepted import Intercepted
 
 
 @dataclass(frozen=True)
@@ -38,6 +39,7 @@ class Restated(AttentionDialect):
         mask (`Callable`): `(attn, arguments by name, number of keys) -> the additive mask`, or `None`.
         placed (`Callable`): `(arguments by name, places of the tokens (B, tokens)) -> arguments by name`: what tells
             tokens their positions, for these tokens only.
+        otherwise (`AttentionDialect` or `None`): What speaks for modules with other processors.
         measures, drops (`bool`, default to `True`): As in every dialect.
     """
 
@@ -46,6 +48,7 @@ class Restated(AttentionDialect):
     finish: Callable[[Any, Projected, dict[str, Any]], Output]
     mask: Callable[[Any, dict[str, Any], int], torch.Tensor | None]
     placed: Callable[[dict[str, Any], torch.Tensor], dict[str, Any]]
+    otherwise: AttentionDialect | None = None
     measures: bool = True
     drops: bool = True
 
@@ -55,21 +58,33 @@ class Restated(AttentionDialect):
         speaker = speaker_of(attn)
         if speaker.__name__ in self.processors and is_stock(speaker) and plain and not normed:
             return None
+        if self.otherwise is not None and self.otherwise.why_not(attn) is None:
+            return None
         return (
             f"uses {speaker.__name__}, which this library cannot measure (it knows {', '.join(self.processors)}). Use "
             'a method that measures none and drops no tokens, such as "fora" or "random", or the default processor.'
         )
 
     def by_row(self, attn: Any) -> bool:
-        return speaker_of(attn).__name__ in self.processors
+        other = self._other(attn)
+        return speaker_of(attn).__name__ in self.processors if other is None else other.by_row(attn)
+
+    def _other(self, attn: Any) -> AttentionDialect | None:
+        return None if speaker_of(attn).__name__ in self.processors else self.otherwise
 
     def measured(
         self, stock: Forward, attn: Any, call: dict[str, Any], measure: Measure, tokens: int
     ) -> tuple[Output, torch.Tensor]:
+        other = self._other(attn)
+        if other is not None:
+            return other.measured(stock, attn, call, measure, tokens)
         projected = self.project(attn, call)
         return self.finish(attn, projected, call), measure(projected)
 
     def remembered(self, stock: Forward, attn: Any, call: dict[str, Any]) -> tuple[Output, torch.Tensor, torch.Tensor]:
+        other = self._other(attn)
+        if other is not None:
+            return other.remembered(stock, attn, call)
         projected = self.project(attn, call)
         output = self.finish(attn, projected, call)
         return output, tokens_first(projected.key), tokens_first(projected.value)
@@ -77,6 +92,9 @@ class Restated(AttentionDialect):
     def with_dropped(
         self, stock: Forward, attn: Any, call: dict[str, Any], present: Present, held: tuple[torch.Tensor, ...]
     ) -> Output:
+        other = self._other(attn)
+        if other is not None:
+            return other.with_dropped(stock, attn, call, present, held)
         # The mask is one of all keys, and is made for them below.
         projected = self.project(attn, {**self.placed(call, present.places), "attention_mask": None})
         key, value = (
@@ -210,5 +228,7 @@ FLUX = Restated(
     finish=_finish_flux,
     mask=lambda attn, call, keys: call.get("attention_mask"),
     placed=_placed_flux,
+    otherwise=Intercepted(("image_rotary_emb",), whole=("ip_adapter_masks",), product=0),
 )
-"""`FluxAttention`: joint attention over text and image (text first), rotary embedding, RMS-normed query and key."""
+"""`FluxAttention`: joint attention over text and image (text first), rotary embedding, RMS-normed query and key. An
+IP-Adapter's processor makes a second product, of the image's queries with the picture that prompts."""

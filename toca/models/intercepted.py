@@ -29,6 +29,13 @@ from .products import Completing, Product, Watch, joined_rows, projected, unseen
 ADVICE = 'Use a method that measures none and drops no tokens, such as "fora" or "random", or the default processor.'
 MIXING = "PAG"
 """How the names of those processors of diffusers begin that mix the rows of a batch."""
+MAPLESS = (
+    *("AttnProcessor", "SlicedAttnProcessor", "XFormersAttnProcessor", "XFormersJointAttnProcessor"),
+    *("CustomDiffusionAttnProcessor", "CustomDiffusionXFormersAttnProcessor"),
+    *("SanaLinearAttnProcessor2_0", "SanaLinearAttnProcessor3_0", "SanaMultiscaleAttnProcessor2_0"),
+    *("SanaWMBidirectionalGDNAttention", "AnyFlowCausalAttnProcessor", "Kandinsky6SRAttnProcessor"),
+)
+"""What of diffusers attends without a product that can be seen: by sums of its own, linearly, or in blocks."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +52,10 @@ class Intercepted(AttentionDialect):
         product (`int`, defaults to -1): Which product counts where a module makes several for one output.
         own_keys (`str`, defaults to `"first"`): Where the keys are more than the queries, those of the queries' own
             tokens are the `"first"` or the `"last"`.
-        mapless (`tuple[str, ...]`, defaults to `()`): Processors, or modules without one, that make no map.
+        mapless (`tuple[str, ...]`, defaults to `()`): Processors, or modules without one, that make no such product,
+            beside those of diffusers that are known for it.
+        trusted (`tuple[str, ...]`, defaults to `()`): Processors, or modules without one, that are not of diffusers,
+            and make one, each row of a batch by itself.
         measures, drops (`bool`, default to `True`): As in every dialect.
     """
 
@@ -54,17 +64,17 @@ class Intercepted(AttentionDialect):
     product: int = -1
     own_keys: Literal["first", "last"] = "first"
     mapless: tuple[str, ...] = ()
+    trusted: tuple[str, ...] = ()
     measures: bool = True
     drops: bool = True
 
     def why_not(self, attn: Any) -> str | None:
         speaker, processor = speaker_of(attn), processor_of(attn)
-        if speaker.__name__ in self.mapless:
-            return f"uses {speaker.__name__}, which makes no attention map to measure. {ADVICE}"
-        if not is_stock(speaker):
-            return (
-                f"uses {speaker.__name__}, which this library cannot measure (it knows those of diffusers). {ADVICE}"
-            )
+        if speaker.__name__ in (*MAPLESS, *self.mapless):
+            return f"uses {speaker.__name__}, which makes no attention map that could be measured. {ADVICE}"
+        if not self._knows(speaker):
+            known = " and ".join(("those of diffusers", *self.trusted))
+            return f"uses {speaker.__name__}, which this library cannot measure (it knows {known}). {ADVICE}"
         if not self.by_row(attn):
             return f"uses {speaker.__name__}, which mixes the samples of a batch. {ADVICE}"
         # An enumeration's member, or its value.
@@ -81,7 +91,10 @@ class Intercepted(AttentionDialect):
 
     def by_row(self, attn: Any) -> bool:
         speaker = speaker_of(attn)
-        return is_stock(speaker) and not speaker.__name__.startswith(MIXING)
+        return self._knows(speaker) and not speaker.__name__.startswith(MIXING)
+
+    def _knows(self, speaker: type) -> bool:
+        return is_stock(speaker) or speaker.__name__ in self.trusted
 
     def measured(
         self, stock: Forward, attn: Any, call: dict[str, Any], measure: Measure, tokens: int

@@ -143,7 +143,6 @@ FLUX = FamilySpec(
     ),
     whole=("img_ids", "txt_ids", "controlnet_blocks_repeat", "ip_adapter_masks", "return_dict"),
     free=("joint_attention_kwargs",),
-    by_row=("FluxIPAdapterAttnProcessor",),
     channel_dim=2,
     grid=_grid,
     input="x_embedder",

@@ -25,7 +25,7 @@ from toca.models.families.flux import FLUX
 from toca.models.families.pixart import PIXART
 from toca.models.intercepted import Intercepted
 from toca.models.positions import Positions
-from toca.models.prediction import LATENTS, SEQUENCE, VIDEO, VIDEO_FRAMES_FIRST
+from toca.models.prediction import LATENTS, SEQUENCE, VIDEO, VIDEO_CHANNELS_LAST, VIDEO_FRAMES_FIRST
 from toca.models.products import Product, projected
 from toca.registry import registered
 
@@ -408,9 +408,10 @@ def test_predictions_of_videos_by_token() -> None:
     by_tokens = VIDEO.by_token(video, shape)
     assert by_tokens.shape == (2, 30, 7, 8)
     assert torch.equal(by_tokens[1, 22], video[1, :, 2:4, 2:4, 4:6].flatten(1))
-    assert torch.equal(VIDEO_FRAMES_FIRST.by_token(video.transpose(1, 2), shape), by_tokens)
     values = torch.arange(60).view(2, 30)
-    for layout, prediction in ((VIDEO, video), (VIDEO_FRAMES_FIRST, video.transpose(1, 2))):
+    for layout, dim in ((VIDEO, 1), (VIDEO_FRAMES_FIRST, 2), (VIDEO_CHANNELS_LAST, 4)):
+        prediction = video.movedim(1, dim)
+        assert torch.equal(layout.by_token(prediction, shape), by_tokens)
         over = layout.over(values, shape, prediction).expand_as(prediction)
         assert torch.equal(layout.by_token(over, shape), values[..., None, None].expand(-1, -1, 7, 8))
     assert SEQUENCE.by_token(torch.zeros(2, 30, 4), shape).shape == (2, 30, 4, 1)

@@ -56,11 +56,19 @@ LATENTS = Prediction(_latents_by_token, _over_latents)
 VIDEO = Prediction(_videos_by_token, _over_videos)
 """(B, channels, frames, height, width), cut into patches of a frame or more; tokens run over columns, rows, frames."""
 
-VIDEO_FRAMES_FIRST = Prediction(
-    by_token=lambda prediction, shape: _videos_by_token(prediction.transpose(1, 2), shape),
-    over=lambda values, shape, prediction: _over_videos(values, shape, prediction.transpose(1, 2)).transpose(1, 2),
-)
+def _videos_with_channels_at(dim: int) -> Prediction:
+    """The same with the channels at another place among the dimensions."""
+    return Prediction(
+        by_token=lambda prediction, shape: _videos_by_token(prediction.movedim(dim, 1), shape),
+        over=lambda values, shape, prediction: _over_videos(values, shape, prediction.movedim(dim, 1)).movedim(1, dim),
+    )
+
+
+VIDEO_FRAMES_FIRST = _videos_with_channels_at(2)
 """(B, frames, channels, height, width): CogVideoX."""
+
+VIDEO_CHANNELS_LAST = _videos_with_channels_at(4)
+"""(B, frames, height, width, channels): Kandinsky 5."""
 
 
 def packed(pixels: int) -> Prediction:

@@ -15,6 +15,7 @@ from ..calibration.schedulers import SchedulerMark
 from ..methods.calibrated import Calibrated
 from ..models import FamilySpec, describe, family_of, no_family
 from ..models.fingerprint import fingerprint
+from .branch_names import NOTHING
 from .clock import make_clock
 from .install import engine_of
 from .other_caches import other_cache
@@ -89,7 +90,7 @@ class Recorder:
         latents = self.spec.latents_of(call)
         if latents is None:
             raise ValueError("The samples of a call differ in size: calibrate with pictures of one size.")
-        tick = self.clock.tick(None, call.get(self.spec.timestep), latents)
+        tick = self.clock.tick(NOTHING, call.get(self.spec.timestep), latents)
         shape = self.spec.call_shape(transformer, call)
         if tick.new_generation:
             self._start_generation(tick)

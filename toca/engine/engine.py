@@ -24,6 +24,7 @@ from .connection import Connection
 from .decisions import Decisions
 from .guidance import Guidance
 from .job import sample_of, with_sample
+from .pipeline_calls import call_under_way
 from .plans import Plans
 from .record import GenerationRecord
 from .runner import Runner
@@ -200,7 +201,7 @@ class Engine:
         self.decisions.bypass()
         if self.record.calls and not self.branches:
             # The last generation is over, and this call none of it.
-            self.record = GenerationRecord(schedule=self.clock.schedule)
+            self.record = self.record.next(None, self.clock.schedule, call_under_way())
         self.record.bypassed += 1
 
     # A generation begins, and ends.
@@ -217,17 +218,17 @@ class Engine:
         self.unplaced = Unplaced(transformer, self.spec)
         self.end_generation()
         self.ownership.begin(caller)
-        self.record = GenerationRecord(plan, schedule=self.clock.schedule)
+        self.record = self.record.next(plan, self.clock.schedule, call_under_way())
 
     def _break_off(self) -> None:
         """A call was not brought to its end: nothing of its generation is fit to go on from, and nothing is held."""
-        self.call = None
+        self.call = self.record.call = None
         self.clock.give_up()
         self.end_generation()
 
     def reset(self) -> None:
         """Forget everything; the next call starts a generation, whoever's it is."""
-        self.call = None
+        self.call = self.record.call = None
         self.ownership = Ownership()
         self.clock.reset()
         self.end_generation()
@@ -242,6 +243,7 @@ class Engine:
     def end_generation_of(self, caller: Caller) -> None:
         """The caller's pipeline has come to its end: end the generation, unless it is another caller's by now."""
         if not self.ownership.is_anothers(caller):
+            self.record.call = None
             self.end_generation()
 
     def __reduce__(self) -> Any:

@@ -36,7 +36,8 @@ class Guidance:
         self._conditional = None
 
     def is_paired(self, hidden_states: torch.Tensor) -> bool:
-        """Whether the halves of the batch are the guidance branches of the same images."""
+        """Whether the halves of the batch are the guidance branches of the same images. Three parts are not (perturbed
+        attention, pictures to go by), and where there may be three nobody knows that there are two."""
         if hidden_states.shape[0] % 2:
             return False
         if self.batched_cfg is not None:
@@ -44,8 +45,7 @@ class Guidance:
         if self.pipeline is None or not self.spec.batched_cfg:
             return False
         # The branches of guidance see the same latents in every step; two images have parted after the first.
-        first, second = hidden_states.chunk(2)
-        return torch.equal(first, second)
+        return _repeats(hidden_states, 2) and not _repeats(hidden_states, 3)
 
     def drop(self, call: Call, uncond: BranchMemory | None) -> None:
         """From here on the conditional branch alone runs (T-GATE), and goes on from the mean of both: of a batch its
@@ -94,3 +94,11 @@ class Guidance:
         """Keep what a conditional call has returned, for the unconditional one that follows."""
         if call.tick.branch == "cond" and not call.plan.is_guided(call.step):
             self._conditional = call.step, sample
+
+
+def _repeats(hidden_states: torch.Tensor, parts: int) -> bool:
+    """Whether a batch is the same latents several times."""
+    if hidden_states.shape[0] % parts:
+        return False
+    first, *others = hidden_states.chunk(parts)
+    return all(torch.equal(first, other) for other in others)

@@ -122,11 +122,11 @@ def _end_of_pipeline(engine: Engine) -> Callable:
 
 
 def _named_context(engine: Engine) -> Callable:
-    """`cache_context` of this instance, listening to the name that the pipeline gives the branch."""
+    """`cache_context` of this instance, listening to what the pipeline says of the branch and the step."""
 
     @contextlib.contextmanager
     def cache_context(original: Callable, name: str, *args: Any, **kwargs: Any) -> Iterator[None]:
-        with engine.names.named(name), original(name, *args, **kwargs):
+        with engine.names.named(name, *args, **kwargs), original(name, *args, **kwargs):
             yield
 
     return cache_context

@@ -51,7 +51,11 @@ _numbers = itertools.count()
 @dataclass
 class GenerationRecord:
     """All calls of one generation of one transformer, the runs that they took, the cache bytes of its branches, and
-    calls past the cache; the scheduler's timesteps, and a number that grows from record to record."""
+    calls past the cache; the scheduler's timesteps, and a number that grows from record to record.
+
+    A pipeline that runs its scheduler several times in one call has a generation for each run: `call` is a number of
+    its call, `None` where it has come to its end, and `earlier` are the records of the runs before.
+    """
 
     plan: PlanTable | None = None
     calls: list[CallRecord] = field(default_factory=list)
@@ -60,6 +64,21 @@ class GenerationRecord:
     bypassed: int = 0
     schedule: Any = None
     number: int = field(default_factory=_numbers.__next__)
+    call: int | None = None
+    earlier: tuple[GenerationRecord, ...] = ()
+
+    def next(self, plan: PlanTable | None, schedule: Any, call: int | None) -> GenerationRecord:
+        """The record of the generation that follows; the arguments are its own."""
+        goes_on = call is not None and call == self.call and self._is_whole
+        earlier = (*self.earlier, self) if goes_on else ()
+        return GenerationRecord(plan, schedule=schedule, call=call, earlier=earlier)
+
+    @property
+    def _is_whole(self) -> bool:
+        """Whether the generation came to its last step: what was given up belongs to nothing that follows."""
+        if not self.calls or self.plan is None:
+            return bool(self.bypassed)
+        return self.calls[-1].step == self.plan.num_inference_steps - 1
 
     def add(self, plan: PlanTable, tick: Tick, job: Job) -> None:
         """Note a job that has run."""

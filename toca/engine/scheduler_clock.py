@@ -7,8 +7,9 @@ from typing import Any
 
 import torch
 
+from .branch_names import Told
 from .tick import NotPlaced, Tick, branch_of
-from .timesteps import is_near, is_one, number_of, schedule_of
+from .timesteps import FRAMES_APART, by_frame, is_near, is_one, number_of, parts_frames, schedule_of
 
 
 class SchedulerClock:
@@ -17,8 +18,9 @@ class SchedulerClock:
     The call's timestep must be the schedule's at that step. Where it is not, the call comes from somewhere else, for
     example from a pipeline that shares the transformer and has a scheduler of its own: it, and all that follow until
     the scheduler's timesteps are set anew, have no place. Schedulers without a `step_index` (DDIM, DDPM) are asked by
-    the timestep alone. The scheduler is looked up at each call, so it may be exchanged at any time. It has many
-    attributes, for it tells apart all that pipelines do to a scheduler.
+    the timestep alone. A pipeline that says the step in `cache_context` is believed. The scheduler is looked up
+    anew in every call, so it may be exchanged at any time. It has many attributes, for it tells apart all that
+    pipelines do to a scheduler.
 
     Args:
         pipeline (`DiffusionPipeline`): Held weakly.
@@ -40,6 +42,7 @@ class SchedulerClock:
         self.values: list[float] = []
         self.first = self.current = 0
         self.calls: dict[str | None, int] = {}
+        self.frames: torch.Tensor | None = None
         self.lost = self.disturbed = False
         self.spoilt: torch.Tensor | None = None
 
@@ -64,13 +67,14 @@ class SchedulerClock:
         begin = getattr(self.scheduler, "begin_index", None) or 0
         return timestep is not None and is_near(timestep, self.scale, float(self.scheduler.timesteps[begin]))
 
-    def tick(self, name: str | None, timestep: torch.Tensor | None, latents: torch.Tensor) -> Tick:
+    def tick(self, told: Told, timestep: torch.Tensor | None, latents: torch.Tensor) -> Tick:
         """Place a call; the arguments are `TimestepClock.tick`'s.
 
         Raises:
-            NotPlaced: If the timestep is not the schedule's.
+            NotPlaced: If the timestep is not the schedule's, or not the same for all frames.
             RuntimeError: If somebody has set the scheduler's timesteps anew in the middle of the loop.
         """
+        name = told.name
         self._look_up()
         if self._is_broken_into(name, timestep):
             # Two loops have stepped this schedule: it is of no use for either.
@@ -86,12 +90,15 @@ class SchedulerClock:
             self.reset()
             self.values = self.scheduler.timesteps.tolist()
         self.schedule, self.source = self.scheduler.timesteps, source
-        position = self._place(timestep)
+        position = self._place(told, timestep)
+        if position == self.current and self.calls and parts_frames(timestep, latents.shape[0], self.frames):
+            self.lost = True
+            raise NotPlaced(FRAMES_APART, ends=True)
         new_generation = renewed or position < self.current
         if new_generation:
             self.first = 0 if self.takes_turns else position
         if new_generation or position != self.current:
-            self.current = position
+            self.current, self.frames = position, by_frame(timestep, latents.shape[0])
             self.calls.clear()
         steps = len(self.values) - self.first
         first = 0 if name is None else name
@@ -125,9 +132,10 @@ class SchedulerClock:
         forgets = hasattr(self.scheduler, "step_index") or timesteps.tolist() != self.values
         return forgets and self._is_next(name, timestep)
 
-    def _place(self, timestep: torch.Tensor | None) -> int:
+    def _place(self, told: Told, timestep: torch.Tensor | None) -> int:
         placed = not (self.lost or self._is_unset() or self._is_of_another_schedule())
-        position = self._position(timestep) if placed else None
+        position = self._told_position(told) if placed else None
+        position = self._position(timestep) if placed and position is None else position
         if position is None:
             self.lost = True
             raise NotPlaced(
@@ -147,6 +155,14 @@ class SchedulerClock:
 
     def _is_of_another_schedule(self) -> bool:
         return self.source is not None and self.source.tolist() != self.values
+
+    def _told_position(self, told: Told) -> int | None:
+        """Place in the schedule of the step that the caller has said; its loop may have the last ones alone."""
+        steps = told.num_inference_steps
+        if steps is None or steps > len(self.values):
+            return None
+        step = told.step_of(steps)
+        return None if step is None else len(self.values) - steps + step
 
     def _position(self, timestep: torch.Tensor | None) -> int | None:
         """Place of the call in the schedule; `None` if it has none."""

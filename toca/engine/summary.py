@@ -105,38 +105,91 @@ class Summary:
 
 
 def summarize(method: str, records: list[tuple[GenerationRecord, list]], chosen: str = "") -> Summary:
-    """The summary of one or more transformers' last generations.
+    """The summary of one or more transformers' last generations; of all runs of the scheduler in a pipeline's call.
 
     Args:
         method (`str`): Name of the method.
         records (`list`): For each transformer its record and the memories it still holds.
         chosen (`str`, *optional*): How the method was chosen.
     """
-    # A transformer that sat out the last generation (Wan 2.2 at few steps) still has the one before.
+    runs = _runs(records)
+    total, first = _Total(), 0
+    for run in runs:
+        first += total.add(run, first)
+    steps = "".join(_common_letter(total.letters[step]) for step in sorted(total.letters))
+    share = total.computed / total.tokens if total.tokens else 1.0
+    return Summary(
+        method=method,
+        steps=steps,
+        full_steps=steps.count("F"),
+        tokens_recomputed=share,
+        flops=total.flops,
+        flops_full=total.flops_full,
+        cache_bytes=total.cache_bytes,
+        trace=tuple(total.trace),
+        bypassed=total.bypassed,
+        chosen=chosen,
+    )
+
+
+Run = list[tuple[GenerationRecord, list]]
+"""What each transformer did in one run of the scheduler, and what it still holds."""
+
+
+def _runs(records: Run) -> list[Run]:
+    """The runs of the last call, in order. A transformer that sat it out (Wan 2.2 at few steps) still has the one
+    before."""
     newest = max((record for record, _ in records), key=lambda record: record.number)
-    records = [(record, memories) for record, memories in records if record.schedule is newest.schedule]
-    flops = flops_full = cache_bytes = 0
-    computed, all_tokens, trace = 0, 0, []
-    letters: dict[int, set[str]] = {}
+    runs: dict[tuple[int, int], Run] = {key: [] for key, _ in _numbered(newest)}
     for record, memories in records:
-        plan = record.plan
-        if plan is None:
-            # Nothing of it has gone through the cache.
-            continue
-        cache_bytes += record.cache_bytes + sum(memory.cache_bytes for memory in memories)
-        flops += sum(pass_flops(plan, run, shape) for run, shape in record.passes)
-        computed += sum(tokens_computed(plan, run.row, shape) for run, shape in record.passes)
-        for call in record.calls:
-            shape = replace(call.shape, batch=call.full_batch)
-            flops_full += full_flops(plan, shape)
-            all_tokens += tokens_computed(plan, plan.full_row, shape)
-            letters.setdefault(call.step, set()).add(call.letter)
-            trace.append(_trace(plan, call))
-    steps = "".join(_common_letter(letters[step]) for step in sorted(letters))
-    share = computed / all_tokens if all_tokens else 1.0
-    bypassed = sum(record.bypassed for record, _ in records)
-    full = steps.count("F")
-    return Summary(method, steps, full, share, flops, flops_full, cache_bytes, tuple(trace), bypassed, chosen)
+        for key, each in _numbered(record):
+            if key in runs:
+                runs[key].append((each, memories if each is record else []))
+    return list(runs.values())
+
+
+def _numbered(record: GenerationRecord) -> list[tuple[tuple[int, int], GenerationRecord]]:
+    """The records of a transformer's runs, each with its schedule and which of the runs of that one it is."""
+    chain = (*record.earlier, record)
+    schedules = [id(each.schedule) for each in chain]
+    return [((schedules[i], schedules[:i].count(schedules[i])), each) for i, each in enumerate(chain)]
+
+
+@dataclass
+class _Total:
+    """What runs add up to."""
+
+    flops: int = 0
+    flops_full: int = 0
+    computed: int = 0
+    tokens: int = 0
+    cache_bytes: int = 0
+    bypassed: int = 0
+    letters: dict[int, set[str]] = field(default_factory=dict)
+    trace: list[StepTrace] = field(default_factory=list)
+
+    def add(self, run: Run, first: int) -> int:
+        """Take in a run whose first step is this one in the call; how many steps it has."""
+        held = steps = 0
+        for record, memories in run:
+            self.bypassed += record.bypassed
+            plan = record.plan
+            if plan is None:
+                # Nothing of it has gone through the cache.
+                continue
+            held += record.cache_bytes + sum(memory.cache_bytes for memory in memories)
+            self.flops += sum(pass_flops(plan, each, shape) for each, shape in record.passes)
+            self.computed += sum(tokens_computed(plan, each.row, shape) for each, shape in record.passes)
+            for call in record.calls:
+                shape = replace(call.shape, batch=call.full_batch)
+                self.flops_full += full_flops(plan, shape)
+                self.tokens += tokens_computed(plan, plan.full_row, shape)
+                self.letters.setdefault(first + call.step, set()).add(call.letter)
+                self.trace.append(_trace(plan, call, first))
+                steps = max(steps, call.step + 1)
+        # One run lets go of what it holds before the next one begins.
+        self.cache_bytes = max(self.cache_bytes, held)
+        return steps
 
 
 def _common_letter(letters: set[str]) -> str:
@@ -144,9 +197,9 @@ def _common_letter(letters: set[str]) -> str:
     return next(iter(letters)) if len(letters) == 1 else "m"
 
 
-def _trace(plan: PlanTable, call: CallRecord) -> StepTrace:
+def _trace(plan: PlanTable, call: CallRecord, first: int) -> StepTrace:
     sites = []
     for i, (site, action) in enumerate(zip(plan.layout.sites, call.row, strict=True)):
         fresh, tokens = plan.fresh_tokens(i, call.row, call.shape), site.geometry(call.shape)[1]
         sites.append(SiteTrace(site.layer, site.module, action.kind, fresh, tokens))
-    return StepTrace(call.step, call.branch, call.letter, tuple(sites), call.images)
+    return StepTrace(first + call.step, call.branch, call.letter, tuple(sites), call.images)

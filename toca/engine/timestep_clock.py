@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 
+from .branch_names import Told
 from .tick import NotPlaced, Tick, branch_of
-from .timesteps import number_of, same_latents
+from .timesteps import FRAMES_APART, by_frame, number_of, parts_frames, same_latents
 
 
 class TimestepClock:
     """For a transformer without a pipeline: every timestep is a step, and timesteps fall during a generation.
 
     A timestep that is not below the one before starts a generation, but for calls at the same timestep with the same
-    latents: these are branches of guidance. Requests may so have any number of steps up to the one that was told.
+    latents: these are branches of guidance. Requests may so have any number of steps up to the one that was told. A
+    caller who says the step in `cache_context` is believed.
 
     Args:
         num_inference_steps (`int`): Steps of a generation.
@@ -32,6 +36,7 @@ class TimestepClock:
         self.step = 0
         self.calls: dict[str | None, int] = {}
         self.latents: torch.Tensor | None = None
+        self.frames: torch.Tensor | None = None
         self.disturbed = False
 
     def give_up(self) -> None:
@@ -57,21 +62,27 @@ class TimestepClock:
         """Whether a call can be the first of a generation."""
         return self.begins_anew(timestep)
 
-    def tick(self, name: str | None, timestep: torch.Tensor | None, latents: torch.Tensor) -> Tick:
+    def tick(self, told: Told, timestep: torch.Tensor | None, latents: torch.Tensor) -> Tick:
         """Place a call.
 
         Args:
-            name (`str` or `None`): Of its branch.
+            told (`Told`): What its caller says of it.
             timestep (`torch.Tensor` or `None`): (B,) or a number: what the model is called with.
             latents (`torch.Tensor`): (B, ...): the model's input.
 
         Raises:
             NotPlaced: If the call has no timestep, or there are more of them than was told.
         """
+        steps = told.num_inference_steps or self.num_inference_steps
+        step = told.step_of(steps)
+        if step is not None:
+            return self._tick_at(step, steps, told.name, timestep, latents)
         if timestep is None:
             raise NotPlaced("Without a timestep a call of a bare transformer has no place: it runs in full.")
-        value = number_of(timestep)
+        value, name = number_of(timestep), told.name
         new_generation = self.current is None or value > self.current
+        if value == self.current and parts_frames(timestep, latents.shape[0], self.frames):
+            raise NotPlaced(FRAMES_APART)
         if value == self.current and self.calls.get(name, 0):
             new_generation = self.num_inference_steps == 1 or not same_latents(latents, self.latents)
         if new_generation:
@@ -80,11 +91,28 @@ class TimestepClock:
         elif value != self.current:
             self.step += 1
         if new_generation or value != self.current or not self.calls:
-            self.current, self.latents = value, latents
-            self.calls.clear()
+            self._begin_step(value, timestep, latents)
         if self.step >= self.num_inference_steps:
             raise NotPlaced(
                 f"This generation has more steps than the {self.num_inference_steps} of `num_inference_steps`: the "
                 "others run in full. Enable the cache with the number of steps that you use."
             )
         return Tick(branch_of(self.calls, name, name), self.step, self.num_inference_steps, new_generation)
+
+    def _tick_at(self, step: int, steps: int, name: str | None, timestep: Any, latents: torch.Tensor) -> Tick:
+        """Place a call whose caller has said the step."""
+        value = None if timestep is None else number_of(timestep)
+        new_generation = self.latents is None or step < self.step
+        if step == self.step and self.calls.get(name, 0):
+            new_generation = steps == 1 or not same_latents(latents, self.latents)
+        if new_generation:
+            self.reset()
+            self.first = value
+        if new_generation or step != self.step:
+            self.step = step
+            self._begin_step(value, timestep, latents)
+        return Tick(branch_of(self.calls, name, name), step, steps, new_generation)
+
+    def _begin_step(self, value: float | None, timestep: Any, latents: torch.Tensor) -> None:
+        self.current, self.latents, self.frames = value, latents, by_frame(timestep, latents.shape[0])
+        self.calls.clear()

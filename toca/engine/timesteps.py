@@ -42,3 +42,23 @@ def schedule_of(timestep: Any) -> torch.Tensor | None:
 def is_one(mine: torch.Tensor, others: torch.Tensor) -> bool:
     """Whether two tensors have one storage."""
     return mine.untyped_storage().data_ptr() == others.untyped_storage().data_ptr()
+
+
+def by_frame(timestep: Any, batch: int) -> torch.Tensor | None:
+    """A copy of the timesteps of a call where each sample has more than one, of its frames or tokens."""
+    if not isinstance(timestep, torch.Tensor) or timestep.numel() <= batch or timestep.numel() % batch:
+        return None
+    return timestep.clone()
+
+
+def parts_frames(timestep: Any, batch: int, before: torch.Tensor | None) -> bool:
+    """Whether some frames have moved on and others have not, since the call before of the same largest timestep
+    (diffusion forcing). The tokens of a given picture, which stand still, do so with no others."""
+    now = by_frame(timestep, batch)
+    return now is not None and before is not None and not torch.equal(now, before)
+
+
+FRAMES_APART = (
+    "The frames of a call are at steps of their own (diffusion forcing, with one block of frames ahead of the next): "
+    "what is kept of one step is nothing to go on from for all of them, so these calls run in full."
+)

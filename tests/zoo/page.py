@@ -141,7 +141,7 @@ def _outcomes(results: Sequence[Result], promises: Sequence[str]) -> str:
         own = [result for result in results if result.entry == entry]
         groups: dict[tuple[str, ...], list[str]] = {}
         for result in own:
-            seen = () if result.refusal else tuple(_seen(result, promise) for promise in promises)
+            seen = () if result.refusal else tuple(_seen(result, promise, promises) for promise in promises)
             groups.setdefault(seen, []).append(result.method)
         largest = max((names for seen, names in groups.items() if seen), key=len, default=None)
         variant = entry.partition("/")[2]
@@ -152,10 +152,11 @@ def _outcomes(results: Sequence[Result], promises: Sequence[str]) -> str:
     return "\n".join(lines)
 
 
-def _seen(result: Result, promise: str) -> str:
+def _seen(result: Result, promise: str, promises: Sequence[str]) -> str:
     if promise in result.unasked:
         return "one sample a call"
-    return "**no**" if promise in result.broken else "yes"
+    unknown = any(name not in promises for name in result.broken)
+    return "**no**" if promise in result.broken or unknown else "yes"
 
 
 def _reasons(results: Sequence[Result]) -> str:

@@ -85,14 +85,26 @@ class Cell:
         self._record("still", self._still)
         self._record("first", self._first)
         self._record("second", lambda: run(model, subject.calls()))
-        if subject.batch > 1:
-            self._record("alone", lambda: run(model, subject.calls(batch=1, first=1)))
+        self._record("alone", lambda: run(model, subject.calls(batch=1, first=1)))
+        self._record("branches", self._branches)
         # The cache is taken off in the middle of a generation, when much is remembered.
         self._record("broken off", lambda: run(model, subject.calls()[:3]))
 
     def _still(self) -> Outputs:
         outputs = run(self.subject.model, self.subject.calls(still=True))
         self.still_summary = toca.summary(self.subject.model)
+        return outputs
+
+    def _branches(self) -> Outputs:
+        """What the first of two branches of guidance gets, which take turns: the same latents, and in the second
+        branch what another sample is told to show."""
+        subject, condition = self.subject, self.subject.spec.condition
+        mine, others = (subject.calls(batch=1, first=first) for first in (1, 0))
+        outputs = []
+        for call, other in zip(mine, others, strict=True):
+            outputs += run(subject.model, [call])
+            told = {condition: other[condition]} if condition in other else {}
+            run(subject.model, [{**call, **told}])
         return outputs
 
     def _first(self) -> Outputs:
@@ -184,6 +196,13 @@ def samples_are_apart(cell: Cell) -> None:
     together = [[tensor[1:2] for tensor in step] for step in cell.outputs("second")]
     off = _furthest(together, cell.outputs("alone"))
     demand(off < 10 * cell.subject.entry.tolerance, f"a sample alone is off by {off:.1e}")
+
+
+@promise("branches are apart")
+def branches_are_apart(cell: Cell) -> None:
+    """A branch of guidance is what it would be without the other, which takes turns with it."""
+    off = _furthest(cell.outputs("branches"), cell.outputs("alone"))
+    demand(off < 10 * cell.subject.entry.tolerance, f"a branch beside another is off by {off:.1e}")
 
 
 @promise("resets")

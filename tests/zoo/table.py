@@ -25,7 +25,7 @@ from toca.models.outside import OUTSIDE
 
 from ..conformance.common import CACHING
 from .page import Result, overview_row, page, read, section
-from .promises import PROMISES, Broken, Cell, broken, check_refusal
+from .promises import PROMISES, Cell, broken, check_refusal
 from .subject import family_of_entry, supported
 from .tiny import EVERY, ZOO
 
@@ -62,14 +62,14 @@ def results_of(name: str) -> list[Result]:
 
 def result(entry: str, method: str) -> Result:
     """Run one cell."""
-    cell = Cell(entry, method)
     unasked = () if EVERY[entry].batches else (APART,)
-    if not cell.refusal:
-        return Result(entry, method, broken=broken(cell), unasked=unasked)
     try:
+        cell = Cell(entry, method)
+        if not cell.refusal:
+            return Result(entry, method, broken=broken(cell), unasked=unasked)
         check_refusal(cell)
-    except Broken as error:
-        return Result(entry, method, broken={"refusal": str(error)}, unasked=unasked)
+    except Exception as error:  # noqa: BLE001 (the page tells it, and of the other cells too)
+        return Result(entry, method, broken={"is run or refused": f"{type(error).__name__}: {error}"}, unasked=unasked)
     return Result(entry, method, cell.refusal)
 
 

@@ -31,8 +31,8 @@ class BlockSpan:
 
     def __init__(self, layout: Layout, spec: FamilySpec):
         stacks = {stack.stack: stack for stack in spec.stacks}
-        self.rows = {site.layer: site.rows for site in layout.sites}
         self.stacks = {site.layer: stacks[site.stack] for site in layout.sites}
+        self.rows = {layer: stack.rows for layer, stack in self.stacks.items()}
 
     def image_of(self, streams: Streams, layer: int, shape: CallShape) -> torch.Tensor:
         """The image tokens (rows, tokens, C) in what a layer works on."""

@@ -24,7 +24,8 @@ class Capability:
 
 
 def _cannot_drop(spec: FamilySpec) -> str:
-    if any(stack.rows != "sample" for stack in spec.stacks):
+    rows = {site.rows or stack.rows for stack in spec.stacks for site in stack.sites}
+    if rows != {"sample"}:
         return "its blocks attend within frames and positions"
     if spec.prediction is None:
         return "nobody has said where each token is in its output (`prediction` of its FamilySpec)"

@@ -391,7 +391,7 @@ def _site(block: nn.Module, block_spec: BlockSpec, spec: SiteSpec, place: tuple[
         index=index,
         depth=depth,
         stream=spec.stream,
-        rows=block_spec.rows,
+        rows=spec.rows or block_spec.rows,
         inside=spec.inside,
         attends=spec.attention,
         width=_output_width(module, spec),

@@ -66,14 +66,17 @@ class CallKey:
 
 
 def laid_out(stream: torch.Tensor, shape: CallShape, have: str, want: str) -> torch.Tensor:
-    """A stream whose rows are frames or positions, with rows of the other kind.
+    """A stream of image tokens with rows of another kind.
 
     Args:
         stream (`torch.Tensor`): (rows, tokens of a row, C).
         shape (`CallShape`): Of the call.
-        have, want (`str`): `Site.rows` of the layer it comes from and of the one it goes to.
+        have, want (`str`): `"sample"`, `"frame"` or `"position"`: what a row is, and what it shall be.
     """
     if have == want:
         return stream
-    outer, inner = (shape.frames, shape.tokens) if have == "frame" else (shape.tokens, shape.frames)
-    return stream.reshape(shape.batch, outer, inner, -1).transpose(1, 2).flatten(0, 1)
+    outer, inner = (shape.tokens, shape.frames) if have == "position" else (shape.frames, shape.tokens)
+    apart = stream.reshape(shape.batch, outer, inner, -1)
+    if "position" in (have, want):
+        apart = apart.transpose(1, 2)
+    return apart.flatten(1, 2) if want == "sample" else apart.flatten(0, 1)

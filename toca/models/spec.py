@@ -58,6 +58,7 @@ class SiteSpec:
             below it do not say it: experts of which a token sees a few, linear attention.
         unless (`str` or `None`): Attribute of the block: the site is there only where that one is not.
         output (`str` or `None`): The linear layer whose width is that of the output, where it is not the last one.
+        rows (`str` or `None`): What a row of its batch dimension is, where it is not what a row of the block's is.
     """
 
     module: str
@@ -75,6 +76,7 @@ class SiteSpec:
     token_flops: Callable[[Any], int] | None = None
     unless: str | None = None
     output: str | None = None
+    rows: Rows | None = None
 
     @property
     def attention(self) -> Attends | None:

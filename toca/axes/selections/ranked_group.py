@@ -8,6 +8,7 @@ from typing import Any, Protocol
 
 import torch
 
+from ...models.shape import laid_out
 from ...models.streams import IMAGE
 from ..actions import Action, tokens_of
 from .bonuses import best_tokens
@@ -44,8 +45,6 @@ class RankedGroup(Group):
         number (`int`): Tells the groups of a plan apart, for the random score.
 
     Attributes:
-        statistics (`list[torch.Tensor]`): Of each site's source, (rows, tokens of the source), float32; written by the
-            attention. Empty where nothing is measured.
         counts (`torch.Tensor` or `None`): (sites, rows, tokens), float32: steps since a token was recomputed.
     """
 
@@ -58,12 +57,14 @@ class RankedGroup(Group):
         self.rows, self.tokens = site.geometry(key.shape)
         self.repeats = self.rows // key.shape.batch
         self.paired = grouping.paired
-        self.statistics = [grouping.statistics[i] for i in sites if i in grouping.statistics]
-        if self.statistics:
+        self._measured = [grouping.statistics[i] for i in sites if i in grouping.statistics]
+        self._shape, self._rows_are = key.shape, (site.rows, site.rows)
+        if self._measured:
             # Joint attention is measured over text and image; a site of one stream rates its own part (FLUX).
             source = grouping.layout.sites[grouping.sources[sites[0]]]
             own = source.place(site.stream, key.shape)
-            self.statistics = [statistic[..., own] for statistic in self.statistics]
+            self._measured = [statistic[..., own] for statistic in self._measured]
+            self._rows_are = source.rows, site.rows
         self.image = site.place(IMAGE, key.shape) if site.has_image else slice(0, 0)
         self.common_grid = grouping.grid
         self.grid = grouping.grid if site.has_image else None
@@ -73,6 +74,15 @@ class RankedGroup(Group):
         self._offsets = torch.arange(0, self.rows * self.tokens, self.tokens, device=key.device)[:, None]
         self._ranks = torch.arange(self.tokens, device=key.device)
         self._counts_of: dict[tuple[Action, ...], tuple[list[int], torch.Tensor]] = {}
+
+    @property
+    def statistics(self) -> list[torch.Tensor]:
+        """Of each site's source what the attention has written, float32, in the rows of the site (rows, tokens): what
+        was measured over a frame or a position is rated in its sample. Empty where nothing is measured."""
+        have, want = self._rows_are
+        if have == want:
+            return self._measured
+        return [laid_out(each[..., None], self._shape, have, want)[..., 0] for each in self._measured]
 
     @property
     def chosen_rows(self) -> int:

@@ -251,7 +251,9 @@ def bytes_are_held(cell: Cell) -> None:
     """Predicted and reported bytes of the cache are those that it holds."""
     cell.outputs("first")
     plan = cell.method.plan(cell.subject.model, STEPS)
-    predicted = cache_bytes(plan, cell.subject.shape, cell.subject.entry.exact.itemsize, False)
+    # Of samples that decide together the gate keeps what it would of one.
+    together = plan.gate is not None and cell.subject.spec.is_ragged(cell.subject.calls()[0])
+    predicted = cache_bytes(plan, cell.subject.shape, cell.subject.entry.exact.itemsize, together)
     for what, found in (("predicted", predicted), ("reported", cell.running.cache_bytes)):
         demand(found == cell.held, f"{what} bytes are {found}, and {cell.held} are held")
     demand(cell.summary.cache_bytes == cell.held, "the summary forgets what was held")

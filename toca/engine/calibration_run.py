@@ -20,6 +20,7 @@ from .clock import make_clock
 from .install import engine_of
 from .other_caches import other_cache
 from .tick import Tick
+from .timesteps import Reading
 
 PACKAGES = ("toca", "torch", "diffusers")
 
@@ -59,7 +60,7 @@ class Recorder:
         self.spec: FamilySpec = spec
         self.method, self.gauge = method, method.gauge()
         self.pipeline = None if bare else target
-        self.clock = make_clock(self.pipeline, num_inference_steps, False, self.spec.timestep_scale)
+        self.clock = make_clock(self.pipeline, num_inference_steps, False, Reading.of(self.spec))
         self._argument_names = tuple(inspect.signature(type(self.transformer).forward).parameters)[1:]
         self._schedule: tuple[int, tuple[float, ...]] | None = None
         self._last: Tick | None = None

@@ -13,16 +13,15 @@ from typing import Any
 
 from .scheduler_clock import SchedulerClock
 from .timestep_clock import TimestepClock
+from .timesteps import Reading
 
 Clock = TimestepClock | SchedulerClock
 
 
-def make_clock(
-    pipeline: Any, num_inference_steps: int | None, takes_turns: bool, timestep_scale: float = 1.0
-) -> Clock:
+def make_clock(pipeline: Any, num_inference_steps: int | None, takes_turns: bool, reading: Reading) -> Clock:
     """The clock of a pipeline that has a scheduler, else one that goes by the calls' timesteps."""
     if getattr(pipeline, "scheduler", None) is not None:
-        return SchedulerClock(pipeline, takes_turns, timestep_scale)
+        return SchedulerClock(pipeline, takes_turns, reading)
     if num_inference_steps is None:
         raise ValueError("Without a scheduler the number of steps is unknown: pass `num_inference_steps`.")
-    return TimestepClock(num_inference_steps, timestep_scale)
+    return TimestepClock(num_inference_steps, reading)

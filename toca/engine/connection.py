@@ -124,7 +124,7 @@ class Connection:
         here = ((block, block_spec, site) for *_, block, block_spec in blocks for site in block_spec.sites)
         for i, (block, block_spec, site_spec) in enumerate(here):
             if i in measured:
-                self._check_measurable(block.get_submodule(site_spec.path), sites[i].layer)
+                self._check_measurable(transformer, block.get_submodule(site_spec.path), sites[i].layer)
             if (sites[i].stack, sites[i].module) in kinds:
                 yield from self._site(i, block, block_spec, site_spec, i in reached)
         if plan.wraps_blocks:
@@ -183,11 +183,12 @@ class Connection:
         handles = [self.decisions.handles[place] for place in places]
         return self.decisions.turns.setdefault(places[0], Turns(handles))
 
-    def _check_measurable(self, attn: Any, layer: int) -> None:
+    def _check_measurable(self, transformer: nn.Module, attn: Any, layer: int) -> None:
         """Refuse attention that is to be measured, or its keys and values kept, where the dialect cannot."""
         reason = self.spec.attention.why_not(attn)
         if reason is not None:
-            raise ValueError(f"The attention of layer {layer} {reason}")
+            raise ValueError(f"The attention of layer {layer} of this {type(transformer).__name__} {reason}")
+
 
 
 def measured_sites(plan: PlanTable) -> set[int]:

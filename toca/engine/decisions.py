@@ -19,6 +19,7 @@ from ..hooks.turns import Turns
 from ..memory.part import Part
 from ..memory.terms import Terms
 from ..models import FamilySpec, Layout
+from ..models.streams import IMAGE
 from ..plan.passes import MODULATED, VERIFIED, Pass
 from ..plan.table import PlanTable
 from .block_span import BlockSpan
@@ -207,10 +208,14 @@ class Decisions:
             raise NotReached
 
     def note_input(self, job: Job) -> None:
-        """Note what the first attention was given, where the pass asks for it."""
-        if job.run.probes_input and self.handles[0].noted is not None:
-            job.notes[MODULATED] = (self.handles[0].turned(self.handles[0].noted),)
-            self.handles[0].noted = None
+        """Note the image tokens that the first attention was given, where the pass asks for it."""
+        handle, site, shape = self.handles[0], self.layout.sites[0], job.part.key.shape
+        if job.run.probes_input and handle.noted is not None:
+            noted, handle.noted = handle.turned(handle.noted), None
+            # Some joint attentions are given the whole row, others the image and the text one by one.
+            whole = site.has_image and noted.shape[1] == site.geometry(shape)[1]
+            # A view of the image tokens would hold the others too.
+            job.notes[MODULATED] = (noted[:, site.place(IMAGE, shape)].contiguous() if whole else noted,)
 
     def finish(
         self, plan: PlanTable, job: Job, step: int, latents: torch.Tensor, sample: torch.Tensor

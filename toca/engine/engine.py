@@ -29,6 +29,7 @@ from .plans import Plans
 from .record import GenerationRecord
 from .runner import Runner
 from .tick import NotPlaced, Tick
+from .timesteps import Reading
 from .told_once import Warnings
 from .unplaced import MISSED, NotReached, Unplaced
 
@@ -62,7 +63,7 @@ class Engine:
     ):
         self.spec, self.layout = spec, describe(transformer, spec)
         self.plans = Plans(method, self.layout)
-        self.clock = make_clock(pipeline, num_inference_steps, takes_turns, spec.timestep_scale)
+        self.clock = make_clock(pipeline, num_inference_steps, takes_turns, Reading.of(spec))
         self.ownership, self.names = Ownership(), BranchNames()
         self.decisions = Decisions(self.layout, spec)
         self.connection = Connection(transformer, spec, self.decisions)
@@ -113,7 +114,11 @@ class Engine:
         latents, timestep = self.spec.latents_of(arguments), arguments.get(self.spec.timestep)
         if latents is None:
             self.clock.pass_by(timestep)
-            self._bypass("latents", "The samples of a call differ in size: such calls run in full, past the cache.")
+            self._bypass(
+                "latents",
+                "The samples of a call differ in size, or have several pictures each: such calls run in full, past "
+                "the cache.",
+            )
             return None
         key = key_of(self.spec, transformer, arguments, latents)
         if torch.is_grad_enabled():
@@ -130,7 +135,7 @@ class Engine:
             self._bypass("branches", f"More than {MAX_BRANCHES} transformer calls in a step: the others run in full.")
             return None
         call = Call(transformer, self.spec, plan, tick, key, arguments, self.record, self.connection.compiled)
-        why = self.unplaced.why_in_full(arguments)
+        why = self.unplaced.why_in_full(arguments, plan.selection is not None)
         if why is not None:
             self._forgo(call, why)
             return None

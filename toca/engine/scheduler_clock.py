@@ -9,7 +9,7 @@ import torch
 
 from .branch_names import Told
 from .tick import NotPlaced, Tick, branch_of
-from .timesteps import FRAMES_APART, by_frame, is_near, is_one, number_of, parts_frames, schedule_of
+from .timesteps import FRAMES_APART, Reading, by_frame, is_one, parts_frames, schedule_of
 
 
 class SchedulerClock:
@@ -26,12 +26,12 @@ class SchedulerClock:
         pipeline (`DiffusionPipeline`): Held weakly.
         takes_turns (`bool`): Whether the pipeline has other transformers that may run the first steps (Wan 2.2), so
             that a late start is no image-to-image.
-        timestep_scale (`float`, defaults to 1): The scheduler's timestep over the one that the model is called with.
+        reading (`Reading`): How its timestep is read off the one that the model is called with.
     """
 
-    def __init__(self, pipeline: Any, takes_turns: bool, timestep_scale: float = 1.0):
+    def __init__(self, pipeline: Any, takes_turns: bool, reading: Reading):
         self.pipeline = weakref.ref(pipeline)
-        self.takes_turns, self.scale = takes_turns, timestep_scale
+        self.takes_turns, self.reading = takes_turns, reading
         self.scheduler = pipeline.scheduler
         self.reset()
 
@@ -65,7 +65,7 @@ class SchedulerClock:
     def is_at_start(self, timestep: torch.Tensor | None) -> bool:
         """Whether a call can be the first of a generation."""
         begin = getattr(self.scheduler, "begin_index", None) or 0
-        return timestep is not None and is_near(timestep, self.scale, float(self.scheduler.timesteps[begin]))
+        return timestep is not None and self.reading.is_near(timestep, float(self.scheduler.timesteps[begin]))
 
     def tick(self, told: Told, timestep: torch.Tensor | None, latents: torch.Tensor) -> Tick:
         """Place a call; the arguments are `TimestepClock.tick`'s.
@@ -182,14 +182,14 @@ class SchedulerClock:
         places = [i for i in range(len(self.values)) if self._is_at(timestep, i)]
         if not places:
             return None
-        value = number_of(timestep) * self.scale
+        value = self.reading.number(timestep)
         return min(places, key=lambda i: (abs(self.values[i] - value), i < start, i))
 
     def _is_at(self, timestep: torch.Tensor | None, position: int) -> bool:
         """Whether the call's timestep is the schedule's at a place."""
         if timestep is not None and schedule_of(timestep) is not None:
             return bool(timestep.storage_offset() == position)
-        return timestep is not None and is_near(timestep, self.scale, self.values[position])
+        return timestep is not None and self.reading.is_near(timestep, self.values[position])
 
 
 SET_ANEW = (

@@ -8,11 +8,12 @@ import torch
 
 from .branch_names import Told
 from .tick import NotPlaced, Tick, branch_of
-from .timesteps import FRAMES_APART, by_frame, number_of, parts_frames, same_latents
+from .timesteps import FRAMES_APART, Reading, by_frame, parts_frames, same_latents
 
 
 class TimestepClock:
-    """For a transformer without a pipeline: every timestep is a step, and timesteps fall during a generation.
+    """For a transformer without a pipeline: every timestep is a step, and timesteps fall during a generation, or
+    what is read off them does.
 
     A timestep that is not below the one before starts a generation, but for calls at the same timestep with the same
     latents: these are branches of guidance. Requests may so have any number of steps up to the one that was told. A
@@ -20,13 +21,13 @@ class TimestepClock:
 
     Args:
         num_inference_steps (`int`): Steps of a generation.
-        timestep_scale (`float`, defaults to 1): The scheduler's timestep over the one that the model is called with.
+        reading (`Reading`): How far a generation has come by the timestep that the model is called with.
     """
 
     schedule = scheduler = None
 
-    def __init__(self, num_inference_steps: int, timestep_scale: float = 1.0):
-        self.num_inference_steps, self.scale = num_inference_steps, timestep_scale
+    def __init__(self, num_inference_steps: int, reading: Reading):
+        self.num_inference_steps, self.reading = num_inference_steps, reading
         self.reset()
 
     def reset(self) -> None:
@@ -45,9 +46,9 @@ class TimestepClock:
 
     def pass_by(self, timestep: torch.Tensor | None) -> None:
         """A call that is not to be placed: the step that it is the first of counts like any other."""
-        if timestep is not None and self.current is not None and number_of(timestep) < self.current:
+        if timestep is not None and self.current is not None and self.reading.remaining(timestep) < self.current:
             self.step += 1
-            self.current, self.latents = number_of(timestep), None
+            self.current, self.latents = self.reading.remaining(timestep), None
             self.calls.clear()
 
     def timesteps_of_generation(self) -> tuple[float, ...]:
@@ -56,7 +57,7 @@ class TimestepClock:
 
     def begins_anew(self, timestep: torch.Tensor | None) -> bool:
         """Whether a call of somebody else can only be the first of a generation."""
-        return self.first is None or (timestep is not None and number_of(timestep) >= self.first)
+        return self.first is None or (timestep is not None and self.reading.remaining(timestep) >= self.first)
 
     def is_at_start(self, timestep: torch.Tensor | None) -> bool:
         """Whether a call can be the first of a generation."""
@@ -79,7 +80,7 @@ class TimestepClock:
             return self._tick_at(step, steps, told.name, timestep, latents)
         if timestep is None:
             raise NotPlaced("Without a timestep a call of a bare transformer has no place: it runs in full.")
-        value, name = number_of(timestep), told.name
+        value, name = self.reading.remaining(timestep), told.name
         new_generation = self.current is None or value > self.current
         if value == self.current and parts_frames(timestep, latents.shape[0], self.frames):
             raise NotPlaced(FRAMES_APART)
@@ -101,7 +102,7 @@ class TimestepClock:
 
     def _tick_at(self, step: int, steps: int, name: str | None, timestep: Any, latents: torch.Tensor) -> Tick:
         """Place a call whose caller has said the step."""
-        value = None if timestep is None else number_of(timestep)
+        value = None if timestep is None else self.reading.remaining(timestep)
         new_generation = self.latents is None or step < self.step
         if step == self.step and self.calls.get(name, 0):
             new_generation = steps == 1 or not same_latents(latents, self.latents)

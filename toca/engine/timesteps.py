@@ -2,23 +2,51 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 
-
-def number_of(timestep: Any) -> float:
-    """The timestep of a call, read back from its device. Where tokens have timesteps of their own, those of a given
-    first frame are at 0."""
-    return float(timestep.max()) if isinstance(timestep, torch.Tensor) else float(timestep)
+from ..models import FamilySpec
 
 
-def is_near(timestep: Any, scale: float, value: float) -> bool:
-    """Whether a call's timestep is this one of a schedule, as exactly as its dtype can say."""
-    dtype = timestep.dtype if isinstance(timestep, torch.Tensor) else torch.float64
-    # Some pipelines cut the schedule's fractions off.
-    tolerance = max(1e-3, 2 * torch.finfo(dtype).eps * abs(value)) if dtype.is_floating_point else 1.0
-    return abs(number_of(timestep) * scale - value) <= tolerance
+@dataclass(frozen=True)
+class Reading:
+    """How the scheduler's timestep is read off the one that a model is called with.
+
+    Args:
+        scale, offset (`float`, default to 1 and 0): The scheduler's is `scale` x the model's + `offset`.
+        rises (`bool`, defaults to `False`): Whether the scheduler's rise in a generation.
+    """
+
+    scale: float = 1.0
+    offset: float = 0.0
+    rises: bool = False
+
+    @classmethod
+    def of(cls, spec: FamilySpec) -> Reading:
+        """That of a family."""
+        return cls(spec.timestep_scale, spec.timestep_offset, spec.timestep_rises)
+
+    def number(self, timestep: Any) -> float:
+        """The timestep of a call, read back from its device, as the scheduler has it. Where tokens have timesteps of
+        their own it is that of the most noise: those of a given first frame have none."""
+        if isinstance(timestep, torch.Tensor):
+            noisiest = timestep.min() if (self.scale < 0) != self.rises else timestep.max()
+            return float(noisiest) * self.scale + self.offset
+        return float(timestep) * self.scale + self.offset
+
+    def remaining(self, timestep: Any) -> float:
+        """A number that falls in a generation."""
+        return -self.number(timestep) if self.rises else self.number(timestep)
+
+    def is_near(self, timestep: Any, value: float) -> bool:
+        """Whether a call's timestep is this one of a schedule, as exactly as its dtype can say."""
+        dtype = timestep.dtype if isinstance(timestep, torch.Tensor) else torch.float64
+        # Some pipelines cut the schedule's fractions off.
+        largest = max(abs(value), abs(self.offset))
+        tolerance = max(1e-3, 2 * torch.finfo(dtype).eps * largest) if dtype.is_floating_point else 1.0
+        return abs(self.number(timestep) - value) <= tolerance
 
 
 def same_latents(mine: torch.Tensor, others: torch.Tensor | None) -> bool:

@@ -40,8 +40,8 @@ class Unplaced:
         self.modules = list(_reached(transformer, spec))
         self.attentions: list[Any] = [module for module in self.modules if processor_of(module) is not None]
 
-    def why_in_full(self, call: dict[str, Any]) -> str | None:
-        """Why a call runs in full; `None` where a plan can be carried out."""
+    def why_in_full(self, call: dict[str, Any], chooses_tokens: bool = False) -> str | None:
+        """Why a call runs in full; `None` where a plan can be carried out, which may choose tokens."""
         for name, value in call.items():
             if not self._is_known(name, value):
                 shown = f"={value!r}" if isinstance(value, PLAIN) else ""
@@ -51,10 +51,17 @@ class Unplaced:
                 )
         if any(_is_replaced(module) for module in self.modules):
             return "A hook takes the place of a layer (skip-layer guidance): such calls run in full, past the cache."
+        if chooses_tokens and not self.spec.image_is_first and self.spec.is_ragged(call):
+            return (
+                "The texts of a batch differ in length, so that the image of each sample begins elsewhere: where "
+                "tokens are chosen such calls run in full, past the cache. Call the model with one prompt at a time."
+            )
         return None
 
     def why_whole(self, call: dict[str, Any], batch: int) -> str | None:
         """Why the rows of a call must stay together; `None` where they can be parted."""
+        if self.spec.is_ragged(call):
+            return "The texts of a batch differ in length, and are padded together: the samples decide together."
         name = unclear(call, self.spec, batch)
         if name is not None:
             return (

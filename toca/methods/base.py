@@ -177,6 +177,8 @@ class Method(Registered, ABC):
             return COMPUTE
         forecasts = self.filling() is not None
         share = self.share(site, step, sampling)
+        if share == 1.0 and site.whole:
+            return COMPUTE
         if share is None or site.whole:
             return FORECAST if forecasts else REUSE
         return partial(share, forecasts)

@@ -198,7 +198,14 @@ class FamilySpec:
         prediction (`Prediction` or `None`): Where each token is in the output; `None` where nobody has said.
         added (`tuple[str, ...]`): Arguments that are added to the hidden states between blocks, token by token.
         condition (`str`): The argument that says what a sample shall show: another one is another generation.
-        timestep_scale (`float`, defaults to 1): The scheduler's timestep over the one that the model is called with.
+        timestep_scale, timestep_offset (`float`, default to 1 and 0): The scheduler's timestep is the one that the
+            model is called with x `timestep_scale` + `timestep_offset`. Where the model counts from noise to picture,
+            and the scheduler the other way round, the scale is below 0.
+        timestep_rises (`bool`, defaults to `False`): Whether the scheduler's timesteps rise in a generation.
+        lengths (`Callable` or `None`): `(arguments by name) -> tokens of the text of each sample`, where a batch may
+            have texts of several lengths that the model pads, or cuts, as the longest of them needs. Such samples
+            decide together; and where the text stands before the image, so that the image of each begins elsewhere,
+            no tokens are chosen.
         modulation (`str`, defaults to `"call"`): Whether the tokens of a sample are modulated alike: `"sample"`
             always, `"token"` never, `"call"` where a call has no more timesteps than samples.
     """
@@ -234,6 +241,9 @@ class FamilySpec:
     added: tuple[str, ...] = ()
     condition: str = "encoder_hidden_states"
     timestep_scale: float = 1.0
+    timestep_offset: float = 0.0
+    timestep_rises: bool = False
+    lengths: Callable[[Mapping[str, Any]], Sequence[int]] | None = None
     modulation: Literal["sample", "token", "call"] = "call"
 
     def latents_of(self, arguments: Mapping[str, Any]) -> torch.Tensor | None:
@@ -244,6 +254,15 @@ class FamilySpec:
         tensors = all(isinstance(sample, torch.Tensor) for sample in latents)
         alike = tensors and len({sample.shape for sample in latents}) == 1
         return torch.stack(list(latents)) if alike else None
+
+    def is_ragged(self, arguments: Mapping[str, Any]) -> bool:
+        """Whether the texts of a call differ in length."""
+        return self.lengths is not None and len(set(self.lengths(arguments))) > 1
+
+    @property
+    def image_is_first(self) -> bool:
+        """Whether nothing stands before the image in the rows that it is in."""
+        return all(parts_of(stack.tokens[stack.image])[0] == IMAGE for stack in self.stacks)
 
     def modulates_by_token(self, arguments: Mapping[str, Any], batch: int) -> bool:
         """Whether the tokens of a sample are modulated each in its own way in a call, so that no norm can be made for

@@ -28,7 +28,7 @@ test: lint
 test-matrix: $(VENV)/.installed-dev
 	$(BIN)/pytest $(CORES) -m matrix
 
-# Every model of the zoo with every method, and docs/families.md with what was seen: twenty minutes on two cores.
+# Every model of the zoo with every method, and docs/families.md with what was seen: half an hour on two cores.
 families: $(VENV)/.installed-dev
 	OMP_NUM_THREADS=1 $(BIN)/python -m tests.zoo.table --jobs 2
 

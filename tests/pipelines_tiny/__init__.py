@@ -3,7 +3,24 @@
 One file a pipeline. No text encoder is needed where embeddings of a prompt can be given.
 """
 
-from . import dit, flux, latte, pixart, sd3, wan  # noqa: F401
+from . import (  # noqa: F401
+    auraflow,
+    chroma,
+    cogvideox,
+    dit,
+    flux,
+    hunyuanimage,
+    latte,
+    ltx,
+    lumina2,
+    pixart,
+    qwenimage,
+    sana,
+    sd3,
+    skyreels,
+    wan,
+    zimage,
+)
 from .style import STYLES, Style
 
 __all__ = ["STYLES", "Style"]

@@ -116,7 +116,7 @@ def mask(tokens: int = TEXT, dtype: torch.dtype = torch.long) -> Callable[[], Te
 
 @dataclass
 class Counter:
-    """How often the first linear layer of each site runs."""
+    """How often the first linear or convolutional layer of each site runs."""
 
     calls: int = 0
     handles: list[Any] = field(default_factory=list)
@@ -129,7 +129,8 @@ class Counter:
             for *_, block, spec in walk_blocks(transformer, family_of(transformer)):
                 paths = {site.path for site in spec.sites if site.path and has(block, site.path)}
                 for path in paths:
-                    linear = next(part for part in block.get_submodule(path).modules() if isinstance(part, nn.Linear))
+                    layers = (nn.Linear, nn.Conv2d)
+                    linear = next(part for part in block.get_submodule(path).modules() if isinstance(part, layers))
                     self.handles.append(linear.register_forward_hook(self._count))
         return self
 

@@ -233,11 +233,14 @@ class Decisions:
         for span in job.run.stores:
             if span.around == "model":
                 terms = job.part.spans[span]
-                self.model_span.store(plan, span, terms, span_scales(plan, span, terms, step), latents, sample)
+                scales = span_scales(plan, span, terms, step)
+                self.model_span.store(plan, span, terms, scales, latents, sample, job.part.key.shape)
         for span in job.run.spans:
             if span.around == "model":
-                weights = span_weights(plan, job, span, job.part.spans[span.stored], step)
-                sample = self.model_span.fill(plan, span, job.part.spans[span.stored], weights, step, latents, sample)
+                terms = job.part.spans[span.stored]
+                weights = span_weights(plan, job, span, terms, step)
+                shape = job.part.key.shape
+                sample = self.model_span.fill(plan, span, terms, weights, step, latents, sample, shape)
         return sample
 
     def _watch(self, boundary: int, notes: dict[int, tuple]) -> None:

@@ -9,7 +9,8 @@ import torch
 from ..axes.fills import Fill
 from ..axes.spans import Span
 from ..memory.terms import Terms
-from ..models import FamilySpec
+from ..models import CallShape, FamilySpec
+from ..models.streams import IMAGE, parts_of, place_of
 from ..plan.table import PlanTable
 
 
@@ -21,7 +22,7 @@ class ModelSpan:
     """
 
     def __init__(self, spec: FamilySpec):
-        self.channel_dim = spec.channel_dim
+        self.channel_dim, self.predicts = spec.channel_dim, spec.predicts
 
     def store(
         self,
@@ -31,6 +32,7 @@ class ModelSpan:
         scales: list[float],
         latents: torch.Tensor,
         sample: torch.Tensor,
+        shape: CallShape,
     ) -> None:
         """Remember the quantity of a span whose blocks have run.
 
@@ -40,10 +42,11 @@ class ModelSpan:
             terms (`Terms`): What is kept of it.
             scales (`list[float]`): With which it enters the terms.
             latents, sample (`torch.Tensor`): (B, ...): the model's input and output.
+            shape (`CallShape`): Of the call.
         """
         fill = plan.fill if plan.kept_spans[span] else None
         # A copy: the pipeline may go on writing in what it is given.
-        value = with_latents(sample, latents, -1, self.channel_dim) if span.keeps == "residual" else sample.clone()
+        value = self._with_latents(sample, latents, -1, shape) if span.keeps == "residual" else sample.clone()
         if fill is None:
             terms.renew(value)
         elif fill.reads_latents:
@@ -60,13 +63,23 @@ class ModelSpan:
         step: int,
         latents: torch.Tensor,
         sample: torch.Tensor,
+        shape: CallShape,
     ) -> torch.Tensor:
         """What takes the place of the output of a model whose blocks have not run; the arguments are `store`'s."""
         fill = plan.fill if span.forecasts else None
         if fill is not None and fill.reads_latents:
             return self._estimated(plan, fill, terms, step, latents)
         filled = terms.total(weights) if fill is None else terms.total(weights, fill.combine)
-        return with_latents(filled, latents, 1, self.channel_dim) if span.keeps == "residual" else filled.clone()
+        return self._with_latents(filled, latents, 1, shape) if span.keeps == "residual" else filled.clone()
+
+    def _with_latents(self, sample: torch.Tensor, latents: torch.Tensor, sign: int, shape: CallShape) -> torch.Tensor:
+        """`sample + sign * latents` at the image's places."""
+        if self.predicts == IMAGE:
+            return with_latents(sample, latents, sign, self.channel_dim)
+        image = place_of(IMAGE, self.predicts, [shape.count(part) for part in parts_of(self.predicts)])
+        changed = sample.clone()
+        changed[:, image] = with_latents(sample[:, image], latents, sign, self.channel_dim)
+        return changed
 
     def _estimated(self, plan: PlanTable, fill: Fill, terms: Terms, step: int, latents: torch.Tensor) -> torch.Tensor:
         """The estimate of a fill that reads latents; it is remembered as if it had been computed."""

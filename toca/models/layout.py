@@ -145,6 +145,7 @@ class Layout:
         beside (`tuple[Site, ...]`): What is always computed in a block, as sites that no plan knows.
         side (`tuple[Site, ...]`): The same of blocks outside the stacks.
         outputs (`int`): How many predictions the model returns.
+        predicts (`str`): The tokens of the first one, as a stream.
         capabilities (`tuple[str, ...]`): What can be done with the model, of `toca.models.CAPABILITIES`.
     """
 
@@ -167,6 +168,7 @@ class Layout:
     beside: tuple[Site, ...] = ()
     side: tuple[Site, ...] = ()
     outputs: SomeOf = 1
+    predicts: str = IMAGE
     capabilities: tuple[str, ...] = ()
 
     @property
@@ -208,6 +210,10 @@ class Layout:
         streams = dict(self.streams[stack])
         names = self.read[stack] if layer == self.layers - 1 else tuple(streams)
         return shape.batch * sum(streams[name] * sum(map(shape.count, parts_of(name))) for name in names)
+
+    def predicted_tokens(self, shape: CallShape) -> int:
+        """Tokens of a sample in the model's prediction."""
+        return sum(map(shape.count, parts_of(self.predicts)))
 
     def image_rows(self, shape: CallShape) -> tuple[int, int]:
         """Rows of image tokens that one choice for the whole stack is made in, and the tokens of each: samples, or
@@ -310,6 +316,7 @@ def describe(transformer: nn.Module, spec: FamilySpec) -> Layout:
             for site_spec in _there(block, stack.sites)
         ),
         outputs=spec.outputs,
+        predicts=spec.predicts,
         capabilities=capabilities_of(spec),
     )
 

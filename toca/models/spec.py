@@ -194,6 +194,8 @@ class FamilySpec:
             where the tokens form no grid.
         input, output (`str`): The layers (paths) that read the model's input and make its output.
         outputs (`int`, defaults to 1): How many predictions the model returns: picture and sound are two.
+        predicts (`str`, defaults to `"image"`): The tokens of the (first) prediction, as a stream: some models return
+            something for the text too.
         entry (`str` or `None`): Module whose output enters block 0 in another memory layout than the blocks' own.
         prediction (`Prediction` or `None`): Where each token is in the output; `None` where nobody has said.
         added (`tuple[str, ...]`): Arguments that are added to the hidden states between blocks, token by token.
@@ -236,6 +238,7 @@ class FamilySpec:
     input: str = "pos_embed"
     output: str = "proj_out"
     outputs: int = 1
+    predicts: str = IMAGE
     entry: str | None = None
     prediction: Prediction | None = None
     added: tuple[str, ...] = ()

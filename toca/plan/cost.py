@@ -203,7 +203,8 @@ def span_bytes(plan: PlanTable, span: Span, shape: CallShape, itemsize: int) -> 
         numbers = plan.layout.numbers_leaving(span.stop - 1, shape)
     else:
         reads_latents = forecast and plan.fill is not None and plan.fill.reads_latents
-        numbers = shape.batch * shape.image_tokens * plan.layout.out_width * (2 if reads_latents else 1)
+        tokens = plan.layout.predicted_tokens(shape) * (2 if reads_latents else 1)
+        numbers = shape.batch * tokens * plan.layout.out_width
     return numbers * number_bytes(plan, itemsize, forecast)
 
 
@@ -214,7 +215,7 @@ def sizes_of(plan: PlanTable, gate: Gate, shape: CallShape, itemsize: int, batch
     return GateSizes(
         images=images if gate.per_sample else 1,
         input=tokens * plan.layout.in_width,
-        output=tokens * plan.layout.out_width,
+        output=shape.batch * plan.layout.predicted_tokens(shape) * itemsize * plan.layout.out_width,
         hidden=tokens * plan.layout.width,
     )
 

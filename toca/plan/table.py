@@ -16,6 +16,7 @@ from ..axes.spans import Span, skipped
 from ..checks import SomeSteps, check, checked
 from ..models.layout import Layout
 from ..models.shape import CallShape
+from ..models.streams import IMAGE
 
 MOST_CELLS = 1_000_000
 """Steps x sites of a plan: a thousand steps of a thousand sites."""
@@ -146,6 +147,11 @@ class PlanTable:
         if span.keeps != "output":
             raise ValueError(f"Step {step}: what {self.fill.name} fills a span by must keep its output.")
         inner, outer = self.layout.in_width, self.layout.out_width
+        if self.layout.predicts != IMAGE:
+            raise ValueError(
+                f"{self.fill.name} needs a model that returns what it is given anew: a {self.layout.family} model "
+                f"returns {self.layout.predicts}."
+            )
         if outer > inner:
             raise ValueError(
                 f"{self.fill.name} needs a model that returns no more than it is given: this one takes {inner} "

@@ -52,10 +52,17 @@ def overview_row(name: str, spec: FamilySpec, results: Sequence[Result]) -> str:
     """The class in the table at the head of the page."""
     own = [result for result in results if result.entry == name]
     refused = [result.method for result in own if result.refusal]
-    wrong = [result.method for result in own if result.broken]
+    wrong = [_cell(result) for result in results if result.broken]
     applied = len(own) - len(refused)
-    told = f"all {applied}" if not wrong else f"{applied - len(wrong)} of {applied}; not {_names(wrong)}"
+    broken = sum(bool(result.broken) for result in own)
+    told = f"{applied - broken} of {applied}; not {', '.join(wrong)}" if wrong else f"all {applied}"
     return f"| [`{name}`](#{name.lower()}) | {spec.name} | {told} | {_names(refused)} |"
+
+
+def _cell(result: Result) -> str:
+    """The method, with the variant of the model where it is one."""
+    variant = result.entry.partition("/")[2]
+    return f"`{result.method}`" + (f" ({variant})" if variant else "")
 
 
 def page(
@@ -163,8 +170,7 @@ def _reasons(results: Sequence[Result]) -> str:
     """Why methods were refused, and in what way promises do not hold; the same is said once."""
     said: dict[str, list[str]] = {}
     for result in results:
-        of = f"`{result.method}`" + (f" ({variant})" if (variant := result.entry.partition("/")[2]) else "")
         texts = [f"refused: {result.refusal}"] if result.refusal else []
         for text in [*texts, *(f"{promise}: {why}" for promise, why in result.broken.items())]:
-            said.setdefault(" ".join(text.split()), []).append(of)
+            said.setdefault(" ".join(text.split()), []).append(_cell(result))
     return "\n".join(f"- {', '.join(names)}: {text}" for text, names in said.items())

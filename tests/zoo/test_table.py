@@ -42,7 +42,7 @@ def test_a_page_is_read_as_it_was_written() -> None:
         Result(name, "fora"),
         Result(name, "toca", broken={"FLOPs": "predicted 1, and 2 are counted"}),
         Result(name, "ras", refusal="ras does not run on dit models."),
-        Result(f"{name}/other", "fora"),
+        Result(f"{name}/other", "fora", broken={"bytes": "predicted bytes are 1, and 2 are held"}),
     ]
     sections = {name: section(spec, results, tuple(PROMISES), ["DiTPipeline"])}
     rows = {name: overview_row(name, spec, results)}
@@ -50,6 +50,6 @@ def test_a_page_is_read_as_it_was_written() -> None:
         sections,
         rows,
     )
-    assert "1 of 2; not `toca`" in rows[name] and "`ras`" in rows[name]
+    assert "1 of 2; not `toca`, `fora` (other)" in rows[name] and "`ras`" in rows[name]
     for told in ("`DiTPipeline`", "`ras`: refused: ras does", "`toca`: FLOPs: predicted 1", "**no**", "as: other."):
         assert told in sections[name]

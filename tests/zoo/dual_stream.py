@@ -108,6 +108,20 @@ def glm_image(now: Moment) -> dict[str, Any]:
     return latents_and_text(now) | told | prior
 
 
+def glm_with_picture(now: Moment) -> dict[str, Any]:
+    """Keys and values of a given picture of four tokens are read."""
+    from diffusers.models.transformers.transformer_glm_image import GlmImageKVCache
+
+    caches = GlmImageKVCache(COGVIEW["num_layers"])
+    for number, layer in enumerate(caches.caches):
+        layer.store(*(now.common(1, 4, 2, 8, of=f"{name} {number}") for name in ("keys", "values")))
+    caches.set_mode("read")
+    return glm_image.arguments(now) | {"kv_caches": caches}
+
+
+glm_image.variant("given-picture", glm_with_picture)
+
+
 @tiny(
     "FluxTransformer2DModel",
     pooled_projection_dim=10,

@@ -51,6 +51,9 @@ class Unplaced:
                 )
         if any(_is_replaced(module) for module in self.modules):
             return "A hook takes the place of a layer (skip-layer guidance): such calls run in full, past the cache."
+        why = None if self.spec.in_full is None else self.spec.in_full(call)
+        if why is not None:
+            return why
         if chooses_tokens and not self.spec.image_is_first and self.spec.is_ragged(call):
             return (
                 "The texts of a batch differ in length, so that the image of each sample begins elsewhere: where "

@@ -187,16 +187,18 @@ class Layout:
             modules[site.layer] = (*modules.get(site.layer, ()), site.module)
         return modules
 
-    def overhead_flops(self, shape: CallShape, left_out: Iterable[int] = ()) -> int:
-        """FLOPs outside the sites: embedders, adaLN, output layer; without the adaLN of layers that are left out."""
+    def overhead_flops(self, shape: CallShape, left_out: Iterable[int] = (), dropped: int = 0) -> int:
+        """FLOPs outside the sites: embedders, adaLN, output layer; without the adaLN of layers that are left out, and
+        with as many image tokens of each sample `dropped` before the first block."""
         left_out = set(left_out)
         tokens = shape.image_tokens * self.token_flops
         sample = self.sample_flops - sum(self.layer_sample_flops[layer] for layer in left_out)
         sample += sum(
             flops * (shape.frames if unit == "frame" else shape.count(unit)) for unit, flops in self.outside.items()
         )
-        stays = [*self.side, *(site for site in self.beside if site.layer not in left_out)]
-        whole = sum(site.flops(shape, site.geometry(shape)[1]) for site in stays)
+        beside = [site for site in self.beside if site.layer not in left_out]
+        whole = sum(site.flops(shape, site.geometry(shape)[1]) for site in self.side)
+        whole += sum(site.flops(shape, site.geometry(shape)[1] - dropped * site.has_image) for site in beside)
         return shape.batch * (sample + tokens + shape.text_tokens * self.text_token_flops) + whole
 
     @cached_property
@@ -367,7 +369,10 @@ def walk_blocks(transformer: nn.Module, spec: FamilySpec) -> Iterator[tuple[int,
 
 def _blocks_of(transformer: nn.Module, stack: BlockSpec) -> list[nn.Module]:
     """The blocks of a stack; none where a checkpoint has no such stack."""
-    return list(cast(nn.ModuleList, transformer.get_submodule(stack.blocks))) if has(transformer, stack.blocks) else []
+    if not has(transformer, stack.blocks):
+        return []
+    found = transformer.get_submodule(stack.blocks)
+    return list(found) if isinstance(found, nn.ModuleList) else [found]
 
 
 def _there(block: nn.Module, sites: tuple[SiteSpec, ...]) -> tuple[SiteSpec, ...]:

@@ -100,7 +100,7 @@ class BlockSpec:
 
     Args:
         stack (`str`): Name of the stack in plans.
-        blocks (`str`): Path of the transformer's `ModuleList`.
+        blocks (`str`): Path of the transformer's `ModuleList`, or of a module that is a block by itself.
         sites (`tuple[SiteSpec, ...]`): In the order in which a block runs them.
         rows (`str`): What one row of the block's batch dimension is: a `"sample"`, a `"frame"` of a sample, or a
             `"position"` of a sample (all frames of one image token).
@@ -208,6 +208,8 @@ class FamilySpec:
             have texts of several lengths that the model pads, or cuts, as the longest of them needs. Such samples
             decide together; and where the text stands before the image, so that the image of each begins elsewhere,
             no tokens are chosen.
+        in_full (`Callable` or `None`): `(arguments by name) -> why a call runs in full`, past the cache, as a
+            sentence; `None` where it does not: for calls that write keys and values for others.
         modulation (`str`, defaults to `"call"`): Whether the tokens of a sample are modulated alike: `"sample"`
             always, `"token"` never, `"call"` where a call has no more timesteps than samples.
     """
@@ -247,6 +249,7 @@ class FamilySpec:
     timestep_offset: float = 0.0
     timestep_rises: bool = False
     lengths: Callable[[Mapping[str, Any]], Sequence[int]] | None = None
+    in_full: Callable[[Mapping[str, Any]], str | None] | None = None
     modulation: Literal["sample", "token", "call"] = "call"
 
     def latents_of(self, arguments: Mapping[str, Any]) -> torch.Tensor | None:

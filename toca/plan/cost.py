@@ -147,7 +147,7 @@ def step_flops(plan: PlanTable, step: int, shape: CallShape, batched_cfg: bool) 
 
 def pass_flops(plan: PlanTable, run: Pass, shape: CallShape) -> int:
     """FLOPs of one pass over the samples of `shape`."""
-    total = plan.layout.overhead_flops(shape, run.left_out)
+    total = plan.layout.overhead_flops(shape, run.left_out, dropped_tokens(plan, run.row, shape) if run.drops else 0)
     if not run.outside:
         total -= plan.layout.overhead_flops(shape, range(plan.layout.layers))
     for i, site in enumerate(plan.layout.sites):
@@ -160,6 +160,12 @@ def pass_flops(plan: PlanTable, run: Pass, shape: CallShape) -> int:
     if run.observes and plan.selection is not None:
         total += plan.selection.observing_flops(plan.layout, shape)
     return total
+
+
+def dropped_tokens(plan: PlanTable, row: tuple[Action, ...], shape: CallShape) -> int:
+    """Image tokens of a sample that are dropped before the first layer of a step that drops any."""
+    i = next(i for i, action in enumerate(row) if action.picks_tokens)
+    return plan.layout.sites[i].geometry(shape)[1] - plan.fresh_tokens(i, row, shape)
 
 
 def full_flops(plan: PlanTable, shape: CallShape) -> int:

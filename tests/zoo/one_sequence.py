@@ -170,7 +170,7 @@ def ideogram(now: Moment) -> dict[str, Any]:
     kinds = torch.tensor([module.LLM_TOKEN_INDICATOR] * TEXT + [module.OUTPUT_IMAGE_INDICATOR] * TOKENS)
     return {
         "hidden_states": latents,
-        "timestep": now.time(scale=1.0),
+        "timestep": now.rising_time(),
         "encoder_hidden_states": text,
         "position_ids": now.repeated(where),
         "segment_ids": now.ones(LENGTH, dtype=torch.long),

@@ -52,7 +52,7 @@ class Decisions:
             Handle(
                 # Joint attention of blocks with a stream for the text gives each its own back.
                 joint=len(site.parts) > 1 and site.inside is None and len(stacks[site.stack].streams) > 1,
-                tokens_first=stacks[site.stack].tokens_first,
+                tokens_first=stacks[site.stack].tokens_first and site.attends is None,
             )
             for site in layout.sites
         ]

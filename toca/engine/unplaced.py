@@ -65,6 +65,9 @@ class Unplaced:
         """Why the rows of a call must stay together; `None` where they can be parted."""
         if self.spec.is_ragged(call):
             return "The texts of a batch differ in length, and are padded together: the samples decide together."
+        why = None if self.spec.together is None else self.spec.together(call)
+        if why is not None:
+            return why
         name = unclear(call, self.spec, batch)
         if name is not None:
             return (

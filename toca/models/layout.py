@@ -109,13 +109,18 @@ class Site:
         rows, own = self.geometry(shape)
         return rows * 2 * tokens * self._keys(shape, own) * self.attention_width
 
+    def keys(self, shape: CallShape) -> int:
+        """Keys that each token of a row attends to."""
+        return self._keys(shape, self.geometry(shape)[1])
+
     def _keys(self, shape: CallShape, own: int) -> int:
         return self._context_tokens(shape) + (0 if self.attends == "cross" else own)
 
 
 def rows_of(rows: Rows, shape: CallShape) -> int:
     """How many rows of a kind a call has."""
-    return shape.batch * {"sample": 1, "frame": shape.frames, "position": shape.tokens}[rows]
+    each = {"sample": 1, "frame": shape.frames, "position": shape.tokens, "text": shape.text_tokens}
+    return shape.batch * each[rows]
 
 
 @dataclass(frozen=True)

@@ -25,7 +25,7 @@ MODULES = (
 )  # fmt: skip
 """The names a site's module may have, in all plans of all families."""
 
-Rows = Literal["sample", "frame", "position"]
+Rows = Literal["sample", "frame", "position", "text"]
 Attends = Literal["self", "cross"]
 
 
@@ -102,8 +102,8 @@ class BlockSpec:
         stack (`str`): Name of the stack in plans.
         blocks (`str`): Path of the transformer's `ModuleList`, or of a module that is a block by itself.
         sites (`tuple[SiteSpec, ...]`): In the order in which a block runs them.
-        rows (`str`): What one row of the block's batch dimension is: a `"sample"`, a `"frame"` of a sample, or a
-            `"position"` of a sample (all frames of one image token).
+        rows (`str`): What one row of the block's batch dimension is: a `"sample"`, a `"frame"` of a sample, a
+            `"position"` of a sample (all frames of one image token), or beside the stacks a token of the `"text"`.
         conditioning (`tuple[str, ...]`): Submodules with linear layers that run once a sample (adaLN).
         beside (`tuple[SiteSpec, ...]`): What else a block computes, always and in full, said as sites for its cost.
         streams (`tuple[str, ...]`): The arguments of a block that it returns renewed, in the order in which it returns
@@ -114,7 +114,7 @@ class BlockSpec:
             what the stream's name says.
         read (`tuple[str, ...]`): Those of the streams that are read after the last block; by default `main`.
         parallel (`ParallelBlock` or `None`): The pieces of a block of kind `"parallel_block"`.
-        tokens_first (`bool`): Whether the blocks work on (tokens, rows, C).
+        tokens_first (`bool`): Whether the blocks work on (tokens, rows, C), and all modules in them but attention.
     """
 
     stack: str
@@ -210,6 +210,8 @@ class FamilySpec:
             no tokens are chosen.
         in_full (`Callable` or `None`): `(arguments by name) -> why a call runs in full`, past the cache, as a
             sentence; `None` where it does not: for calls that write keys and values for others.
+        together (`Callable` or `None`): `(arguments by name) -> why the samples of a call decide together`, as a
+            sentence; `None` where they need not: for lists of pictures of which nobody can tell whose they are.
         modulation (`str`, defaults to `"call"`): Whether the tokens of a sample are modulated alike: `"sample"`
             always, `"token"` never, `"call"` where a call has no more timesteps than samples.
     """
@@ -250,6 +252,7 @@ class FamilySpec:
     timestep_rises: bool = False
     lengths: Callable[[Mapping[str, Any]], Sequence[int]] | None = None
     in_full: Callable[[Mapping[str, Any]], str | None] | None = None
+    together: Callable[[Mapping[str, Any]], str | None] | None = None
     modulation: Literal["sample", "token", "call"] = "call"
 
     def latents_of(self, arguments: Mapping[str, Any]) -> torch.Tensor | None:

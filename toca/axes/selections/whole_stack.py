@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -99,7 +98,7 @@ class ByPrediction(Selection):
         if not sites:
             return 0
         attention = [site for site in layout.sites if self.attends_to_dropped(site)]
-        numbers = sum(2 * math.prod(site.geometry(shape)) * site.attention_width for site in attention)
+        numbers = sum(2 * site.geometry(shape)[0] * site.keys(shape) * site.attention_width for site in attention)
         samples = shape.batch // 2 if paired else shape.batch
         return numbers * itemsize + samples * shape.image_tokens * COUNT_BYTES
 

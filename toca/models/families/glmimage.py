@@ -42,9 +42,12 @@ def _in_full(call: Mapping[str, Any]) -> str | None:
     caches = call.get("kv_caches")
     if caches is not None and caches[0].mode == "write":
         return "The keys and values of a given picture are written: such calls run in full, past the cache."
-    if len(_read(call)) > 1:
-        return "The samples of a batch have given pictures of their own: such calls run in full, past the cache."
     return None
+
+
+def _together(call: Mapping[str, Any]) -> str | None:
+    several = len(_read(call)) > 1
+    return "The samples of a batch have given pictures of their own: they decide together." if several else None
 
 
 GLMIMAGE = FamilySpec(
@@ -80,6 +83,7 @@ GLMIMAGE = FamilySpec(
     # The pipeline counts from 0 to 999.
     timestep_offset=1.0,
     in_full=_in_full,
+    together=_together,
 )
 
 register(GLMIMAGE)

@@ -1,7 +1,7 @@
 """Lumina-Image 2.0: text and image in one sequence, each after refiners of its own (Qin et al., arXiv 2503.21758).
 
-The padding of a text goes through its refiners and not into the sequence, in which each sample's image follows upon its
-own text.
+The padding of a text goes through its refiners and not into the sequence, in which the image of each sample follows
+upon its own text.
 """
 
 from __future__ import annotations

@@ -9,6 +9,7 @@ from . import (  # noqa: F401
     cogvideox,
     dit,
     flux,
+    helios,
     hunyuanimage,
     latte,
     ltx,

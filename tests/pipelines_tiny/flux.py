@@ -7,6 +7,7 @@ from typing import Any
 import diffusers
 import torch
 
+from ..conformance.test_arguments import flux_with_ip_adapter
 from ..helpers import TEXT_WIDTH, randomize, tiny_flux, tiny_flux_pipeline
 from .style import noise, style, text
 
@@ -59,3 +60,18 @@ INPAINT = {"image": PICTURE, "mask_image": MASK, "strength": 1.0}
 style("flux-inpaint", lambda: make("FluxInpaintPipeline"), ARGUMENTS | INPAINT)
 CONTROL = {"control_image": PICTURE}
 style("flux-controlnet", lambda: make("FluxControlNetPipeline", controlnet=controlnet()), ARGUMENTS | CONTROL)
+
+
+def with_adapter() -> Any:
+    """What loading an IP-Adapter makes of a pipeline."""
+    pipe = make()
+    pipe.transformer = flux_with_ip_adapter()
+    return pipe
+
+
+def picture() -> list[torch.Tensor]:
+    return [torch.randn(1, 1, 12, generator=torch.Generator().manual_seed(5))]
+
+
+PICTURES = {"ip_adapter_image_embeds": picture, "negative_ip_adapter_image_embeds": picture}
+style("flux-ip-adapter", with_adapter, ARGUMENTS | PICTURES, branches=COND)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -63,11 +64,24 @@ class Style:
 
     def generate(self, pipe: Any, **more: Any) -> Tensor:
         """Latents of one generation; the same each time."""
-        given = {name: value() if callable(value) else value for name, value in self.arguments.items()}
         common = {"num_inference_steps": STEPS, "output_type": "latent", "return_dict": False}
-        torch.manual_seed(0)
-        output = pipe(**{**common, "generator": torch.Generator().manual_seed(0), **given, **more})[0]
+        generator = torch.Generator().manual_seed(0)
+        arguments = {**common, "generator": generator, **self.arguments, **more}
+        arguments = {name: drawn(value, pipe) for name, value in arguments.items()}
+        known = inspect.signature(pipe.__call__).parameters
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)
+            output = pipe(**{name: value for name, value in arguments.items() if name in known})[0]
         return output[0] if isinstance(output, list) else output
+
+
+def drawn(value: Any, pipe: Any) -> Any:
+    """An argument: what a function without parameters makes, tensors in the dtype of the pipeline."""
+    if callable(value) and not inspect.signature(value).parameters:
+        value = value()
+    if isinstance(value, Tensor) and value.is_floating_point():
+        return value.to(pipe.dtype)
+    return value
 
 
 STYLES: dict[str, Style] = {}

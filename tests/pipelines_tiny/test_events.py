@@ -12,7 +12,7 @@ from toca.engine.install import engine_of
 
 from ..conformance.test_cost import held_bytes
 from . import STYLES
-from .style import transformers_of
+from .style import noise, transformers_of
 
 FORA = toca.FORA(interval=2)
 
@@ -130,3 +130,31 @@ def test_guidance_is_dropped_where_its_branches_can_be_told(name: str) -> None:
     assert all(halved) if name in PAIRS else not any(halved)
     assert unconditional == ({"a"} if name in NAMED else set())
     assert summary.bypassed == 0
+
+
+SIZES = {
+    "dit": {"class_labels": [3, 4, 5]},
+    "pixart": {"height": 64},
+    "flux-true-guidance": {"width": 64},
+    "wan": {"latents": noise(1, 4, 2, 8, 8), "num_frames": 5, "width": 64},
+    "zimage": {"width": 96},
+    "sd3": {"num_images_per_prompt": 3},
+}
+
+
+@pytest.mark.parametrize("name", SIZES)
+def test_each_call_is_as_it_would_be_alone(name: str) -> None:
+    """Other sizes, batches, numbers of steps and dtypes follow each other on one cache."""
+    style = STYLES[name]
+    pipe, _ = style.cacheable()
+    calls: list[dict[str, Any]] = [{}, SIZES[name], {"num_inference_steps": 3}, {}]
+    for dtype in (torch.float32, torch.bfloat16, torch.float32):
+        pipe.to(dtype)
+        alone = []
+        for more in calls:
+            with toca.cached(pipe, FORA):
+                alone.append((style.generate(pipe, **more), toca.summary(pipe)))
+        with toca.cached(pipe, FORA):
+            for more, (wanted, its) in zip(calls, alone, strict=True):
+                assert torch.equal(style.generate(pipe, **more), wanted)
+                assert toca.summary(pipe) == its and its.bypassed == 0

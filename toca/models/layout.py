@@ -384,7 +384,7 @@ def _there(block: nn.Module, sites: tuple[SiteSpec, ...]) -> tuple[SiteSpec, ...
     """The sites that a block has, with the norms and linear layers that it has of them."""
     found = []
     for site in sites:
-        if not has(block, site.path) or (site.unless is not None and has(block, site.unless)):
+        if not has(block, site.path) or not _is_there(block, site):
             continue
         module = block.get_submodule(site.path)
         found.append(
@@ -396,6 +396,11 @@ def _there(block: nn.Module, sites: tuple[SiteSpec, ...]) -> tuple[SiteSpec, ...
             )
         )
     return tuple(found)
+
+
+def _is_there(block: nn.Module, site: SiteSpec) -> bool:
+    given = site.given is None or has(block, site.given)
+    return given and (site.unless is None or not has(block, site.unless))
 
 
 def _site(block: nn.Module, block_spec: BlockSpec, spec: SiteSpec, place: tuple[int, int, int]) -> Site:

@@ -56,7 +56,8 @@ class SiteSpec:
             reused whole.
         token_flops (`Callable` or `None`): `module -> int`, FLOPs for one of its own tokens, where the linear layers
             below it do not say it: experts of which a token sees a few, linear attention.
-        unless (`str` or `None`): Attribute of the block: the site is there only where that one is not.
+        given, unless (`str` or `None`): Attributes of the block: the site is there only where the one is, and where the
+            other is not.
         output (`str` or `None`): The linear layer whose width is that of the output, where it is not the last one.
         rows (`str` or `None`): What a row of its batch dimension is, where it is not what a row of the block's is.
     """
@@ -74,6 +75,7 @@ class SiteSpec:
     context: str | None = None
     whole: bool = False
     token_flops: Callable[[Any], int] | None = None
+    given: str | None = None
     unless: str | None = None
     output: str | None = None
     rows: Rows | None = None

@@ -176,6 +176,14 @@ def flux3(now: Moment) -> dict[str, Any]:
     return packed(now, axes=4)
 
 
+def flux3_with_a_reference(now: Moment) -> dict[str, Any]:
+    ids = torch.cat([torch.ones(6, 1), torch.arange(6.0)[:, None].repeat(1, 3)], dim=1)
+    return flux3.arguments(now) | {"image_cond_hidden_states": now.given(6, 4), "image_cond_ids": ids}
+
+
+flux3.variant("reference", flux3_with_a_reference)
+
+
 @tiny(
     "ChromaTransformer2DModel",
     axes_dims_rope=(2, 2, 4),

@@ -65,8 +65,8 @@ class BlockSpan:
                 return streams
             kept = self._kept(span, streams)
             if span.keeps == "residual":
-                before = self._kept(span, self._laid_out(span, entered["streams"], shape))
-                kept = tuple(after - start for after, start in zip(kept, before, strict=True))
+                before = self._before(span, entered["streams"], shape)
+                kept = tuple(after if b is None else after - b for after, b in zip(kept, before, strict=True))
             # A view of the image tokens would hold the text tokens too.
             terms.renew(tuple(stream.contiguous() for stream in kept), scales, renewal)
             return streams
@@ -95,12 +95,11 @@ class BlockSpan:
         def leave(left: Streams) -> Streams:
             if not entered:
                 return left
-            streams = self._laid_out(span, entered["streams"], shape)
             filled = terms.total(weights, combine)
             if span.keeps == "residual":
-                before = self._kept(span, streams)
-                filled = tuple(start + residual for start, residual in zip(before, filled, strict=True))
-            return self._put(span, streams, filled)
+                before = self._before(span, entered["streams"], shape)
+                filled = tuple(kept if b is None else b + kept for kept, b in zip(filled, before, strict=True))
+            return self._put(span, left, filled)
 
         blocks[span.first].entering.append(enter)
         blocks[span.stop - 1].leaving.append(leave)
@@ -118,12 +117,13 @@ class BlockSpan:
         last = span.stop == len(self.rows)
         return self.stacks[span.stop - 1].read_after if last else range(len(streams))
 
-    def _laid_out(self, span: Span, streams: Streams, shape: CallShape) -> Streams:
-        """Streams that enter the span, laid out as those that leave it."""
+    def _before(self, span: Span, streams: Streams, shape: CallShape) -> tuple[torch.Tensor | None, ...]:
+        """Of the streams that enter the span those that count, laid out as they leave it; `None` for what first enters
+        within the span, of which the residual is all that leaves (text that has blocks of its own before)."""
         have, want = self.rows[span.first], self.rows[span.stop - 1]
-        streams = tuple(laid_out(stream, shape, have, want) for stream in streams)
+        laid: Streams = tuple(laid_out(stream, shape, have, want) for stream in streams)
         before, after = self.stacks[span.first].tokens, self.stacks[span.stop - 1].tokens
-        if before == after:
-            return streams
-        counts = {part: shape.count(part) for stream in before for part in parts_of(stream)}
-        return regrouped(streams, before, after, counts)
+        if before != after:
+            counts = {part: shape.count(part) for stream in before for part in parts_of(stream)}
+            laid = regrouped(laid, before, after, counts)
+        return self._kept(span, laid)

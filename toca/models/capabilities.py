@@ -29,6 +29,8 @@ def _cannot_drop(spec: FamilySpec) -> str:
         return "its blocks attend within frames and positions"
     if spec.prediction is None:
         return "nobody has said where each token is in its output (`prediction` of its FamilySpec)"
+    if spec.modulation == "token":
+        return "each of its tokens is modulated by itself"
     if not spec.attention.drops:
         return "its attention cannot be run for some of the tokens (`attention` of its FamilySpec)"
     return ""

@@ -56,8 +56,8 @@ class SiteSpec:
             reused whole.
         token_flops (`Callable` or `None`): `module -> int`, FLOPs for one of its own tokens, where the linear layers
             below it do not say it: experts of which a token sees a few, linear attention.
-        given, unless (`str` or `None`): Attributes of the block: the site is there only where the one is, and where the
-            other is not.
+        given, unless (`str` or `None`): Attributes of the block: the site is there only where the one is, and where
+            the other is not.
         output (`str` or `None`): The linear layer whose width is that of the output, where it is not the last one.
         rows (`str` or `None`): What a row of its batch dimension is, where it is not what a row of the block's is.
     """

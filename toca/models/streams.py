@@ -42,13 +42,13 @@ def place_of(part: str, stream: str, counts: Sequence[int]) -> slice:
 
 def regrouped(
     tensors: Sequence[torch.Tensor], have: Sequence[str], want: Sequence[str], counts: dict[str, int]
-) -> tuple[torch.Tensor, ...]:
+) -> tuple[torch.Tensor | None, ...]:
     """The same tokens in other streams: text and image that become one row between two stacks of blocks, or the other
     way round.
 
     Args:
         tensors (`Sequence[torch.Tensor]`): One (rows, tokens, C) for each of the streams `have`.
-        have, want (`Sequence[str]`): Streams of the same parts.
+        have, want (`Sequence[str]`): The streams. One with a part that is not there is `None`.
         counts (`dict[str, int]`): Tokens of each part.
     """
     if tuple(have) == tuple(want):
@@ -58,4 +58,9 @@ def regrouped(
         names = parts_of(stream)
         sizes = [counts[name] for name in names]
         pieces |= zip(names, tensor.split(sizes, dim=1), strict=True) if len(names) > 1 else [(stream, tensor)]
-    return tuple(torch.cat([pieces[name] for name in parts_of(stream)], dim=1) for stream in want)
+    return tuple(_together([pieces.get(name) for name in parts_of(stream)]) for stream in want)
+
+
+def _together(pieces: Sequence[torch.Tensor | None]) -> torch.Tensor | None:
+    there = [piece for piece in pieces if piece is not None]
+    return torch.cat(there, dim=1) if len(there) == len(pieces) else None

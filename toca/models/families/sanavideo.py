@@ -20,8 +20,9 @@ from .sana import BATCHED, SITES, TEXT_TOKENS
 def _others(config: Any, call: Mapping[str, Any]) -> Others:
     """Timesteps of a sample: one, or one for each frame where a picture is given."""
     timestep = call.get("timestep")
-    several = isinstance(timestep, torch.Tensor) and timestep.ndim > 0
-    return (("times", timestep.numel() // len(call["hidden_states"]) if several else 1),)
+    if not isinstance(timestep, torch.Tensor) or timestep.ndim == 0:
+        return (("times", 1),)
+    return (("times", timestep.numel() // len(call["hidden_states"])),)
 
 
 SIZES = Sizes(

@@ -10,6 +10,7 @@ from .axes.sampling import Sampling, Timeline
 from .axes.selections import Selection
 from .axes.spans import Span
 from .engine.summary import Summary
+from .family_check import FamilyCheck, check_family
 from .methods import *  # noqa: F403
 from .models import BlockSpec, CallShape, FamilySpec, Layout, Site, SiteSpec
 from .plan import Plan
@@ -21,6 +22,7 @@ __all__ = [
     "Action",
     "BlockSpec",
     "CallShape",
+    "FamilyCheck",
     "FamilySpec",
     "Fill",
     "Gate",
@@ -35,6 +37,7 @@ __all__ = [
     "Summary",
     "Timeline",
     "cached",
+    "check_family",
     "disable_cache",
     "enable_cache",
     "register",

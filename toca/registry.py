@@ -31,6 +31,7 @@ class Registered:
 
 _TABLES: dict[str, dict[str, Any]] = {}
 _SETTINGS: list[Callable[[], Mapping[str, Any]]] = []
+_CHECKS: dict[str, Callable[[Any, Mapping[str, Any]], None]] = {}
 
 
 def register(thing: Thing) -> Thing:
@@ -45,7 +46,7 @@ def register(thing: Thing) -> Thing:
 
     Raises:
         TypeError: If it is none of these, or a class that leaves out what its kind must say.
-        ValueError: If its name is taken.
+        ValueError: If its name is taken, or a family's data are not sound; it names the attribute.
 
     Example:
         ```python
@@ -73,6 +74,8 @@ def register(thing: Thing) -> Thing:
     table = registered(kind)
     if name in table and _origin(table[name]) != _origin(thing):
         raise ValueError(f"The {kind} {name!r} is {_origin(table[name])}: give yours another `name`.")
+    if kind in _CHECKS:
+        _CHECKS[kind](thing, table)
     table[name] = thing
     return thing
 
@@ -107,6 +110,19 @@ def load_all(package: str, path: Iterable[str]) -> None:
     """Import every module of a package, so that what it registers is known: a new file needs no list."""
     for module in pkgutil.iter_modules(path):
         importlib.import_module(f"{package}.{module.name}")
+
+
+Check = TypeVar("Check", bound=Callable[[Any, Mapping[str, Any]], None])
+
+
+def checks(kind: str) -> Callable[[Check], Check]:
+    """Have a function look at what is registered of a kind, beside all that are; it raises if that is not sound."""
+
+    def take(check: Check) -> Check:
+        _CHECKS[kind] = check
+        return check
+
+    return take
 
 
 Source = TypeVar("Source", bound=Callable[[], Mapping[str, Any]])

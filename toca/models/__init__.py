@@ -7,10 +7,12 @@ from typing import Any
 from torch import nn
 
 from ..registry import registered
+from . import checking as checking
 from . import families as families
 from .capabilities import CAPABILITIES, Capability, capabilities_of
 from .layout import Layout, Site, describe, walk_blocks
-from .outside import refusal
+from .recognition import recognised
+from .refusals import refusal
 from .shape import CallKey, CallShape
 from .spec import MODULES, BlockSpec, FamilySpec, SiteSpec
 
@@ -39,9 +41,11 @@ __all__ = [
 
 
 def family_of(transformer: nn.Module) -> FamilySpec | None:
-    """The family of a transformer by its class or the nearest class that it derives from, or `None`."""
+    """The family of a transformer by its class or the nearest class that it derives from, else by the blocks that it
+    is built of; `None` where neither is known."""
     by_class = {spec.transformer: spec for spec in FAMILIES.values()}
-    return next((by_class[cls.__name__] for cls in type(transformer).__mro__ if cls.__name__ in by_class), None)
+    named = next((by_class[cls.__name__] for cls in type(transformer).__mro__ if cls.__name__ in by_class), None)
+    return named or recognised(transformer, FAMILIES.values())
 
 
 def known_family(transformer: nn.Module) -> FamilySpec:

@@ -12,6 +12,7 @@ from torch import nn
 
 from ..checks import Count, Layers, SomeLayers, SomeOf, check, check_fields
 from .capabilities import capabilities_of
+from .checking import check_model
 from .linears import first_width, in_path, last_width, linear_flops, out_features
 from .shape import CallShape
 from .spec import Attends, BlockSpec, FamilySpec, Rows, SiteSpec, has
@@ -276,7 +277,9 @@ class Layout:
 
 
 def describe(transformer: nn.Module, spec: FamilySpec) -> Layout:
-    """The layout of `transformer`, read from its modules; no weight is touched."""
+    """The layout of `transformer`, read from its modules; no weight is touched. Raises `ValueError` if it lacks what
+    its family names."""
+    check_model(transformer, spec)
     blocks = list(walk_blocks(transformer, spec))
     sites = [
         _site(block, block_spec, site_spec, (layer, index, depth))

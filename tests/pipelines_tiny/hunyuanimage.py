@@ -9,11 +9,11 @@ import diffusers
 from .style import TEXT, mask, noise, pipeline, style, text, zoo
 
 
-def prompts(tokens: int = TEXT, seed: int = 1, sign: str = "") -> dict[str, Any]:
+def prompts(tokens: int = TEXT, seed: int = 1, sign: str = "", width_2: int = 6) -> dict[str, Any]:
     return {
         f"{sign}prompt_embeds": text(tokens, seed=seed),
         f"{sign}prompt_embeds_mask": mask(tokens),
-        f"{sign}prompt_embeds_2": text(3, 6, seed=seed + 10),
+        f"{sign}prompt_embeds_2": text(3, width_2, seed=seed + 10),
         f"{sign}prompt_embeds_mask_2": mask(3),
     }
 

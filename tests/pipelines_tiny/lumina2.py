@@ -25,5 +25,6 @@ def make() -> Any:
 
 style("lumina2", make, ARGUMENTS, branches=(0, 1))
 style("lumina2-unguided", make, ARGUMENTS | {"guidance_scale": 1.0})
-# Guidance in the first two steps of five, and the third.
-style("lumina2-guidance-cut-off", make, ARGUMENTS | {"cfg_trunc_ratio": 0.5}, branches=(0, 1))
+# Guidance in the first two steps of five.
+CUT_OFF = {"cfg_trunc_ratio": 0.5}
+style("lumina2-guidance-cut-off", make, ARGUMENTS | CUT_OFF, branches=(0, 1), calls=5 + 2)

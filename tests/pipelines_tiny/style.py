@@ -32,6 +32,7 @@ class Style:
         branches (`tuple`): The branches of guidance, as the summary calls them.
         steps (`str`): What FORA of interval 2 does in each step.
         past (`int`): Calls of a generation that run in full, past the cache.
+        calls (`int`, *optional*): Calls that go through it, where not each branch has one in each step.
         matrix (`bool`): Whether it runs with the full tables alone.
     """
 
@@ -41,6 +42,7 @@ class Style:
     branches: tuple[Hashable, ...] = (0,)
     steps: str = "FrFrF"
     past: int = 0
+    calls: int | None = None
     matrix: bool = False
 
     def pipeline(self) -> Any:

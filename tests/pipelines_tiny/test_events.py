@@ -110,9 +110,9 @@ def test_few_steps(name: str, steps: int, method: str) -> None:
 
 
 TGATE = toca.methods()["tgate"](gate_step=2, warm_up=1, fi_interval=1)
-PAIRS = ["dit", "pixart", "pixart-images", "sd3"]
-NAMED = ["flux-true-guidance", "wan", "wan-longer-negative"]
-LEFT_ALONE = ["dit-unguided", "pixart-pag", "flux", "wan-unguided", "sd3-pag"]
+PAIRS = ["dit", "pixart", "pixart-images", "sd3", "omnigen", "sana", "zimage", "cogvideox", "ltx"]
+NAMED = ["flux-true-guidance", "wan", "wan-longer-negative", "qwen-longer-negative", "hunyuanimage", "hunyuanvideo15"]
+LEFT_ALONE = ["dit-unguided", "pixart-pag", "sd3-pag", "omnigen-picture", "flux", "wan-unguided", "lumina2", "chroma"]
 
 
 @pytest.mark.parametrize("name", [*PAIRS, *NAMED, *LEFT_ALONE])

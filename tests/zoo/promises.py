@@ -83,6 +83,22 @@ class Cell:
             raise Broken(f"{generation}: {type(found).__name__}: {found}") from found
         return found
 
+    @property
+    def stays_full(self) -> bool:
+        """Whether tokens were to be dropped in some step, and cannot be in these calls: each step is full then, and
+        the user is told so."""
+        subject, call = self.subject, self.subject.calls()[0]
+        plan = self.method.plan(subject.model, STEPS)
+        added = any(call.get(name) is not None for name in subject.spec.added)
+        by_token = subject.spec.modulates_by_token(call, subject.batch)
+        return any(plan.drops(row) for row in plan.table) and (added or by_token)
+
+    @property
+    def stays_together(self) -> bool:
+        """Whether all samples of these calls decide together, which no plan can know."""
+        spec, call = self.subject.spec, self.subject.calls()[0]
+        return spec.is_ragged(call) or (spec.together is not None and spec.together(call) is not None)
+
     def _enable(self, method: toca.Method) -> None:
         toca.enable_cache(self.subject.model, method, num_inference_steps=STEPS)
 
@@ -205,7 +221,7 @@ def still_is_exact(cell: Cell) -> None:
     # A gate may find what stands still no ground to skip anything.
     alike = steps == moving or cell.method.gate() is not None
     demand(alike and not cell.still_summary.bypassed, f"still inputs run {steps}, and others {moving}")
-    demand(off < 1e-4, f"it is off by {off:.1e} on inputs that stand still")
+    demand(off < max(1e-4, 10 * cell.subject.entry.tolerance), f"it is off by {off:.1e} on inputs that stand still")
 
 
 @promise("samples are apart")
@@ -237,7 +253,7 @@ def skips(cell: Cell) -> None:
     """Something is left out, in every kind of step that is said to be filled, and it shows."""
     first = cell.outputs("first")
     demand(cell.summary.bypassed == 0, f"{cell.summary.bypassed} calls ran past the cache")
-    demand(not _equal(first, cell.subject.stock), "nothing is skipped")
+    demand(cell.stays_full or not _equal(first, cell.subject.stock), "nothing is skipped")
 
 
 @promise("sites")
@@ -256,7 +272,8 @@ def flops_are_counted(cell: Cell) -> None:
     """Predicted, reported and counted FLOPs are one number, with the cache and without."""
     cell.outputs("first")
     shape, plan = cell.subject.shape, cell.method.plan(cell.subject.model, STEPS)
-    predicted = sum(step_flops(plan, step, shape, False) for step in range(STEPS))
+    steps = (full_flops(plan, shape) if cell.stays_full else step_flops(plan, i, shape, False) for i in range(STEPS))
+    predicted = sum(steps)
     for what, found, counted in (
         ("uncached", STEPS * full_flops(plan, shape), cell.subject.flops),
         ("uncached, as reported,", cell.summary.flops_full, cell.subject.flops),
@@ -272,9 +289,11 @@ def bytes_are_held(cell: Cell) -> None:
     cell.outputs("first")
     plan = cell.method.plan(cell.subject.model, STEPS)
     # Of samples that decide together the gate keeps what it would of one.
-    together = plan.gate is not None and cell.subject.spec.is_ragged(cell.subject.calls()[0])
+    together = plan.gate is not None and cell.stays_together
     predicted = cache_bytes(plan, cell.subject.shape, cell.subject.entry.exact.itemsize, together)
-    for what, found in (("predicted", predicted), ("reported", cell.running.cache_bytes)):
+    # What counts the tokens that were dropped is made with the first choice of them.
+    promised = () if cell.stays_full else (("predicted", predicted),)
+    for what, found in (*promised, ("reported", cell.running.cache_bytes)):
         demand(found == cell.held, f"{what} bytes are {found}, and {cell.held} are held")
     demand(cell.summary.cache_bytes == cell.held, "the summary forgets what was held")
 

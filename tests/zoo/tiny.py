@@ -125,9 +125,11 @@ def _class(name: str) -> Any:
 
 
 def tensors(output: Any) -> list[Tensor]:
-    """All tensors that a model returned, each with one row a sample."""
+    """All tensors that a model returned, each with one row a sample; a cache of keys and values is none of them."""
     if isinstance(output, Tensor):
         return [output]
+    if isinstance(output, list) and any(isinstance(part, Mapping) for part in output):
+        return []
     if isinstance(output, (list, tuple)) and all(isinstance(part, Tensor) for part in output):
         return [torch.stack(list(output))] if isinstance(output, list) else list(output)
     parts = output.values() if isinstance(output, Mapping) else output

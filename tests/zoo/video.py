@@ -68,7 +68,7 @@ def latte(now: Moment) -> dict[str, Any]:
     **WIDE_HEADS,
 )
 def allegro(now: Moment) -> dict[str, Any]:
-    where = positions(FRAMES, *GRID, axes=3).long().T[:, None].repeat(1, now.batch, 1)
+    where = positions(FRAMES, *GRID, axes=3).long().T[:, None]
     angle = torch.arange(VIDEO_TOKENS)[:, None] * torch.ones(4, dtype=now.dtype)
     rotary = tuple((angle.cos(), angle.sin()) for _ in range(3))
     return latents_and_text(now) | mask(now) | {"image_rotary_emb": (rotary, tuple(where))}
@@ -118,6 +118,27 @@ def consisid(now: Moment) -> dict[str, Any]:
 )
 def cosmos(now: Moment) -> dict[str, Any]:
     return latents_and_text(now) | {"fps": 24, "padding_mask": torch.zeros(1, 1, 8, 12, dtype=now.dtype)}
+
+
+def cosmos_picture(now: Moment) -> dict[str, Any]:
+    """Text and picture as a pair, and a timestep for each frame, of which the first one is clean (2.5)."""
+    times = now.time(1, FRAMES, 1, 1)
+    times[:, :, :1] *= 0.0
+    pair = (now.given(TEXT, 12), now.given(4, 10, of="picture"))
+    return cosmos.arguments(now) | {"encoder_hidden_states": pair, "timestep": times}
+
+
+cosmos.variant(
+    "picture",
+    cosmos_picture,
+    extra_pos_embed_type=None,
+    use_crossattn_projection=True,
+    crossattn_proj_in_channels=12,
+    encoder_hidden_states_channels=12,
+    img_context_dim_in=10,
+    img_context_num_tokens=4,
+    img_context_dim_out=24,
+)
 
 
 @tiny(
@@ -244,11 +265,27 @@ def any_flow(now: Moment) -> dict[str, Any]:
     compressed_patch_size=(1, 4, 4),
     full_chunk_limit=3,
     chunk_partition=(1, 2),
-    **WAN,
+    **{**WAN, "attention_head_dim": 16},  # FlexAttention pads heads that are smaller
 )
 def any_flow_far(now: Moment) -> dict[str, Any]:
-    chunks = {"hidden_states": now.latents(FRAMES, 4, 8, 16), "chunk_partition": [1, 2]}
-    return latents_and_text(now) | any_flow_times(now) | chunks
+    """The second chunk of two, which reads the keys and values of the first."""
+    heads, width = 2, 16
+    layers = [
+        {
+            "full_cache": now.given(2, heads, TOKENS, width, of=f"keys {layer}").transpose(0, 1),
+            "compressed_cache": now.full(0.0, 2, heads, 0, width).transpose(0, 1),
+        }
+        for layer in range(3)
+    ]
+    times = now.time(2)
+    return latents_and_text(now) | {
+        "hidden_states": now.latents(2, 4, 8, 12),
+        "timestep": times,
+        "r_timestep": times - 100,
+        "chunk_partition": [1, 2],
+        "kv_cache": layers,
+        "kv_cache_flag": {"is_cache_step": False, "num_cached_chunks": 1},
+    }
 
 
 @tiny(

@@ -39,8 +39,8 @@ class BlockSpan:
         return self.stacks[layer].image_of(streams, shape)
 
     def image_like(self, streams: Streams, layer: int, like: int, shape: CallShape) -> torch.Tensor:
-        """The same with its rows laid out as those of another layer."""
-        return laid_out(self.image_of(streams, layer, shape), shape, self.rows[layer], self.rows[like])
+        """The same with its rows laid out as those of another layer; it may be kept."""
+        return by_itself(laid_out(self.image_of(streams, layer, shape), shape, self.rows[layer], self.rows[like]))
 
     def store(
         self,
@@ -127,3 +127,8 @@ class BlockSpan:
             counts = {part: shape.count(part) for stream in before for part in parts_of(stream)}
             laid = regrouped(laid, before, after, counts)
         return self._kept(span, laid)
+
+
+def by_itself(tokens: torch.Tensor) -> torch.Tensor:
+    """Tokens that hold no others beside them in memory, as a view of some of a row does."""
+    return tokens.clone() if tokens.untyped_storage().nbytes() > tokens.nbytes else tokens

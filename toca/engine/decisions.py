@@ -22,7 +22,7 @@ from ..models import FamilySpec, Layout
 from ..models.streams import IMAGE
 from ..plan.passes import MODULATED, VERIFIED, Pass
 from ..plan.table import PlanTable
-from .block_span import BlockSpan
+from .block_span import BlockSpan, by_itself
 from .dropping import Dropping
 from .job import Job
 from .model_span import ModelSpan
@@ -214,8 +214,7 @@ class Decisions:
             noted, handle.noted = handle.turned(handle.noted), None
             # Some joint attentions are given the whole row, others the image and the text one by one.
             whole = site.has_image and noted.shape[1] == site.geometry(shape)[1]
-            # A view of the image tokens would hold the others too.
-            job.notes[MODULATED] = (noted[:, site.place(IMAGE, shape)].contiguous() if whole else noted,)
+            job.notes[MODULATED] = (by_itself(noted[:, site.place(IMAGE, shape)]) if whole else noted,)
 
     def finish(
         self, plan: PlanTable, job: Job, step: int, latents: torch.Tensor, sample: torch.Tensor

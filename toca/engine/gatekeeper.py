@@ -182,7 +182,7 @@ class Gatekeeper:
     def _laid_out(self, part: Part, streams: tuple, layer: int, like: int) -> torch.Tensor:
         """The image tokens in what has left a layer, with their rows laid out as those of another one. A gate may keep
         them, and a view of them would hold the text tokens too."""
-        return self.block_span.image_like(streams, max(layer, 0), like, part.key.shape).contiguous()
+        return self.block_span.image_like(streams, max(layer, 0), like, part.key.shape)
 
 
 def _rows_of(part: Part, index: torch.Tensor, images: int, stream: torch.Tensor) -> torch.Tensor:

@@ -43,7 +43,13 @@ def _decided(
     if handle.action in ("reuse", "forecast"):
         return handle.filled()
     if handle.action == "skip":
-        return hidden_states
+        return _as_wide(module, hidden_states)
     if handle.action == "compute":
         return handle.kept(base.forward(module, hidden_states, *args, **kwargs))
     return handle.refreshed(base.forward(module, handle.picked(hidden_states), *args, **kwargs))
+
+
+def _as_wide(module: nn.Module, hidden_states: torch.Tensor) -> torch.Tensor:
+    """What nobody looks at, with as many channels as the module makes: a lone last layer reads more."""
+    width = getattr(module, "out_features", hidden_states.shape[-1])
+    return hidden_states if hidden_states.shape[-1] == width else hidden_states[..., :1].expand(-1, -1, width)

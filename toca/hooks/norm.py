@@ -22,6 +22,9 @@ def make_forward(base: type[nn.Module]) -> Function:
 
     def forward(self: nn.Module, hidden_states: torch.Tensor, *args: Any, **kwargs: Any) -> torch.Tensor:
         handle: Handle | None = getattr(self, HANDLE, None)
+        if handle is not None and handle.action == "skip" and hasattr(self, "out_features"):
+            # The first layer of a feed-forward that has no module: nobody looks at what the last one makes.
+            return hidden_states
         if handle is None or handle.action == "compute" or not handle.lean_norm:
             return base.forward(self, hidden_states, *args, **kwargs)
         if handle.action in ("reuse", "forecast"):

@@ -27,6 +27,13 @@ def _cannot_drop(spec: FamilySpec) -> str:
     rows = {site.rows or stack.rows for stack in spec.stacks for site in stack.sites}
     if rows != {"sample"}:
         return "its blocks attend within frames and positions"
+    if spec.outputs > 1:
+        return f"it makes {spec.outputs} predictions, and tokens of one would be missing to the others"
+    if spec.modulation == "token":
+        return "its tokens are modulated each in its own way"
+    given = [name for stack in spec.stacks for name in stack.by_token]
+    if given:
+        return f"its blocks are given more with a row for every token ({', '.join(given)})"
     if spec.prediction is None:
         return "nobody has said where each token is in its output (`prediction` of its FamilySpec)"
     if spec.modulation == "token":

@@ -142,7 +142,7 @@ class Intercepted(AttentionDialect):
     def _parts(self, call: dict[str, Any], present: Present) -> list[tuple[dict[str, Any], Present]]:
         """A call, with positions for the tokens that are there; or one for each sample."""
         given = [each if isinstance(each, Positions) else Positions(each) for each in self.positions]
-        given = [each for each in given if call.get(each.argument) is not None]
+        given = [each for each in given if each.is_in(call)]
         rows = len(present.places)
         if rows == 1 or all(each.dim for each in given):
             return [({**call, **{each.argument: each.of(call, present) for each in given}}, present)]

@@ -35,11 +35,16 @@ class Site:
         attends (`str` or `None`): `"self"` or `"cross"` for attention.
         width (`int`): Channels of the output that is kept.
         attention_width (`int`): heads x head_dim for attention, else 0.
+        key_width (`int`): The same of keys and values that have fewer heads in the product, else 0.
         token_flops (`int`): FLOPs of the linear layers for one of its own tokens.
         text_flops (`int`): FLOPs of the linear layers for one token of the text, or of `context`, recomputed or not.
         context (`str` or `None`): The tokens that attention attends to: those alone for cross-attention, and beside
             its own for self-attention.
+        apart_flops (`tuple[tuple[str, int], ...]`): The same for parts of `context` that have linear layers of their
+            own instead.
+        measured (`str` or `None`): Those of them whose map is measured, where it is not that of all.
         whole (`bool`): Whether it is computed or reused whole, for it mixes tokens.
+        tile (`int`): Attention pads its queries to a multiple of it, and its keys by as many.
     """
 
     layer: Layers
@@ -56,7 +61,11 @@ class Site:
     token_flops: Count
     text_flops: Count
     context: str | None = None
+    apart_flops: tuple[tuple[str, Count], ...] = ()
+    measured: str | None = None
     whole: bool = False
+    key_width: Count = 0
+    tile: SomeOf = 1
 
     @property
     def key(self) -> tuple[int, str]:
@@ -103,10 +112,15 @@ class Site:
         # Text that stands in the row has linear layers of its own, or none.
         in_row = apart if self.text_flops and not self.context else 0
         linear = (tokens - in_row) * self.token_flops + apart * self.text_flops
-        return rows * (linear + 2 * tokens * self._keys(shape, own) * 2 * self.attention_width)
+        linear += sum(self._count(part, shape) * (flops - self.text_flops) for part, flops in self.apart_flops)
+        padding = -tokens % self.tile
+        products = (tokens + padding) * (self._keys(shape, own) + padding)
+        return rows * (linear + 2 * products * 2 * self.attention_width)
 
     def measuring_flops(self, shape: CallShape, tokens: int) -> int:
         """FLOPs of the query-key product that measuring attention over `tokens` queries takes."""
+        if self.measured is not None:
+            return replace(self, context=self.measured, measured=None).measuring_flops(shape, tokens)
         rows, own = self.geometry(shape)
         return rows * 2 * tokens * self._keys(shape, own) * self.attention_width
 
@@ -147,7 +161,7 @@ class Layout:
             is the model's last.
         frame_patch (`int`): Latent frames of one frame that the blocks see.
         outside (`dict[str, int]`): FLOPs outside the sites for one token of a further stream, by its name; `"frame"`
-            is one frame of a sample.
+            is one frame of a sample, `"call"` a whole call.
         beside (`tuple[Site, ...]`): What is always computed in a block, as sites that no plan knows.
         side (`tuple[Site, ...]`): The same of blocks outside the stacks.
         outputs (`int`): How many predictions the model returns.
@@ -199,13 +213,14 @@ class Layout:
         left_out = set(left_out)
         tokens = shape.image_tokens * self.token_flops
         sample = self.sample_flops - sum(self.layer_sample_flops[layer] for layer in left_out)
-        sample += sum(
-            flops * (shape.frames if unit == "frame" else shape.count(unit)) for unit, flops in self.outside.items()
-        )
+        units = dict(self.outside)
+        call = units.pop("call", 0)
+        sample += shape.frames * units.pop("frame", 0)
+        sample += sum(flops * shape.count(unit) for unit, flops in units.items())
         beside = [site for site in self.beside if site.layer not in left_out]
         whole = sum(site.flops(shape, site.geometry(shape)[1]) for site in self.side)
         whole += sum(site.flops(shape, site.geometry(shape)[1] - dropped * site.has_image) for site in beside)
-        return shape.batch * (sample + tokens + shape.text_tokens * self.text_token_flops) + whole
+        return call + shape.batch * (sample + tokens + shape.text_tokens * self.text_token_flops) + whole
 
     @cached_property
     def stacks(self) -> tuple[str, ...]:
@@ -252,12 +267,12 @@ class Layout:
         return layout
 
     def _streams_named(self) -> set[str]:
-        """All streams that the layout speaks of, but for the unit that is no stream."""
+        """All streams that the layout speaks of, but for the units that are no streams."""
         sites = (*self.sites, *self.beside, *self.side)
-        contexts = {site.context for site in sites if site.context is not None}
+        contexts = {name for site in sites for name in (site.context, site.measured) if name is not None}
         carried = {name for streams in self.streams.values() for name, _ in streams}
         read = {name for names in self.read.values() for name in names}
-        return {site.stream for site in sites} | contexts | carried | read | set(self.outside) - {"frame"}
+        return {site.stream for site in sites} | contexts | carried | read | set(self.outside) - {"frame", "call"}
 
     def _check_sites(self) -> None:
         keys = {site.key for site in self.sites}
@@ -304,7 +319,7 @@ def describe(transformer: nn.Module, spec: FamilySpec) -> Layout:
         itemsize=cast(torch.dtype, transformer.dtype).itemsize,
         patch=_patch(transformer, spec),
         layer_sample_flops=conditioning,
-        in_width=first_width(transformer.get_submodule(spec.input)),
+        in_width=_in_width(transformer, spec),
         width=next(site.width for site in reversed(sites) if IMAGE in site.parts),
         out_width=last_width(transformer.get_submodule(spec.output)),
         streams={stack.stack: _streams(stack, sites) for stack in spec.stacks if _has_layers(stack, sites)},
@@ -396,6 +411,7 @@ def _there(block: nn.Module, sites: tuple[SiteSpec, ...]) -> tuple[SiteSpec, ...
                 norms=tuple(path for path in site.norms if has(block, path)),
                 query_linears=tuple(path for path in site.query_linears if has(module, path)),
                 text_linears=tuple(path for path in site.text_linears if has(module, path)),
+                apart=tuple((part, tuple(path for path in paths if has(module, path))) for part, paths in site.apart),
             )
         )
     return tuple(found)
@@ -420,12 +436,31 @@ def _site(block: nn.Module, block_spec: BlockSpec, spec: SiteSpec, place: tuple[
         inside=spec.inside,
         attends=spec.attention,
         width=_output_width(module, spec),
-        attention_width=out_features(in_path(module, spec.width)) if spec.width else 0,
+        attention_width=_attention_width(module, spec),
         token_flops=_token_flops(module, spec),
         text_flops=sum(linear_flops(in_path(module, path)) for path in spec.text_linears),
         context=spec.looks_at,
+        apart_flops=tuple(
+            (part, sum(linear_flops(in_path(module, path)) for path in paths)) for part, paths in spec.apart
+        ),
+        measured=spec.measured,
         whole=spec.whole,
+        key_width=out_features(in_path(module, spec.keys)) if spec.keys else 0,
+        tile=spec.tile,
     )
+
+
+def _in_width(transformer: nn.Module, spec: FamilySpec) -> int:
+    """Channels of one token in the model's input."""
+    if spec.in_channels is not None:
+        return spec.in_channels(transformer.config)
+    return first_width(transformer.get_submodule(spec.input))
+
+
+def _attention_width(module: nn.Module, spec: SiteSpec) -> int:
+    """heads x head_dim of all products."""
+    width = out_features(in_path(module, spec.width)) if spec.width else 0
+    return width if spec.products is None else width * spec.products(module)
 
 
 def _token_flops(module: nn.Module, spec: SiteSpec) -> int:
@@ -454,6 +489,8 @@ def _outside(transformer: nn.Module, spec: FamilySpec) -> dict[str, int]:
     resolution embedder, a caption projection)."""
     flops = {"sample": 0, "token": 0, "text_token": 0}
     for path, unit in spec.around:
-        if has(transformer, path):
+        if callable(path):
+            flops[unit] = flops.get(unit, 0) + path(transformer)
+        elif has(transformer, path):
             flops[unit] = flops.get(unit, 0) + linear_flops(in_path(transformer, path))
     return flops

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import cast
 
+import torch
 from torch import nn
 
 CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
@@ -42,9 +43,12 @@ def first_width(module: nn.Module) -> int:
 
 
 def last_width(module: nn.Module) -> int:
-    """Channels that the last linear or convolution layer below `module` makes."""
+    """Channels that the last linear or convolution layer below `module` makes of a token; a transposed convolution
+    makes several places of it."""
     last = [m for m in module.modules() if hasattr(m, "out_features") or isinstance(m, CONVOLUTIONS)][-1]
-    return last.out_channels if isinstance(last, CONVOLUTIONS) else out_features(last)
+    if not isinstance(last, CONVOLUTIONS):
+        return out_features(last)
+    return last.out_channels * (math.prod(last.stride) if last.transposed else 1)
 
 
 def in_features(linear: nn.Module) -> int:
@@ -55,3 +59,9 @@ def in_features(linear: nn.Module) -> int:
 def out_features(linear: nn.Module) -> int:
     """Channels that a linear layer makes."""
     return cast(int, linear.out_features)
+
+
+def weight_flops(module: nn.Module) -> int:
+    """FLOPs of a product with the parameter `weight` of a module that is no linear layer: random features of a
+    timestep."""
+    return 2 * cast(torch.Tensor, module.weight).numel()

@@ -19,13 +19,19 @@ class Positions:
     Args:
         argument (`str`): Its name.
         dim (`int`, defaults to 0): Dimension of its tensors along which the tokens run: all of a row, or the image's
-            alone. If it is not the first, that one is the batch's.
+            alone. If it is not the first, that one is the batch's. Counted from the last one where it is negative.
         items (`tuple`, defaults to `()`): Which items of a tuple or dictionary are meant; empty: all.
+        unless (`str` or `None`): An argument beside which this one means something else.
     """
 
     argument: str
     dim: int = 0
     items: tuple[int | str, ...] = ()
+    unless: str | None = None
+
+    def is_in(self, call: dict[str, Any]) -> bool:
+        """Whether a call has it."""
+        return call.get(self.argument) is not None and (self.unless is None or call.get(self.unless) is None)
 
     def of(self, call: dict[str, Any], present: Present) -> Any:
         """The argument for the tokens that are there alone: of one sample where `dim` is 0, else of as many rows as
@@ -39,17 +45,18 @@ class Positions:
     def _cut(self, value: Any, present: Present, items: tuple[int | str, ...] = ()) -> Any:
         if not isinstance(value, torch.Tensor):
             return _mapped(value, lambda item: self._cut(item, present), items)
-        tokens = value.shape[self.dim]
+        dim = self.dim % value.ndim
+        tokens = value.shape[dim]
         if tokens not in (present.tokens, present.image_tokens):
             raise ValueError(
                 f"`{self.argument}` tells {tokens} tokens their positions along dimension {self.dim}; the row has "
                 f"{present.tokens}, {present.image_tokens} of them of the image."
             )
         places = (present.places if tokens == present.tokens else present.image_places).to(value.device)
-        if self.dim == 0:
+        if dim == 0:
             return value.index_select(0, places[0])
         rows = (value[min(row, len(value) - 1)] for row in range(len(places)))
-        return torch.stack([row.index_select(self.dim - 1, here) for row, here in zip(rows, places, strict=True)])
+        return torch.stack([row.index_select(dim - 1, here) for row, here in zip(rows, places, strict=True)])
 
 
 def row_of(value: Any, row: int, rows: int) -> Any:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
+import torch.nn.functional as F
 
 from .shape import CallShape
 
@@ -69,6 +70,34 @@ VIDEO_FRAMES_FIRST = _videos_with_channels_at(2)
 
 VIDEO_CHANNELS_LAST = _videos_with_channels_at(4)
 """(B, frames, height, width, channels): Kandinsky 5."""
+
+
+VIDEO_CHANNELS_LAST = Prediction(
+    by_token=lambda prediction, shape: _videos_by_token(prediction.movedim(-1, 1), shape),
+    over=lambda values, shape, prediction: _over_videos(values, shape, prediction.movedim(-1, 1)).movedim(1, -1),
+)
+"""(B, frames, height, width, channels): Kandinsky 5."""
+
+
+def _sounds_by_token(prediction: torch.Tensor, shape: CallShape) -> torch.Tensor:
+    moments = -(-prediction.shape[2] // shape.frames)
+    padded = F.pad(prediction, (0, moments * shape.frames - prediction.shape[2]))
+    return padded.unflatten(2, (shape.frames, moments)).transpose(1, 2)
+
+
+def _over_sounds(values: torch.Tensor, shape: CallShape, prediction: torch.Tensor) -> torch.Tensor:
+    moments = -(-prediction.shape[2] // shape.frames)
+    return values[:, None].repeat_interleave(moments, dim=2)[..., : prediction.shape[2]]
+
+
+SOUND = Prediction(_sounds_by_token, _over_sounds)
+"""(B, channels, moments), of which one or more make a token; the last token may be padded."""
+
+SOUND_CHANNELS_LAST = Prediction(
+    by_token=lambda prediction, shape: _sounds_by_token(prediction.transpose(1, 2), shape),
+    over=lambda values, shape, prediction: _over_sounds(values, shape, prediction.transpose(1, 2)).transpose(1, 2),
+)
+"""(B, moments, channels)."""
 
 
 def packed(pixels: int) -> Prediction:

@@ -6,6 +6,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import torch
+
 from .shape import CallShape
 
 Config = Any
@@ -17,15 +19,23 @@ def no_others(config: Config, call: Mapping[str, Any]) -> Others:
     return ()
 
 
+def times(config: Config, call: Mapping[str, Any]) -> Others:
+    """The timesteps of a sample, as the stream `"times"`: one, or one for each of its frames or tokens."""
+    timestep = call.get("timestep")
+    several = isinstance(timestep, torch.Tensor) and timestep.ndim > 1
+    return (("times", timestep[0].numel() if several else 1),)  # type: ignore[index]
+
+
 @dataclass(frozen=True)
 class Sizes:
-    """Latents as a grid of pixels, of which a patch makes a token.
+    """Latents as a grid of pixels, of which a patch makes a token, or as moments of a sound.
 
     Its two methods are a family's `call_shape` and `default_shape`.
 
     Args:
         dims (`str`): The dimensions of the latents, of batch B, channels C, frames F, height H and width W. A list of
-            samples has its first dimension in its length. `"BTC"` is packed: tokens that somebody else has cut.
+            samples has its first dimension in its length. `"BTC"` is packed: tokens that somebody else has cut. A
+            sound has frames alone, `"BCF"` or `"BFC"`, the last of which may be padded to a whole token.
         patch (`Callable`): `config -> (frames, rows, columns)`: latent pixels of a token.
         latents (`Callable`): `config -> (frames, rows, columns)`: latent pixels of the model's default size.
         text_tokens (`int`, defaults to 0): Usual text tokens of a sample.
@@ -56,8 +66,8 @@ class Sizes:
         if self.dims == "BTC":
             frames = 1 if self.packed_frames is None else self.packed_frames(call)
             return CallShape(sizes[0], sizes[1] // frames, None, text, frames, others)
-        size = dict(zip(self.dims, sizes, strict=True))
-        return self._cut(config, (size.get("F", 1), size["H"], size["W"]), text, others, size["B"])
+        size = {"F": 1, "H": 1, "W": 1, **dict(zip(self.dims, sizes, strict=True))}
+        return self._cut(config, (size["F"], size["H"], size["W"]), text, others, size["B"])
 
     def default_shape(
         self,
@@ -69,6 +79,7 @@ class Sizes:
     ) -> CallShape:
         """The sizes of one sample, where they are told, else the model's own."""
         own = self.latents(config)
+        height, width = (None, None) if self.is_sound else (height, width)
         asked = (num_frames if self.has_frames else None, height, width)
         size = tuple(mine if given is None else given for given, mine in zip(asked, own, strict=True))
         text = self.text_tokens + self.extra_text if text_tokens is None else text_tokens
@@ -79,8 +90,16 @@ class Sizes:
         """Whether the latents have frames."""
         return "F" in self.dims or self.packed_frames is not None
 
+    @property
+    def is_sound(self) -> bool:
+        """Whether the latents have frames alone."""
+        return self.dims in ("BCF", "BFC")
+
     def _cut(self, config: Config, size: tuple[int, ...], text: int, others: Others, batch: int) -> CallShape:
-        frames, rows, columns = (pixels // patch for pixels, patch in zip(size, self.patch(config), strict=True))
+        patch = self.patch(config)
+        frames, rows, columns = (pixels // pixel for pixels, pixel in zip(size, patch, strict=True))
+        if self.is_sound:
+            frames = -(-size[0] // patch[0])
         return CallShape(batch, rows * columns, (rows, columns), text, max(frames, 1), others)
 
     def _text_tokens(self, call: Mapping[str, Any]) -> int:

@@ -45,19 +45,27 @@ class SiteSpec:
         query_linears, text_linears (`tuple[str, ...]`): Linear layers (paths below the module; empty: all of them)
             that run on the site's own tokens, and those that always run on all tokens of the text, or of what
             `context` names.
+        apart (`tuple`): Parts of `context` that have linear layers of their own instead, each with their paths:
+            `(("picture", ("k_img", "v_img")),)`.
         norms (`tuple[str, ...]`): Modules of the block, token by token, that feed this site, and no other but those
             inside it: layer norms, or the linear layers of a feed-forward that has no module of its own.
         width (`str` or `None`): For attention, the linear layer whose `out_features` is heads x head_dim.
+        keys (`str` or `None`): The same of the keys, where they have fewer heads in the product.
+        products (`Callable` or `None`): `module -> int`, how often attention multiplies query, key and value for one
+            output, where it is not once (differential attention).
         attends (`str` or `None`): For attention, whether it is `"self"` or `"cross"`; by default the module's name
             tells.
         context (`str` or `None`): The tokens that attention attends to, as a stream: those alone for cross-attention
             (by default the text), those too for self-attention.
+        measured (`str` or `None`): Those of them whose map is measured, where attention to the others is a product of
+            its own.
         whole (`bool`): Whether it mixes tokens (a convolution, experts that choose tokens), so that it is computed or
             reused whole.
         token_flops (`Callable` or `None`): `module -> int`, FLOPs for one of its own tokens, where the linear layers
             below it do not say it: experts of which a token sees a few, linear attention.
         given, unless (`str` or `None`): Attributes of the block: the site is there only where the one is, and where
             the other is not.
+        tile (`int`, defaults to 1): Attention pads its queries to a multiple of it, and its keys by as many.
         output (`str` or `None`): The linear layer whose width is that of the output, where it is not the last one.
         rows (`str` or `None`): What a row of its batch dimension is, where it is not what a row of the block's is.
     """
@@ -69,13 +77,18 @@ class SiteSpec:
     inside: str | None = None
     query_linears: tuple[str, ...] = ()
     text_linears: tuple[str, ...] = ()
+    apart: tuple[tuple[str, tuple[str, ...]], ...] = ()
     norms: tuple[str, ...] = ()
     width: str | None = None
+    keys: str | None = None
+    products: Callable[[Any], int] | None = None
     attends: Attends | None = None
     context: str | None = None
+    measured: str | None = None
     whole: bool = False
     token_flops: Callable[[Any], int] | None = None
     given: str | None = None
+    tile: int = 1
     unless: str | None = None
     output: str | None = None
     rows: Rows | None = None
@@ -117,6 +130,8 @@ class BlockSpec:
         read (`tuple[str, ...]`): Those of the streams that are read after the last block; by default `main`.
         parallel (`ParallelBlock` or `None`): The pieces of a block of kind `"parallel_block"`.
         tokens_first (`bool`): Whether the blocks work on (tokens, rows, C), and all modules in them but attention.
+        by_token (`tuple[str, ...]`): What else with a row a token of the image meets the tokens in or between the
+            blocks, so that none can be dropped before the first one.
     """
 
     stack: str
@@ -131,6 +146,7 @@ class BlockSpec:
     read: tuple[str, ...] = ()
     parallel: ParallelBlock | None = None
     tokens_first: bool = False
+    by_token: tuple[str, ...] = ()
 
     @property
     def tokens(self) -> tuple[str, ...]:
@@ -172,9 +188,10 @@ class FamilySpec:
         default_shape (`Callable`): `(config, height, width, num_frames, text_tokens) -> CallShape` of one sample,
             sizes in latent pixels and latent frames, each `None` where the model's own default is meant.
         attention (`AttentionDialect`): How the family's attention modules make query, key and value.
-        around (`tuple[tuple[str, str], ...]`): Modules outside the sites and what they run on: `"sample"`, `"token"`
-            (of the image), `"text_token"`, `"frame"` or the name of another stream. A module that runs twice is named
-            twice, and one that a checkpoint lacks costs nothing.
+        around (`tuple`): Modules outside the sites and what they run on: `"call"` (once for the whole batch),
+            `"sample"`, `"token"` (of the image), `"text_token"`, `"frame"` or the name of another stream. A module
+            that runs twice is named twice, and one that a checkpoint lacks costs nothing. Where its linear layers do
+            not tell its FLOPs, a function of the transformer that does stands in its place.
         side (`tuple[BlockSpec, ...]`): Stacks outside of the plan (token refiners, control blocks), for their cost.
         interleaved (`bool`): Whether the stacks run alternately.
         latents, timestep (`str`): The model's arguments of these names. The latents may be a list of tensors, one a
@@ -195,6 +212,8 @@ class FamilySpec:
         grid (`Callable` or `None`): `(arguments by name) -> (rows, columns)` where `call_shape` cannot tell; `None`
             where the tokens form no grid.
         input, output (`str`): The layers (paths) that read the model's input and make its output.
+        in_channels (`Callable` or `None`): `config -> channels of a token in the model's input`, where `input` reads
+            more beside them.
         outputs (`int`, defaults to 1): How many predictions the model returns: picture and sound are two.
         predicts (`str`, defaults to `"image"`): The tokens of the (first) prediction, as a stream: some models return
             something for the text too.
@@ -226,7 +245,7 @@ class FamilySpec:
     call_shape: Callable[[Any, dict[str, Any]], CallShape]
     default_shape: Callable[[Any, int | None, int | None, int | None, int | None], CallShape]
     attention: AttentionDialect
-    around: tuple[tuple[str, str], ...] = ()
+    around: tuple[tuple[str | Callable[[Any], int], str], ...] = ()
     side: tuple[BlockSpec, ...] = ()
     interleaved: bool = False
     latents: str = "hidden_states"
@@ -243,6 +262,7 @@ class FamilySpec:
     grid: Callable[[dict[str, Any]], tuple[int, int] | None] | None = None
     input: str = "pos_embed"
     output: str = "proj_out"
+    in_channels: Callable[[Any], int] | None = None
     outputs: int = 1
     predicts: str = IMAGE
     entry: str | None = None

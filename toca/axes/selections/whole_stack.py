@@ -98,7 +98,10 @@ class ByPrediction(Selection):
         if not sites:
             return 0
         attention = [site for site in layout.sites if self.attends_to_dropped(site)]
-        numbers = sum(2 * site.geometry(shape)[0] * site.keys(shape) * site.attention_width for site in attention)
+        numbers = sum(
+            2 * site.geometry(shape)[0] * site.keys(shape) * (site.key_width or site.attention_width)
+            for site in attention
+        )
         samples = shape.batch // 2 if paired else shape.batch
         return numbers * itemsize + samples * shape.image_tokens * COUNT_BYTES
 

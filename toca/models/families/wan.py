@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
-
-import torch
 
 from ...registry import register
 from ..intercepted import Intercepted
 from ..positions import Positions
 from ..prediction import VIDEO
 from ..sites import cross_attention, feed_forward, self_attention
-from ..sizes import Others, Sizes
+from ..sizes import Others, Sizes, times
 from ..spec import BlockSpec, FamilySpec
 
 TEXT_TOKENS = 512
@@ -22,23 +20,33 @@ PICTURE_TOKENS = 257
 
 def others(config: Any, call: Mapping[str, Any]) -> Others:
     """Tokens of the given picture, and timesteps of a sample: one, or one a token (Wan 2.2 5B)."""
-    picture, timestep = call.get("encoder_hidden_states_image"), call.get("timestep")
+    picture = call.get("encoder_hidden_states_image")
     usual = PICTURE_TOKENS if not call and config.image_dim is not None else 0
-    times = timestep.shape[1] if isinstance(timestep, torch.Tensor) and timestep.ndim == 2 else 1
-    return (("picture", usual if picture is None else picture.shape[1]), ("times", times))
+    return (("picture", usual if picture is None else picture.shape[1]), *times(config, call))
 
 
-SIZES = Sizes(
-    dims="BCFHW",
-    patch=lambda config: tuple(config.patch_size),
-    # 81 frames of 480 x 832 pixels.
-    latents=lambda config: (21, 60, 104),
-    text_tokens=TEXT_TOKENS,
-    others=others,
-)
+def sizes(
+    frames: int,
+    rows: int,
+    columns: int,
+    dims: str = "BCFHW",
+    others: Callable[[Any, Mapping[str, Any]], Others] = others,
+) -> Sizes:
+    """Those of Wan's kin, whose usual latents are of this size."""
+    return Sizes(
+        dims,
+        patch=lambda config: tuple(config.patch_size),
+        latents=lambda config: (frames, rows, columns),
+        text_tokens=TEXT_TOKENS,
+        others=others,
+    )
+
+
+# 81 frames of 480 x 832 pixels.
+SIZES = sizes(21, 60, 104)
 SITES = (
     self_attention("attn1", "norm1"),
-    cross_attention("attn2", "norm2", context="picture+text"),
+    cross_attention("attn2", "norm2", context="picture+text", measured="text"),
     feed_forward("ffn", "norm3"),
 )
 BLOCKS = BlockSpec("main", "blocks", SITES)

@@ -186,6 +186,22 @@ def _wan(scene: Scene) -> tuple[tuple[int, ...], list[Branch]]:
     return (scene.samples, *scene.latent), [branch(seed=1), branch(seed=2)]
 
 
+def _cogvideox(scene: Scene) -> tuple[tuple[int, ...], list[Branch]]:
+    rows, (channels, frames, height, width) = 2 * scene.samples, scene.latent
+    tokens, head = frames * (height // 2) * (width // 2), scene.config["attention_head_dim"]
+    angles = scene.noise(tokens, head, seed=2)
+    fixed = {
+        "encoder_hidden_states": scene.noise(rows, scene.text_tokens, scene.config["text_embed_dim"]),
+        "image_rotary_emb": (angles.cos(), angles.sin()),
+    }
+
+    def call(latents: Tensor, progress: float) -> Call:
+        times = timestep(progress, rows, scene.device)
+        return {"hidden_states": torch.cat([latents, latents]), "timestep": times, **fixed}
+
+    return (scene.samples, frames, channels, height, width), [call]
+
+
 def _hunyuanvideo(scene: Scene) -> tuple[tuple[int, ...], list[Branch]]:
     rows = scene.samples
     fixed = {
@@ -207,6 +223,7 @@ _BRANCHES: dict[str, Callable[[Scene], tuple[tuple[int, ...], list[Branch]]]] = 
     "SD3Transformer2DModel": _sd3,
     "WanTransformer3DModel": _wan,
     "HunyuanVideoTransformer3DModel": _hunyuanvideo,
+    "CogVideoXTransformer3DModel": _cogvideox,
 }
 """`Scene -> (shape of the latents, the calls of a step)`. A new architecture of a new class is an entry here."""
 

@@ -70,19 +70,24 @@ def emoji(batch: int, steps: int) -> Build:
 
 
 def published(name: str, samples: int = 1, methods: tuple[str, ...] = ()) -> Case:
-    """A transformer of `toca.eval.architectures` as it is published, with random weights."""
+    """A transformer of `toca.eval.architectures` as it is published, with random weights; timed uncached where toca
+    does not know its family."""
     model = architecture(name)
 
     def build(device: torch.device, dtype: torch.dtype) -> tuple[nn.Module, Calls]:
         return build_denoiser(name, device=device, dtype=dtype, batch_size=samples)
 
     about = f"random {model.about}, {model.defaults.height} x {model.defaults.width}, {samples} at a time"
-    return Case(about, build, methods, model.guidance == "batched", model.blocks)
+    return Case(about, build, methods if model.cacheable else (), model.guidance == "batched", model.blocks)
 
 
 DIT = ("toca/dit-ddim50", "fora/dit")
 PIXART = ("toca/pixart", "fora/dit")
 FLUX = ("toca/flux", "fora/dit")
+WAN = ("taylorseer/wan", "easycache/wan", "fora/flux")
+HUNYUANVIDEO = ("duca/hunyuanvideo", "taylorseer/hunyuanvideo", "fora/flux")
+SD3 = ("ras/sd3", "fora/flux")
+COGVIDEOX = ("pab/cogvideox", "fora/dit")
 
 CASES: dict[str, Case] = {
     "emoji": Case("embedded emoji PixArt, batch 8 x 2 branches", emoji(16, 20), PIXART, batched_cfg=True),
@@ -91,7 +96,8 @@ CASES: dict[str, Case] = {
     "pixart-256": published("pixart-256", 8, PIXART),
     "pixart-1024": published("pixart-1024", 2, PIXART),
     "flux": published("flux-dev", 1, FLUX),
-    "sd3.5-large": published("sd3.5-large"),
-    "wan2.1-14b": published("wan2.1-14b"),
-    "hunyuanvideo": published("hunyuanvideo"),
+    "sd3.5-large": published("sd3.5-large", 1, SD3),
+    "wan2.1-14b": published("wan2.1-14b", 1, WAN),
+    "hunyuanvideo": published("hunyuanvideo", 1, HUNYUANVIDEO),
+    "cogvideox-5b": published("cogvideox-5b", 1, COGVIDEOX),
 }

@@ -2,8 +2,8 @@
 
 `python -m toca.eval.benchmarks.random_weights flux-dev --method toca/flux --device cuda --dtype bfloat16` times text
 encoders, denoiser, VAE and all of it together, and downloads nothing. `--scale 0.25` makes a quarter of the layers a
-quarter as wide. The models are those of `toca.eval.architectures`; where toca does not know a family yet, it is timed
-uncached.
+quarter as wide. The models are those of `toca.eval.architectures`. `--method toca` is the setting for the model's
+family; a model whose family toca does not know is timed uncached.
 """
 
 from __future__ import annotations
@@ -28,8 +28,11 @@ from toca.eval.store.environment import machine
 from toca.eval.store.sealed import write_json
 from toca.eval.timing.parts import DENOISER, REPEATS, TOTAL, WARMUPS, PartCosts, Workload, gain, measure_parts, spread
 from toca.methods import Method
+from toca.methods.presets import DEFAULT, default_for
+from toca.models import FAMILIES
 from toca.pipelines.commands.console import output as console
 from toca.pipelines.loading import pick_device, pick_dtype
+from toca.registry import named
 
 UNCACHED = "uncached"
 
@@ -97,9 +100,19 @@ def check_cacheable(model: Architecture) -> None:
     """Raises `ValueError` where toca does not know the family of a model."""
     if not model.cacheable:
         raise ValueError(
-            f"{model.name} can only be timed uncached, because toca does not know {model.transformer.class_name} yet: "
+            f"{model.name} can only be timed uncached, because toca does not know {model.transformer.class_name}: "
             "leave the method out."
         )
+
+
+def method_of(name: str, model: Architecture) -> Method:
+    """A method by its name or a preset's; `"toca"` is the one that suits the model's family.
+
+    Raises:
+        ValueError: If there is none of this name.
+    """
+    spec = next((spec for spec in FAMILIES.values() if spec.transformer == model.transformer.class_name), None)
+    return default_for(spec).method if name == DEFAULT and spec is not None else named(name)
 
 
 def build(
@@ -282,7 +295,7 @@ def _record(model: RandomModel, costs: dict[str, PartCosts]) -> dict[str, Any]:
 def main(
     name: Annotated[str, typer.Argument(help=f"Architecture: {', '.join(names())}.")],
     scale: Annotated[float, typer.Option(help="Share of layers and width, up to 1.")] = 1.0,
-    method: Annotated[list[str] | None, typer.Option(help="Preset of toca; again for more.")] = None,
+    method: Annotated[list[str] | None, typer.Option(help="Method or preset of toca; again for more.")] = None,
     device: Annotated[str | None, typer.Option(help="The best one here unless told.")] = None,
     dtype: Annotated[str | None, typer.Option(help="float32 on a CPU, else bfloat16, unless told.")] = None,
     batch_size: int = 1,
@@ -298,9 +311,9 @@ def main(
     """Time a published architecture with random weights, uncached and with each method, part by part."""
     try:
         published = architecture(name)
-        methods = {preset: toca.preset(preset) for preset in method or ()}
-        if methods:
+        if method:
             check_cacheable(published)
+        methods = {name: method_of(name, published) for name in method or ()}
         setting = replace(published.defaults, **_given(height=height, width=width, frames=frames, steps=steps))
         place = pick_device(device)
         precision = pick_dtype(dtype, name, place)

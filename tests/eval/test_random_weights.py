@@ -11,6 +11,7 @@ import typer
 from typer.testing import CliRunner
 
 import toca
+from toca import registry
 from toca.eval.architectures import Setting, architecture, memory, names
 from toca.eval.architectures.making import make_random
 from toca.eval.architectures.memory import GIB, SHARE, largest_scale, weight_bytes
@@ -19,10 +20,12 @@ from toca.eval.benchmarks.benchmark import ALL_FULL, BASELINE, run_case
 from toca.eval.benchmarks.cases import CASES, Case
 from toca.eval.benchmarks.random_weights import build, build_denoiser
 from toca.eval.counting.flops import FlopMeter
+from toca.models import FAMILIES, family_of
 
 META, CPU = torch.device("meta"), torch.device("cpu")
 TINY = 0.01  # one layer of one head
 BILLIONS = {
+    "cogvideox-5b": 5.57,
     "flux-dev": 11.9,
     "hunyuanvideo": 12.8,
     "pixart-256": 0.61,
@@ -35,9 +38,9 @@ BILLIONS = {
 
 
 def small(name: str, steps: int = 2) -> Setting:
-    """32 x 32 pixels, 5 frames of a video, 8 text tokens."""
+    """32 x 32 pixels, 9 frames of a video, 8 text tokens."""
     defaults = architecture(name).defaults
-    frames = 1 if defaults.frames == 1 else 5
+    frames = 1 if defaults.frames == 1 else 9
     return replace(defaults, height=32, width=32, frames=frames, steps=steps, text_tokens=8)
 
 
@@ -50,6 +53,7 @@ def test_every_architecture_is_here():
 
 
 LATENTS = {
+    "cogvideox-5b": (2, 13, 16, 60, 90),
     "flux-dev": (1, 4096, 64),
     "hunyuanvideo": (1, 16, 33, 90, 160),
     "pixart-256": (2, 4, 32, 32),
@@ -84,11 +88,11 @@ def test_every_other_part_has_its_published_size():
         assert parameters(make_random(part, 1, META, torch.float32)) == pytest.approx(part.parameters, rel=0.01), part
 
 
-@pytest.mark.parametrize("name", ["pixart-256", "flux-dev", "sd3.5-large", "wan2.1-14b", "hunyuanvideo"])
+@pytest.mark.parametrize("name", sorted(set(BILLIONS) - {"pixart-512", "pixart-1024"}))
 def test_a_tiny_model_generates(name):
     model = build(name, TINY, setting=small(name))
     pixels = model()
-    frames = () if small(name).frames == 1 else (5,)
+    frames = () if small(name).frames == 1 else (9,)
     assert pixels.shape == (1, 3, *frames, 32, 32)
     assert pixels.isfinite().all()
     assert torch.equal(pixels, model())
@@ -149,7 +153,14 @@ def test_sequential_guidance_is_two_calls_a_step_with_other_texts():
 # --- methods -------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", ["flux-dev", "pixart-1024"])
+CACHEABLE = [name for name in sorted(BILLIONS) if architecture(name).cacheable]
+
+
+def test_models_of_known_families_are_cacheable():
+    assert {"flux-dev", "pixart-1024", "wan2.1-14b", "cogvideox-5b"} <= set(CACHEABLE)
+
+
+@pytest.mark.parametrize("name", CACHEABLE)
 def test_a_known_family_is_cached(name):
     model = build(name, TINY, setting=small(name, steps=4))
     with model.cached(toca.FORA(interval=2)):
@@ -160,8 +171,42 @@ def test_a_known_family_is_cached(name):
     assert summary.cache_bytes > 0
 
 
-@pytest.mark.parametrize("name", ["sd3.5-large", "wan2.1-14b", "hunyuanvideo"])
-def test_a_method_on_an_unknown_family_is_refused(name):
+@pytest.mark.parametrize("name", CACHEABLE)
+def test_at_the_published_size_a_call_costs_what_the_layout_says(name):
+    transformer, calls = build_denoiser(name, device=META, dtype=torch.bfloat16, setting=smaller(name))
+    spec = family_of(transformer)
+    layout = toca.FORA().plan(transformer, 2).layout
+    shape = spec.call_shape(transformer, calls[0])
+    predicted = sum(site.flops(shape, site.geometry(shape)[1]) for site in layout.sites)
+    with torch.no_grad(), FlopMeter() as meter:
+        transformer(**calls[0])
+    assert meter.total == predicted + layout.overhead_flops(shape)
+
+
+def smaller(name: str) -> Setting:
+    """The published setting, with fewer frames: a mask over all tokens of a long video has no place anywhere."""
+    defaults = architecture(name).defaults
+    return defaults if defaults.frames == 1 else replace(defaults, frames=9, height=256, width=256)
+
+
+@pytest.mark.parametrize(
+    ("name", "wanted"), [("wan2.1-14b", "toca"), ("flux-dev", "toca/flux"), ("pixart-512", "toca/pixart")]
+)
+def test_the_method_that_suits_a_model_has_a_name(name, wanted):
+    assert random_weights.method_of("toca", architecture(name)) == registry.named(wanted)
+    assert random_weights.method_of("fora/dit", architecture(name)) == toca.preset("fora/dit")
+    with pytest.raises(ValueError, match="no method or preset 'tocca': did you mean toca"):
+        random_weights.method_of("tocca", architecture(name))
+
+
+@pytest.fixture
+def unknown(monkeypatch):
+    """Wan as a family that nobody has said anything of."""
+    monkeypatch.delitem(FAMILIES, "wan")
+
+
+def test_a_method_on_an_unknown_family_is_refused(unknown):
+    name = "wan2.1-14b"
     assert not architecture(name).cacheable
     with pytest.raises(ValueError, match=rf"^{name} can only be timed uncached, .* leave the method out\.$"):
         random_weights.check_cacheable(architecture(name))
@@ -191,7 +236,7 @@ def test_cases_without_methods_are_those_of_unknown_families():
 @pytest.mark.parametrize(
     ("name", "scale", "changes", "sentence"),
     [
-        ("flux", 1, {}, "There is no architecture 'flux'; there are flux-dev, "),
+        ("flux", 1, {}, "There is no architecture 'flux'; there are cogvideox-5b, flux-dev, "),
         ("flux-dev", 0, {}, "`scale` must be above 0 and at most 1, got 0."),
         ("flux-dev", 1.5, {}, "`scale` must be above 0 and at most 1, got 1.5."),
         ("flux-dev", 1, {"height": 100}, "`height` must be a multiple of 16 for flux-dev, got 100."),
@@ -264,7 +309,7 @@ def test_a_method_that_skips_nothing_fails():
     assert "fora/dit skipped nothing in 1 steps" in result.output
 
 
-def test_the_command_refuses_a_method_before_it_builds_anything(monkeypatch):
+def test_the_command_refuses_a_method_before_it_builds_anything(monkeypatch, unknown):
     monkeypatch.setattr(random_weights, "build", pytest.fail)
     result = run("wan2.1-14b", "--method", "fora/dit")
     assert result.exit_code == 2

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import operator
 from collections import deque
 from collections.abc import Hashable, Iterator
@@ -37,13 +38,16 @@ class LagErrors(Gauge):
 
     def attach(self, transformer: nn.Module, spec: FamilySpec) -> Iterator[RemovableHandle]:
         for layer, _, _, block, block_spec in walk_blocks(transformer, spec):
+            makers: dict[nn.Module, list[str]] = {}
             for site in block_spec.sites:
-                name = curve_name(block_spec.stack, site.module)
-                self.names[name] = None
-                yield maker_of(block, site).register_forward_hook(partial(self._note, name, layer))
+                makers.setdefault(maker_of(block, site), []).append(curve_name(block_spec.stack, site.module))
+            for maker, names in makers.items():
+                self.names |= dict.fromkeys(names)
+                # A block may call a module several times, of which each call is a kind of its own.
+                yield maker.register_forward_hook(partial(self._note, itertools.cycle(names), layer))
 
-    def _note(self, name: str, layer: int, module: nn.Module, args: tuple, output: Any) -> None:
-        now, call = streams_of(output), self.call
+    def _note(self, names: Iterator[str], layer: int, module: nn.Module, args: tuple, output: Any) -> None:
+        name, now, call = next(names), streams_of(output), self.call
         before = self.before.setdefault((call.branch, name, layer), deque(maxlen=self.max_lag))
         for step, streams in before:
             self.errors.add((name, call.step, call.step - step), _relative_change(now, streams, call.shape.batch))

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 import toca
+from toca.engine.unplaced import Unplaced
 from toca.eval.counting.flops import FlopMeter
 from toca.plan.cost import cache_bytes, full_flops, step_flops
 
@@ -96,8 +97,9 @@ class Cell:
     @property
     def stays_together(self) -> bool:
         """Whether all samples of these calls decide together, which no plan can know."""
-        spec, call = self.subject.spec, self.subject.calls()[0]
-        return spec.is_ragged(call) or (spec.together is not None and spec.together(call) is not None)
+        subject = self.subject
+        unplaced = Unplaced(subject.model, subject.spec)
+        return subject.batch > 1 and unplaced.why_whole(subject.calls()[0], subject.batch) is not None
 
     def _enable(self, method: toca.Method) -> None:
         toca.enable_cache(self.subject.model, method, num_inference_steps=STEPS)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from typing import Any, cast
@@ -13,6 +13,7 @@ from torch import nn
 from ..checks import Count, Layers, SomeLayers, SomeOf, check, check_fields
 from .capabilities import capabilities_of
 from .checking import check_model
+from .dialect import processor_of
 from .linears import first_width, in_path, last_width, linear_flops, out_features
 from .shape import CallShape
 from .spec import Attends, BlockSpec, FamilySpec, Rows, SiteSpec, has
@@ -457,14 +458,24 @@ def _in_width(transformer: nn.Module, spec: FamilySpec) -> int:
     return first_width(transformer.get_submodule(spec.input))
 
 
+def _told_by_processor(module: nn.Module, spec: SiteSpec) -> Callable[[Any], int] | None:
+    """What somebody's own processor says of its cost, such as linear attention in the place of a softmax."""
+    return getattr(processor_of(module), "token_flops", None) if spec.attention is not None else None
+
+
 def _attention_width(module: nn.Module, spec: SiteSpec) -> int:
     """heads x head_dim of all products."""
+    if _told_by_processor(module, spec) is not None:
+        return 0
     width = out_features(in_path(module, spec.width)) if spec.width else 0
     return width if spec.products is None else width * spec.products(module)
 
 
 def _token_flops(module: nn.Module, spec: SiteSpec) -> int:
     """FLOPs for one of a site's own tokens."""
+    told = _told_by_processor(module, spec)
+    if told is not None:
+        return told(module)
     if spec.token_flops is not None:
         return spec.token_flops(module)
     return sum(linear_flops(in_path(module, path)) for path in spec.query_linears or ("",))

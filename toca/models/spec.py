@@ -62,7 +62,8 @@ class SiteSpec:
         whole (`bool`): Whether it mixes tokens (a convolution, experts that choose tokens), so that it is computed or
             reused whole.
         token_flops (`Callable` or `None`): `module -> int`, FLOPs for one of its own tokens, where the linear layers
-            below it do not say it: experts of which a token sees a few, linear attention.
+            below it do not say it: experts of which a token sees a few, linear attention. An attention processor of
+            somebody's own that makes no map may have a method of this name, `attn -> int`.
         given, unless (`str` or `None`): Attributes of the block: the site is there only where the one is, and where
             the other is not.
         tile (`int`, defaults to 1): Attention pads its queries to a multiple of it, and its keys by as many.

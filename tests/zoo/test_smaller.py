@@ -1,5 +1,5 @@
-"""Models that others made smaller: pruned in depth or width, distilled to a few steps, mixed from experts, quantised, or
-with linear attention in the place of a softmax. Nothing is told to the cache, and the promises hold."""
+"""Models that others made smaller: pruned in depth or width, distilled to a few steps, mixed from experts, quantised,
+or with linear attention in the place of a softmax. Nothing is told to the cache, and the promises hold."""
 
 from __future__ import annotations
 
@@ -135,11 +135,11 @@ def test_width_pruned(entered: Callable[[Tiny], str], name: str, method: str) ->
 @pytest.mark.parametrize("steps", range(1, STEPS + 1))
 @pytest.mark.parametrize("name", ["FluxTransformer2DModel", "ZImageTransformer2DModel"])
 def test_distilled_to_a_few_steps(name: str, steps: int) -> None:
-    """With one to eight steps nothing fails, the first step is whole, and what there is nothing to skip in is the model
-    as it is."""
+    """With one to eight steps nothing fails, and the first step is whole; where it is the only one, that is all."""
     model, calls = EVERY[name].make(), [EVERY[name].inputs(step) for step in range(steps)]
     stock = run(model, calls)
-    for method in (toca.FORA(interval=3), toca.TaylorSeer(interval=3), toca.ToCa(interval=3), toca.DBCache(first_blocks=1)):
+    few = (toca.FORA(interval=3), toca.TaylorSeer(interval=3), toca.ToCa(interval=3), toca.DBCache(first_blocks=1))
+    for method in few:
         with toca.cached(model, method, num_inference_steps=steps):
             outputs, summary = run(model, calls), toca.summary(model)
         assert len(summary.steps) == steps and summary.bypassed == 0

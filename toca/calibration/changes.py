@@ -34,7 +34,7 @@ class Changes(Gauge):
         self.before: dict[Hashable, torch.Tensor] = {}
 
     def attach(self, transformer: nn.Module, spec: FamilySpec) -> Iterator[RemovableHandle]:
-        yield on_modulated_input(transformer, spec, partial(self._note, "input"))
+        yield on_modulated_input(transformer, spec, self.shape, partial(self._note, "input"))
         yield on_leaving(transformer, spec, self.shape, partial(self._note, "output"))
 
     def _note(self, name: str, hidden_states: torch.Tensor) -> None:

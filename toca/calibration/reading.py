@@ -11,6 +11,7 @@ from torch import nn
 from torch.utils.hooks import RemovableHandle
 
 from ..models import BlockSpec, CallShape, FamilySpec, SiteSpec, walk_blocks
+from ..models.streams import IMAGE, parts_of, place_of
 
 
 def maker_of(block: nn.Module, site: SiteSpec) -> nn.Module:
@@ -31,12 +32,21 @@ def on_entering(
 
 
 def on_modulated_input(
-    transformer: nn.Module, spec: FamilySpec, note: Callable[[torch.Tensor], None]
+    transformer: nn.Module, spec: FamilySpec, shape: Callable[[], CallShape], note: Callable[[torch.Tensor], None]
 ) -> RemovableHandle:
-    """Have `note` called with the tokens that the first block's self-attention is given, (rows, tokens, C)."""
+    """Have `note` called with the image tokens that the first block's self-attention is given, (rows, tokens, C), in a
+    call of a shape."""
     _, _, _, block, block_spec = next(walk_blocks(transformer, spec))
-    path = next(site.path for site in block_spec.sites if site.module == "self_attn")
-    return _before(block.get_submodule(path), lambda call: note(next(iter(call.values())).detach()))
+    attention = next(site for site in block_spec.sites if site.module == "self_attn")
+    parts = parts_of(attention.stream)
+
+    def noted(call: dict[str, Any]) -> None:
+        given, counts = next(iter(call.values())).detach(), [shape().count(part) for part in parts]
+        # Some joint attentions are given the whole row, others the image and the text one by one.
+        whole = len(parts) > 1 and given.shape[1] == sum(counts)
+        note(given[:, place_of(IMAGE, attention.stream, counts)] if whole else given)
+
+    return _before(block.get_submodule(attention.path), noted)
 
 
 def on_leaving(

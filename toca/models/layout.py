@@ -167,6 +167,7 @@ class Layout:
         side (`tuple[Site, ...]`): The same of blocks outside the stacks.
         outputs (`int`): How many predictions the model returns.
         predicts (`str`): The tokens of the first one, as a stream.
+        skips (`tuple[tuple[int, int], ...]`): Pairs of layers, of which the second is given what the first returns.
         capabilities (`tuple[str, ...]`): What can be done with the model, of `toca.models.CAPABILITIES`.
     """
 
@@ -190,6 +191,7 @@ class Layout:
     side: tuple[Site, ...] = ()
     outputs: SomeOf = 1
     predicts: str = IMAGE
+    skips: tuple[tuple[Layers, Layers], ...] = ()
     capabilities: tuple[str, ...] = ()
 
     @property
@@ -342,6 +344,7 @@ def describe(transformer: nn.Module, spec: FamilySpec) -> Layout:
             for site_spec in _there(block, stack.sites)
         ),
         outputs=spec.outputs,
+        skips=() if spec.skips is None else tuple(spec.skips(transformer.config)),
         predicts=spec.predicts,
         capabilities=capabilities_of(spec),
     )

@@ -230,6 +230,8 @@ class FamilySpec:
             have texts of several lengths that the model pads, or cuts, as the longest of them needs. Such samples
             decide together; and where the text stands before the image, so that the image of each begins elsewhere,
             no tokens are chosen.
+        skips (`Callable` or `None`): `config -> pairs of layers`: what the first of a pair returns is given to the
+            second too, so that none may be left out without the other (long skips).
         in_full (`Callable` or `None`): `(arguments by name) -> why a call runs in full`, past the cache, as a
             sentence; `None` where it does not: for calls that write keys and values for others.
         together (`Callable` or `None`): `(arguments by name) -> why the samples of a call decide together`, as a
@@ -274,6 +276,7 @@ class FamilySpec:
     timestep_offset: float = 0.0
     timestep_rises: bool = False
     lengths: Callable[[Mapping[str, Any]], Sequence[int]] | None = None
+    skips: Callable[[Any], Sequence[tuple[int, int]]] | None = None
     in_full: Callable[[Mapping[str, Any]], str | None] | None = None
     together: Callable[[Mapping[str, Any]], str | None] | None = None
     modulation: Literal["sample", "token", "call"] = "call"

@@ -107,6 +107,14 @@ class PlanTable:
                 )
             if span.around == "model" and (span.first, span.stop) != (0, layers):
                 raise ValueError(f"Step {step}: a span around the model must leave out all its {layers} layers.")
+            left_out = range(span.first, span.stop)
+            for giver, taker in self.layout.skips:
+                if giver in left_out and taker not in left_out:
+                    raise ValueError(
+                        f"Step {step} leaves out the layers {span.first} to {span.stop - 1}, of which layer {giver} "
+                        f"gives layer {taker} what it returns (a long skip of {self.layout.family}): leave out both, "
+                        "with a span that ends as far from the last layer as it begins from the first."
+                    )
             if span.forecasts and self.fill is None:
                 raise ValueError(f"Step {step} forecasts a span, but the plan does not say how.")
             if span.forecasts and span.around == "blocks":

@@ -42,6 +42,13 @@ def _default_shape(
     return SIZES.default_shape(config, height, width, num_frames, usual if text_tokens is None else text_tokens)
 
 
+
+def _skips(config: Any) -> list[tuple[int, int]]:
+    """The first blocks and the last ones, in pairs from outside; the two or three in the middle have none."""
+    half = config.num_layers // 2
+    return [(layer, 2 * half - 1 - layer) for layer in range(half - 1)]
+
+
 SITES = (
     self_attention("attn1", "norm1.norm"),
     cross_attention("attn2", "norm2"),
@@ -87,6 +94,7 @@ HUNYUANDIT = FamilySpec(
     entry="pos_embed",
     prediction=LATENTS,
     added=("controlnet_block_samples",),
+    skips=_skips,
 )
 
 register(HUNYUANDIT)

@@ -8,19 +8,22 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+import torch
 from typer.testing import CliRunner
 
 import toca
 from toca.eval.report.again import generation
 from toca.eval.report.reading import read_report
 from toca.methods.presets import BUILT_ALIKE, MADE_FOR, default_for, foreign_to, published
-from toca.models import FAMILIES
+from toca.models import FAMILIES, known_family
 from toca.pipelines import loading
 from toca.pipelines.cli import app
 from toca.pipelines.commands.plan import plan as plan_command
 
 from .helpers import TINY, TINY_PIPELINES, inputs_for, pipeline_arguments, run_steps
 from .registries import as_it_was
+from .zoo.subject import supported
+from .zoo.tiny import EVERY
 
 STEPS = 6
 OF_FAMILY = {"dit": "toca/dit-ddim50", "pixart": "toca/pixart", "flux": "toca/flux", "latte": "toca/opensora"}
@@ -125,6 +128,42 @@ def test_deepcache_leaves_some_blocks_between() -> None:
         toca.DeepCache(outer_blocks=2).plan(TINY["dit"](), 7)
     with pytest.raises(ValueError, match="`keeps` must be 'output' or 'residual'"):
         toca.DeepCache(keeps="both")
+
+
+def test_deepcache_puts_what_left_the_inner_blocks_before_the_last_ones() -> None:
+    """On HunyuanDiT, whose last blocks are given what the first ones make: written out, with the input of a block put
+    into another call by hand."""
+    entry = EVERY["HunyuanDiT2DModel"]
+    model, calls = entry.make(), entry.generation(batch=2)[:2]
+    last, kept = model.blocks[len(model.blocks) - 1], []
+    with torch.no_grad():
+        note = last.register_forward_pre_hook(lambda _, args, named: kept.append(args or named), with_kwargs=True)
+        model(**calls[0])
+        note.remove()
+        held = kept[0]["hidden_states"] if isinstance(kept[0], dict) else kept[0][0]
+
+        def put(_: Any, args: tuple, named: dict[str, Any]) -> tuple[tuple, dict[str, Any]]:
+            return ((held, *args[1:]), named) if args else (args, named | {"hidden_states": held})
+
+        hook = last.register_forward_pre_hook(put, with_kwargs=True)
+        wanted = model(**calls[1])[0]
+        hook.remove()
+        with toca.cached(model, toca.DeepCache(interval=2), num_inference_steps=2):
+            got = [model(**call)[0] for call in calls][1]
+            assert toca.summary(model).steps == "Fa"
+        full = model(**calls[1])[0]
+    assert torch.allclose(got, wanted, atol=1e-6) and not torch.allclose(got, full, atol=1e-2)
+
+
+@pytest.mark.parametrize("name", supported())
+def test_every_model_has_a_default(name: str) -> None:
+    model = EVERY[name].make()
+    spec = known_family(model)
+    choice = default_for(spec)
+    plan = choice.method.plan(model, 10)
+    assert plan.steps.startswith("F") and "t" in plan.steps
+    assert choice.about.startswith(("toca, the preset toca/", "toca with its defaults"))
+    assert choice.method.runs_on(spec)
 
 
 # --- the command line ----------------------------------------------------------------------------------------------

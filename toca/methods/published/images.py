@@ -13,8 +13,6 @@ def images() -> dict[str, Method]:
     return {
         # Stable Diffusion 3, 28 steps.
         "ras/sd3": RAS(sample_ratio=0.5, warmup_steps=4, dense_steps=(12, 22)),
-        # Lumina-Next, 30 steps.
-        "ras/luminanext": RAS(sample_ratio=0.5, warmup_steps=4, dense_steps=(12, 22)),
         # Its authors' polynomials are for the modulated input of the first block; those of CogVideoX, HiDream and Wan
         # are for the timestep's embedding, and are not here.
         "teacache/luminanext": TeaCache(

@@ -28,7 +28,8 @@ def make() -> Any:
 NAMED = ("cond", "uncond")
 style("skyreels", make, ARGUMENTS | {"ar_step": 0}, branches=NAMED)
 APART = {"ar_step": 2, "causal_block_size": 1}
-style("skyreels-apart", make, ARGUMENTS | APART, branches=NAMED, steps="F", past=16)
+# The first two calls, in which no frame has moved yet, begin a generation that is given up; the others are of none.
+style("skyreels-apart", make, ARGUMENTS | APART, branches=(), steps="", past=16)
 # Windows of a longer video, each with the whole schedule.
 LONG = {"ar_step": 0, "num_frames": 17, "overlap_history": 5}
-style("skyreels-long", make, ARGUMENTS | LONG, branches=NAMED, steps="FrFrF" * 2)
+style("skyreels-long", make, ARGUMENTS | LONG, branches=NAMED, steps="FrFrF" * 3)

@@ -12,6 +12,8 @@ from . import (  # noqa: F401
     helios,
     hunyuanimage,
     hunyuanvideo15,
+    ideogram4,
+    kandinsky5,
     latte,
     ltx,
     lumina2,

@@ -37,3 +37,5 @@ FLOW = {"use_flow_sigmas": True, "flow_shift": 3.0, "prediction_type": "flow_pre
 style("wan-unipc", lambda: make(scheduler=diffusers.UniPCMultistepScheduler(**FLOW)), ARGUMENTS, branches=NAMED)
 # The second transformer, which comes late, has nothing to go on from in its first step.
 style("wan-two-transformers", two, ARGUMENTS, branches=NAMED, steps="FrFFF")
+# The 5B model has a timestep for each token.
+style("wan-times-of-tokens", lambda: make(expand_timesteps=True), ARGUMENTS, branches=NAMED)

@@ -24,12 +24,12 @@ LENGTH = TEXT + TOKENS
     axes_dims_rope=(2, 2, 4),
 )
 def qwen_image_21(now: Moment) -> dict[str, Any]:
-    # One place of the mask stands for four image tokens; all samples share one timestep.
+    # One place of the mask stands for four image tokens.
     places = torch.arange(TEXT + TOKENS // 4) >= TEXT
     return {
         "hidden_states": now.latents(TOKENS, 4),
         "encoder_hidden_states": now.given(TEXT, 12),
-        "timestep": now.time(scale=1.0)[:1],
+        "timestep": now.time(scale=1.0),
         "img_shapes": [[(1, *GRID)]] * now.batch,
         "img_mask": now.repeated(places),
     }

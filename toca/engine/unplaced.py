@@ -85,7 +85,8 @@ class Unplaced:
 
     def _is_known(self, name: str, value: Any) -> bool:
         if name in self.spec.only:
-            return value == self.spec.only[name]
+            wanted = self.spec.only[name]
+            return wanted(value) if callable(wanted) else value == wanted
         named = (self.spec.batched, self.spec.listed, self.spec.whole, self.spec.free)
         known = any(name in names for names in named)
         default = self.defaults.get(name)

@@ -44,6 +44,7 @@ class Site:
         apart_flops (`tuple[tuple[str, int], ...]`): The same for parts of `context` that have linear layers of their
             own instead.
         measured (`str` or `None`): Those of them whose map is measured, where it is not that of all.
+        causal (`str` or `None`): The first part of its rows, where that attends to itself alone, and is not measured.
         whole (`bool`): Whether it is computed or reused whole, for it mixes tokens.
         tile (`int`): Attention pads its queries to a multiple of it, and its keys by as many.
     """
@@ -64,6 +65,7 @@ class Site:
     context: str | None = None
     apart_flops: tuple[tuple[str, Count], ...] = ()
     measured: str | None = None
+    causal: str | None = None
     whole: bool = False
     key_width: Count = 0
     tile: SomeOf = 1
@@ -116,6 +118,9 @@ class Site:
         linear += sum(self._count(part, shape) * (flops - self.text_flops) for part, flops in self.apart_flops)
         padding = -tokens % self.tile
         products = (tokens + padding) * (self._keys(shape, own) + padding)
+        if self.causal is not None:
+            first = self._count(self.causal, shape)
+            products -= first * (own - first)
         return rows * (linear + 2 * products * 2 * self.attention_width)
 
     def measuring_flops(self, shape: CallShape, tokens: int) -> int:
@@ -123,6 +128,7 @@ class Site:
         if self.measured is not None:
             return replace(self, context=self.measured, measured=None).measuring_flops(shape, tokens)
         rows, own = self.geometry(shape)
+        tokens -= 0 if self.causal is None else self._count(self.causal, shape)
         return rows * 2 * tokens * self._keys(shape, own) * self.attention_width
 
     def keys(self, shape: CallShape) -> int:
@@ -448,6 +454,7 @@ def _site(block: nn.Module, block_spec: BlockSpec, spec: SiteSpec, place: tuple[
             (part, sum(linear_flops(in_path(module, path)) for path in paths)) for part, paths in spec.apart
         ),
         measured=spec.measured,
+        causal=spec.causal,
         whole=spec.whole,
         key_width=out_features(in_path(module, spec.keys)) if spec.keys else 0,
         tile=spec.tile,

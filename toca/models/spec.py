@@ -59,6 +59,8 @@ class SiteSpec:
             (by default the text), those too for self-attention.
         measured (`str` or `None`): Those of them whose map is measured, where attention to the others is a product of
             its own.
+        causal (`str` or `None`): The first part of its rows, where that attends to none that stands after it, in a
+            product of its own, which is not measured.
         whole (`bool`): Whether it mixes tokens (a convolution, experts that choose tokens), so that it is computed or
             reused whole.
         token_flops (`Callable` or `None`): `module -> int`, FLOPs for one of its own tokens, where the linear layers
@@ -86,6 +88,7 @@ class SiteSpec:
     attends: Attends | None = None
     context: str | None = None
     measured: str | None = None
+    causal: str | None = None
     whole: bool = False
     token_flops: Callable[[Any], int] | None = None
     given: str | None = None
@@ -204,7 +207,7 @@ class FamilySpec:
         free (`tuple[str, ...]`): Arguments whose content is not the family's: what in them has a row a sample is told
             by its shape.
         only (`dict[str, Any]`): Arguments that go together with one value alone, for another one changes which layers
-            run.
+            run; or with those for which a function of the value is true.
         by_row (`tuple[str, ...]`): Attention processors, beside the dialect's, that treat each row of a batch by
             itself.
         channel_dim (`int`, defaults to 1): Dimension of the channels in the model's input and output.

@@ -141,6 +141,8 @@ class Site:
 
 def rows_of(rows: Rows, shape: CallShape) -> int:
     """How many rows of a kind a call has."""
+    if rows == "call":
+        return 1
     each = {"sample": 1, "frame": shape.frames, "position": shape.tokens, "text": shape.text_tokens}
     return shape.batch * each[rows]
 
@@ -168,7 +170,7 @@ class Layout:
             is the model's last.
         frame_patch (`int`): Latent frames of one frame that the blocks see.
         outside (`dict[str, int]`): FLOPs outside the sites for one token of a further stream, by its name; `"frame"`
-            is one frame of a sample, `"call"` a whole call.
+            is one frame of a sample, `"call"` a whole call, `"call:NAME"` a token of a stream that its samples share.
         beside (`tuple[Site, ...]`): What is always computed in a block, as sites that no plan knows.
         side (`tuple[Site, ...]`): The same of blocks outside the stacks.
         outputs (`int`): How many predictions the model returns.
@@ -223,7 +225,8 @@ class Layout:
         tokens = shape.image_tokens * self.token_flops
         sample = self.sample_flops - sum(self.layer_sample_flops[layer] for layer in left_out)
         units = dict(self.outside)
-        call = units.pop("call", 0)
+        once = [unit for unit in units if unit.partition(":")[0] == "call"]
+        call = sum(units.pop(unit) * shape.count_of_call(unit.partition(":")[2]) for unit in once)
         sample += shape.frames * units.pop("frame", 0)
         sample += sum(flops * shape.count(unit) for unit, flops in units.items())
         beside = [site for site in self.beside if site.layer not in left_out]
@@ -281,7 +284,17 @@ class Layout:
         contexts = {name for site in sites for name in (site.context, site.measured) if name is not None}
         carried = {name for streams in self.streams.values() for name, _ in streams}
         read = {name for names in self.read.values() for name in names}
-        return {site.stream for site in sites} | contexts | carried | read | set(self.outside) - {"frame", "call"}
+        return (
+            {site.stream for site in sites}
+            | contexts
+            | carried
+            | read
+            | {unit.removeprefix("call:") for unit in self.outside}
+            - {
+                "frame",
+                "call",
+            }
+        )
 
     def _check_sites(self) -> None:
         keys = {site.key for site in self.sites}

@@ -42,6 +42,10 @@ class CallShape:
             return self.image_tokens
         return self.text_tokens if part == "text" else dict(self.others)[part]
 
+    def count_of_call(self, part: str) -> int:
+        """Tokens in a stream that all samples share; 1 where none is named."""
+        return self.count(part) if part else 1
+
     @property
     def known_grid(self) -> tuple[int, int]:
         """`grid`, where it cannot be done without. Raises `ValueError` if it is not told."""

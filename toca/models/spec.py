@@ -25,7 +25,7 @@ MODULES = (
 )  # fmt: skip
 """The names a site's module may have, in all plans of all families."""
 
-Rows = Literal["sample", "frame", "position", "text"]
+Rows = Literal["sample", "frame", "position", "text", "call"]
 Attends = Literal["self", "cross"]
 
 
@@ -192,8 +192,9 @@ class FamilySpec:
         default_shape (`Callable`): `(config, height, width, num_frames, text_tokens) -> CallShape` of one sample,
             sizes in latent pixels and latent frames, each `None` where the model's own default is meant.
         attention (`AttentionDialect`): How the family's attention modules make query, key and value.
-        around (`tuple`): Modules outside the sites and what they run on: `"call"` (once for the whole batch),
-            `"sample"`, `"token"` (of the image), `"text_token"`, `"frame"` or the name of another stream. A module
+        around (`tuple`): Modules outside the sites and what they run on: `"call"` (once for the whole batch) or
+            `"call:STREAM"` (once for each token of a stream that all samples share), `"sample"`, `"token"` (of the
+            image), `"text_token"`, `"frame"` or the name of another stream. A module
             that runs twice is named twice, and one that a checkpoint lacks costs nothing. Where its linear layers do
             not tell its FLOPs, a function of the transformer that does stands in its place.
         side (`tuple[BlockSpec, ...]`): Stacks outside of the plan (token refiners, control blocks), for their cost.

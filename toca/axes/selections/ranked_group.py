@@ -59,11 +59,16 @@ class RankedGroup(Group):
         self.paired = grouping.paired
         self._measured = [grouping.statistics[i] for i in sites if i in grouping.statistics]
         self._shape, self._rows_are = key.shape, (site.rows, site.rows)
+        self._within: slice | None = None
         if self._measured:
-            # Joint attention is measured over text and image; a site of one stream rates its own part (FLUX).
             source = grouping.layout.sites[grouping.sources[sites[0]]]
-            own = source.place(site.stream, key.shape)
-            self._measured = [statistic[..., own] for statistic in self._measured]
+            if set(source.parts) < set(site.parts):
+                # What stands beside the measured tokens in the site's rows is rated 0 (the history in Helios).
+                self._within = site.place(source.stream, key.shape)
+            else:
+                # Joint attention is measured over text and image; a site of one stream rates its own part (FLUX).
+                own = source.place(site.stream, key.shape)
+                self._measured = [statistic[..., own] for statistic in self._measured]
             self._rows_are = source.rows, site.rows
         self.image = site.place(IMAGE, key.shape) if site.has_image else slice(0, 0)
         self.common_grid = grouping.grid
@@ -81,8 +86,13 @@ class RankedGroup(Group):
         was measured over a frame or a position is rated in its sample. Empty where nothing is measured."""
         have, want = self._rows_are
         if have == want:
-            return self._measured
+            return self._measured if self._within is None else [self._padded(each) for each in self._measured]
         return [laid_out(each[..., None], self._shape, have, want)[..., 0] for each in self._measured]
+
+    def _padded(self, statistic: torch.Tensor) -> torch.Tensor:
+        padded = statistic.new_zeros(*statistic.shape[:-1], self.tokens)
+        padded[..., self._within] = statistic
+        return padded
 
     @property
     def chosen_rows(self) -> int:

@@ -104,6 +104,32 @@ def consisid(now: Moment) -> dict[str, Any]:
     return frames_first(now)
 
 
+def consisid_face(now: Moment) -> dict[str, Any]:
+    """A face, the same for all samples."""
+    seen = [now.common(1, 3, 6, of=f"layer {i}") for i in range(2)]
+    return frames_first(now) | {"id_cond": now.common(1, 7, of="identity"), "id_vit_hidden": seen}
+
+
+consisid.variant(
+    "face",
+    consisid_face,
+    num_layers=4,
+    is_train_face=True,
+    cross_attn_dim_head=4,
+    cross_attn_num_heads=2,
+    LFE_id_dim=7,
+    LFE_vit_dim=6,
+    LFE_depth=4,
+    LFE_dim_head=4,
+    LFE_num_heads=2,
+    LFE_num_id_token=2,
+    LFE_num_querie=5,
+    LFE_output_dim=10,
+    LFE_ff_mult=2,
+    LFE_num_scale=2,
+)
+
+
 @tiny(
     "CosmosTransformer3DModel",
     exact=torch.float32,

@@ -122,7 +122,8 @@ class BlockSpec:
         blocks (`str`): Path of the transformer's `ModuleList`, or of a module that is a block by itself.
         sites (`tuple[SiteSpec, ...]`): In the order in which a block runs them.
         rows (`str`): What one row of the block's batch dimension is: a `"sample"`, a `"frame"` of a sample, a
-            `"position"` of a sample (all frames of one image token), or beside the stacks a token of the `"text"`.
+            `"position"` of a sample (all frames of one image token), or beside the stacks a token of the `"text"`,
+            or the `"call"` itself.
         conditioning (`tuple[str, ...]`): Submodules with linear layers that run once a sample (adaLN).
         beside (`tuple[SiteSpec, ...]`): What else a block computes, always and in full, said as sites for its cost.
         streams (`tuple[str, ...]`): The arguments of a block that it returns renewed, in the order in which it returns

@@ -43,7 +43,7 @@ AROUND = (
     ("patch_embed.proj", "token"),
     ("patch_embed.text_proj", "text_token"),
     ("time_embedding", "sample"),
-    ("ofs_embedding", "sample"),
+    ("ofs_embedding", "call"),
     ("norm_out", "sample"),
     ("proj_out", "token"),
 )

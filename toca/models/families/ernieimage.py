@@ -22,7 +22,7 @@ SIZES = Sizes(
     text_tokens=TEXT_TOKENS,
     text="text_bth",
 )
-# The norms stay whole: what modulates them is laid out token by token.
+# What modulates is laid out token by token: the norms stay whole, and no tokens are dropped.
 SITES = (self_attention("self_attention", stream=IMAGE_FIRST), feed_forward("mlp", stream=IMAGE_FIRST))
 
 ERNIEIMAGE = FamilySpec(
@@ -32,7 +32,7 @@ ERNIEIMAGE = FamilySpec(
     call_shape=SIZES.call_shape,
     default_shape=SIZES.default_shape,
     # One row of angles a sample: (B, T, 1, D).
-    attention=Intercepted(positions=(Positions("image_rotary_emb", dim=1),)),
+    attention=Intercepted(positions=(Positions("image_rotary_emb", dim=1),), drops=False),
     around=(
         ("x_embedder", "token"),
         ("text_proj", "text_token"),

@@ -4,8 +4,11 @@ known family's blocks is known by them, and of another one the specification is 
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
 from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -285,6 +288,18 @@ def test_a_model_of_known_blocks_is_known_by_them() -> None:
     assert summary.chosen == "toca, the preset toca/flux" and "t" in summary.steps
     with toca.cached(stock := tiny_flux(), "toca/flux", num_inference_steps=STEPS):
         assert all(torch.equal(a, b) for a, b in zip(outputs, run_steps(stock, inputs), strict=True))
+
+
+def test_asking_imports_nothing() -> None:
+    """A pipeline's text encoder and VAE are asked too, and not every transformer of diffusers is worth importing."""
+    program = (
+        "import sys, torch, toca; from torch import nn; from toca.models import family_of\n"
+        "model = nn.Module(); model.layers = nn.ModuleList([nn.TransformerEncoderLayer(8, 2)] * 2)\n"
+        "before = set(sys.modules); assert family_of(model) is None\n"
+        "new = {name for name in set(sys.modules) - before if name.startswith('diffusers')}\n"
+        "assert not new, new"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True, cwd=Path(__file__).parents[1])
 
 
 def test_one_with_further_blocks_or_other_arguments_is_not() -> None:

@@ -44,18 +44,17 @@ def recognised(transformer: nn.Module, known: Iterable[FamilySpec]) -> FamilySpe
 
 
 def _with_paths(transformer: nn.Module, spec: FamilySpec, lists: dict[str, nn.ModuleList]) -> FamilySpec | None:
-    home = _home_of(spec)
-    if home is None or not _is_called_alike(transformer, spec):
-        return None
     stacks: list[BlockSpec] = []
     for stack in spec.stacks:
-        fitting = [path for path, blocks in lists.items() if _is_block_of(blocks[0], stack, home)]
+        fitting = [path for path, blocks in lists.items() if _is_block_of(blocks[0], stack, spec.transformer)]
         if len(fitting) > 1:
             return None
         stacks += [replace(stack, blocks=path) for path in fitting]
     used = {stack.blocks for stack in (*stacks, *spec.side)}
     others = [blocks for path, blocks in lists.items() if path not in used and _attends(blocks[0])]
     if not stacks or others or len({stack.blocks for stack in stacks}) < len(stacks):
+        return None
+    if not _is_called_alike(transformer, spec):
         return None
     return replace(spec, transformer=type(transformer).__name__, stacks=tuple(stacks))
 
@@ -64,23 +63,14 @@ def _attends(block: nn.Module) -> bool:
     return any("Attention" in type(module).__name__ for module in block.modules())
 
 
-def _home_of(spec: FamilySpec) -> str | None:
-    """The module in which the family's transformer is defined, among those of diffusers or of who registered it."""
-    cls = getattr(diffusers, spec.transformer, None)
-    if isinstance(cls, type):
-        return cls.__module__
-    homes = (name for name, module in list(sys.modules.items()) if spec.transformer in vars(module or object))
-    return next(homes, None) if not spec.transformer.startswith("_") else None
-
-
-def _is_block_of(block: nn.Module, stack: BlockSpec, home: str) -> bool:
-    """Whether a block's class is the family's own, or a shared one with all that the stack names."""
+def _is_block_of(block: nn.Module, stack: BlockSpec, transformer: str) -> bool:
+    """Whether a block's class stands beside the family's transformer, or is a shared one with all that the stack
+    names. Nothing is imported for it: the module of a block that is there is."""
     modules = {cls.__module__ for cls in type(block).__mro__}
     paths = [site.path for site in stack.sites]
-    if home in modules:
-        return any(has(block, path) for path in paths) and all(
-            has(block, path) for site in stack.sites if site.kind != "feed_forward" for path in site.norms
-        )
+    if any(hasattr(sys.modules.get(name), transformer) for name in modules):
+        norms = [path for site in stack.sites if site.kind != "feed_forward" for path in site.norms]
+        return any(has(block, path) for path in paths) and all(has(block, path) for path in norms)
     named = [*paths, *(path for site in stack.sites for path in site.norms), *stack.conditioning]
     return SHARED in modules and all(has(block, path) for path in named)
 

@@ -138,7 +138,7 @@ SIZES = {
     "flux-true-guidance": {"width": 64},
     "wan": {"latents": noise(1, 4, 2, 8, 8), "num_frames": 5, "width": 64},
     "zimage": {"width": 96},
-    "sd3": {"num_images_per_prompt": 3},
+    "sd3": {"height": 128},
 }
 
 
@@ -158,3 +158,26 @@ def test_each_call_is_as_it_would_be_alone(name: str) -> None:
             for more, (wanted, its) in zip(calls, alone, strict=True):
                 assert torch.equal(style.generate(pipe, **more), wanted)
                 assert toca.summary(pipe) == its and its.bypassed == 0
+
+
+GATES = ["fbcache", "dicache", "teacache", "easycache", "speca"]
+STYLED = [(name, method) for name in ("sd3-skip-layer-guidance", "pixart-pag", "omnigen-picture") for method in GATES]
+
+
+@pytest.mark.parametrize(
+    ("name", "method"),
+    [pytest.param(*cell, marks=() if i % 4 == 0 else pytest.mark.matrix) for i, cell in enumerate(STYLED)],
+)
+def test_gates_in_other_styles(name: str, method: str) -> None:
+    """A call that leaves out layers runs in full, and a gate that looks at blocks is none the worse for it."""
+    style = STYLES[name]
+    pipe, stock = style.cacheable()
+    cls = toca.methods()[method]
+    nothing = {"max_drafts": 0} if method == "speca" else {"threshold": 0.0}
+    with toca.cached(pipe, cls(**nothing)):
+        assert torch.equal(style.generate(pipe), stock)
+        assert toca.summary(pipe).steps == "FFFFF" and toca.summary(pipe).bypassed == style.past
+    everything = {"warmup_steps": 2} if method in ("speca", "easycache") else {}
+    with toca.cached(pipe, cls(threshold=1e9, **everything)):
+        assert style.generate(pipe).isfinite().all()
+        assert set(toca.summary(pipe).steps) != {"F"} and toca.summary(pipe).bypassed == style.past

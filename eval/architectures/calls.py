@@ -202,6 +202,23 @@ def _cogvideox(scene: Scene) -> tuple[tuple[int, ...], list[Branch]]:
     return (scene.samples, frames, channels, height, width), [call]
 
 
+def _ltx(scene: Scene) -> tuple[tuple[int, ...], list[Branch]]:
+    rows, (channels, frames, height, width) = 2 * scene.samples, scene.latent
+    fixed = {
+        "encoder_hidden_states": scene.noise(rows, scene.text_tokens, scene.config["caption_channels"]),
+        "encoder_attention_mask": torch.ones(rows, scene.text_tokens, device=scene.device),
+        "num_frames": frames,
+        "height": height,
+        "width": width,
+    }
+
+    def call(latents: Tensor, progress: float) -> Call:
+        times = scene.full(rows, 1000 * (1 - progress))
+        return {"hidden_states": torch.cat([latents, latents]), "timestep": times, **fixed}
+
+    return (scene.samples, frames * height * width, channels), [call]
+
+
 def _hunyuanvideo(scene: Scene) -> tuple[tuple[int, ...], list[Branch]]:
     rows = scene.samples
     fixed = {
@@ -224,6 +241,7 @@ _BRANCHES: dict[str, Callable[[Scene], tuple[tuple[int, ...], list[Branch]]]] = 
     "WanTransformer3DModel": _wan,
     "HunyuanVideoTransformer3DModel": _hunyuanvideo,
     "CogVideoXTransformer3DModel": _cogvideox,
+    "LTXVideoTransformer3DModel": _ltx,
 }
 """`Scene -> (shape of the latents, the calls of a step)`. A new architecture of a new class is an entry here."""
 

@@ -88,6 +88,7 @@ WAN = ("taylorseer/wan", "easycache/wan", "fora/flux")
 HUNYUANVIDEO = ("duca/hunyuanvideo", "taylorseer/hunyuanvideo", "fora/flux")
 SD3 = ("ras/sd3", "fora/flux")
 COGVIDEOX = ("pab/cogvideox", "fora/dit")
+LTX = ("teacache/ltx", "fora/dit")
 
 CASES: dict[str, Case] = {
     "emoji": Case("embedded emoji PixArt, batch 8 x 2 branches", emoji(16, 20), PIXART, batched_cfg=True),
@@ -100,4 +101,5 @@ CASES: dict[str, Case] = {
     "wan2.1-14b": published("wan2.1-14b", 1, WAN),
     "hunyuanvideo": published("hunyuanvideo", 1, HUNYUANVIDEO),
     "cogvideox-5b": published("cogvideox-5b", 1, COGVIDEOX),
+    "ltx-video": published("ltx-video", 1, LTX),
 }

@@ -28,6 +28,8 @@ from toca.models import CallKey, CallShape
 from .conformance.common import assert_equal, cached_run
 from .conformance.test_cost import counted_flops
 from .helpers import FAMILIES, TINY, inputs_for, run_steps
+from .zoo import ZOO
+from .zoo.tiny import exists
 
 METHODS = (FBCache(), DBCache(max_cached_steps=2), TeaCache(), EasyCache(), DiCache(), SpeCa())
 GATES = [method.gate() for method in METHODS]
@@ -323,3 +325,18 @@ def test_a_gate_that_lets_nothing_pass_costs_nothing(name: str, family: str) -> 
     assert summary.steps == "FFFF" and summary.flops == counted
     # TeaCache looks at block 0 before it runs, whose modulation may be a linear layer.
     assert counted == full or (name == "teacache" and counted < 1.005 * full)
+
+
+@pytest.mark.skipif(not exists("LuminaNextDiT2DModel"), reason="this diffusers has no Lumina-Next")
+@pytest.mark.parametrize("threshold", [0.0, 1e9])
+def test_a_block_is_looked_at_whose_attention_hands_on_its_heads(threshold: float) -> None:
+    """Before it runs block 0 is run without its modules, whose outputs others in it work on."""
+    entry = ZOO["LuminaNextDiT2DModel"]
+    transformer, inputs = entry.make(), entry.generation()
+    stock = run_steps(transformer, inputs)
+    with toca.cached(transformer, TeaCache(threshold=threshold), num_inference_steps=len(inputs)):
+        counted, summary = counted_flops(transformer, inputs), toca.summary(transformer)
+        assert counted == summary.flops
+        got = run_steps(transformer, inputs)
+    assert set(summary.steps) == ({"F"} if threshold == 0 else {"F", "a"})
+    assert threshold or all(torch.equal(a, b) for a, b in zip(got, stock, strict=True))

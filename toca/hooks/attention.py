@@ -43,7 +43,7 @@ def make_forward_with(dialect: AttentionDialect) -> Maker:
             if handle.action in ("reuse", "forecast"):
                 return handle.filled()
             if handle.action == "skip":
-                return (named[queries], named.get(text)) if handle.joint else named[queries]
+                return (named[queries], named.get(text)) if handle.joint else handle.passed(named[queries])
             if handle.action == "partial":
                 return _partial(stock, self, handle, dialect, {**named, queries: handle.picked(named[queries])})
             if handle.refresh or handle.present is not None:

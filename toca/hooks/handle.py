@@ -63,12 +63,14 @@ class Handle:
         note_input (`bool`): Whether attention notes its input.
         noted (`torch.Tensor` or `None`): What it noted.
         joint (`bool`): Whether the module returns text and image.
+        heads (`torch.Size` or `None`): What follows rows and tokens in its last output, where its heads stand apart.
         tokens_first (`bool`): Whether the module works on (tokens, rows, C); what is remembered is (rows, tokens, C).
     """
 
     def __init__(self, joint: bool = False, tokens_first: bool = False) -> None:
         self.joint, self.tokens_first = joint, tokens_first
         self.state: Remembered | None = None
+        self.heads: torch.Size | None = None
         self.lean_norm = self.dense = False
         self.renewal: Renewal = differences
         self.combine: Combine = weighted_sum
@@ -90,10 +92,17 @@ class Handle:
         """Have the terms made and combined as a fill does it."""
         self.renewal, self.combine = fill.renewal, fill.combine
 
+    def passed(self, queries: torch.Tensor) -> torch.Tensor:
+        """What takes the place of the output of attention that does not run and whose output nobody reads: its input,
+        or something of the output's shape."""
+        return queries if self.heads is None else queries.new_zeros(*queries.shape[:2], *self.heads)
+
     def kept(self, output: Any) -> Any:
         """Remember `output` (a tensor or a tuple of tensors) and return it."""
+        whole = isinstance(output, torch.Tensor)
+        if whole and output.ndim > 3:
+            self.heads = output.shape[2:]
         if self.keep:
-            whole = isinstance(output, torch.Tensor)
             value = self.turned(output).contiguous() if whole else tuple(part.contiguous() for part in output)
             self._memory.terms.renew(value, self.scales, self.renewal)
         return output

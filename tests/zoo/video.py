@@ -645,6 +645,21 @@ def sana_world(now: Moment) -> dict[str, Any]:
     }
 
 
+def sana_world_seen(now: Moment) -> dict[str, Any]:
+    """Cameras that move, each as a matrix of four by four and four numbers of its lens, and rays of light."""
+    place = torch.eye(4, dtype=now.dtype).repeat(now.batch, FRAMES, 1, 1)
+    place[:, :, :3, 3] = 0.3 * now.given(FRAMES, 3, of="places")
+    lens = torch.tensor([4.0, 6.0, 3.0, 2.0], dtype=now.dtype).expand(now.batch, FRAMES, 4)
+    cameras = torch.cat([place.flatten(2), lens], dim=2)
+    return sana_world.arguments(now) | {
+        "camera_conditions": cameras,
+        "chunk_plucker": now.given(8, FRAMES, *GRID, of="rays"),
+    }
+
+
+sana_world.variant("cameras", sana_world_seen)
+
+
 @tiny(
     "MiniMaxH3Transformer3DModel",
     num_attention_heads=2,

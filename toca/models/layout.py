@@ -434,7 +434,7 @@ def _there(block: nn.Module, sites: tuple[SiteSpec, ...]) -> tuple[SiteSpec, ...
                 norms=tuple(path for path in site.norms if has(block, path)),
                 query_linears=tuple(path for path in site.query_linears if has(module, path)),
                 text_linears=tuple(path for path in site.text_linears if has(module, path)),
-                apart=tuple((part, tuple(path for path in paths if has(module, path))) for part, paths in site.apart),
+                apart=tuple((part, _paths_there(module, paths)) for part, paths in site.apart),
             )
         )
     return tuple(found)
@@ -463,9 +463,7 @@ def _site(block: nn.Module, block_spec: BlockSpec, spec: SiteSpec, place: tuple[
         token_flops=_token_flops(module, spec),
         text_flops=sum(linear_flops(in_path(module, path)) for path in spec.text_linears),
         context=spec.looks_at,
-        apart_flops=tuple(
-            (part, sum(linear_flops(in_path(module, path)) for path in paths)) for part, paths in spec.apart
-        ),
+        apart_flops=tuple((part, _apart_flops(module, paths)) for part, paths in spec.apart),
         measured=spec.measured,
         causal=spec.causal,
         whole=spec.whole,
@@ -492,6 +490,18 @@ def _attention_width(module: nn.Module, spec: SiteSpec) -> int:
         return 0
     width = out_features(in_path(module, spec.width)) if spec.width else 0
     return width if spec.products is None else width * spec.products(module)
+
+
+Apart = tuple[str, ...] | Callable[[Any], int]
+
+
+def _paths_there(module: nn.Module, paths: Apart) -> Apart:
+    """Of the paths those that a module has."""
+    return paths if callable(paths) else tuple(path for path in paths if has(module, path))
+
+
+def _apart_flops(module: nn.Module, paths: Apart) -> int:
+    return paths(module) if callable(paths) else sum(linear_flops(in_path(module, path)) for path in paths)
 
 
 def _token_flops(module: nn.Module, spec: SiteSpec) -> int:

@@ -46,7 +46,8 @@ class SiteSpec:
             that run on the site's own tokens, and those that always run on all tokens of the text, or of what
             `context` names.
         apart (`tuple`): Parts of `context` that have linear layers of their own instead, each with their paths:
-            `(("picture", ("k_img", "v_img")),)`.
+            `(("picture", ("k_img", "v_img")),)`. A stream that is no part of it counts what else the module does, by
+            a function `module -> int`, FLOPs for one of its tokens: what is done once a frame.
         norms (`tuple[str, ...]`): Modules of the block, token by token, that feed this site, and no other but those
             inside it: layer norms, or the linear layers of a feed-forward that has no module of its own.
         width (`str` or `None`): For attention, the linear layer whose `out_features` is heads x head_dim.
@@ -80,7 +81,7 @@ class SiteSpec:
     inside: str | None = None
     query_linears: tuple[str, ...] = ()
     text_linears: tuple[str, ...] = ()
-    apart: tuple[tuple[str, tuple[str, ...]], ...] = ()
+    apart: tuple[tuple[str, tuple[str, ...] | Callable[[Any], int]], ...] = ()
     norms: tuple[str, ...] = ()
     width: str | None = None
     keys: str | None = None

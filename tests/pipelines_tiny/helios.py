@@ -54,4 +54,5 @@ style(
     ARGUMENTS | STAGES,
     branches=NAMED,
     steps="FrF" * 6,
+    matrix=True,
 )

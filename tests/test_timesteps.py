@@ -5,13 +5,21 @@ from __future__ import annotations
 
 import pytest
 import torch
+from diffusers import FlowMatchEulerDiscreteScheduler
 
 from toca.engine.branch_names import NOTHING
 from toca.engine.condition import Condition
+from toca.engine.scheduler_clock import SchedulerClock
 from toca.engine.timestep_clock import TimestepClock
 from toca.engine.timesteps import Reading
 
 LATENTS = torch.zeros(1, 1)
+
+
+class Pipeline:
+    """Whatever has a scheduler."""
+
+    scheduler: FlowMatchEulerDiscreteScheduler
 
 
 @pytest.mark.parametrize(
@@ -29,6 +37,26 @@ def test_a_step_is_told_from_the_one_before(reading: Reading, times: list[float]
     ticks = [clock.tick(NOTHING, torch.tensor([time]), LATENTS + time) for time in times * 2]
     assert [tick.step for tick in ticks] == [0, 1, 2] * 2
     assert [tick.new_generation for tick in ticks] == [True, False, False] * 2
+
+
+@pytest.mark.parametrize("told", ["sigma", "sigma / (1 + sigma)"])
+def test_the_scheduler_is_believed_where_no_number_tells(told: str) -> None:
+    """Cosmos 2 and 2.5, two calls a step, of numbers that the schedule has not; one of them is a view of another
+    tensor of the scheduler's."""
+    scheduler = FlowMatchEulerDiscreteScheduler()
+    pipeline = Pipeline()
+    pipeline.scheduler = scheduler
+    clock, seen = SchedulerClock(pipeline, False, Reading(scale=None)), []
+    for _ in range(2):
+        scheduler.set_timesteps(3)
+        for i, time in enumerate(scheduler.timesteps):
+            sigma = scheduler.sigmas[i].expand(1)
+            timestep = sigma if told == "sigma" else sigma / (1 + sigma)
+            seen += [clock.tick(NOTHING, timestep, LATENTS) for _ in range(2)]
+            scheduler.step(LATENTS, time, LATENTS)
+    assert [tick.step for tick in seen] == [0, 0, 1, 1, 2, 2] * 2
+    assert [tick.new_generation for tick in seen] == ([True] + [False] * 5) * 2
+    assert seen[0].branch != seen[1].branch
 
 
 def test_a_timestep_is_found_in_the_schedule() -> None:

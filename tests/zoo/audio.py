@@ -95,7 +95,7 @@ def ace_step(now: Moment) -> dict[str, Any]:
 def longcat_audio(now: Moment) -> dict[str, Any]:
     return {
         "hidden_states": now.latents(LENGTH, 4),
-        "timestep": now.time(scale=1.0),
+        "timestep": now.rising_time(),
         "encoder_hidden_states": now.given(TEXT, 12),
         "encoder_attention_mask": now.ones(TEXT),
         "attention_mask": now.ones(LENGTH),
@@ -115,4 +115,4 @@ def longcat_audio(now: Moment) -> dict[str, Any]:
     fourier_embedding_dim=8,
 )
 def minimax_music(now: Moment) -> dict[str, Any]:
-    return channels_first(now) | {"encoder_hidden_states": now.given(LENGTH, 12)}
+    return channels_first(now) | {"timestep": now.rising_time(), "encoder_hidden_states": now.given(LENGTH, 12)}

@@ -9,7 +9,7 @@ import torch
 
 from .branch_names import Told
 from .tick import NotPlaced, Tick, branch_of
-from .timesteps import FRAMES_APART, Reading, by_frame, is_one, parts_frames, schedule_of
+from .timesteps import FRAMES_APART, Reading, by_frame, is_one, parts_frames
 
 
 class SchedulerClock:
@@ -80,7 +80,7 @@ class SchedulerClock:
             # Two loops have stepped this schedule: it is of no use for either.
             self.spoilt = self.scheduler.timesteps
             raise RuntimeError(SET_ANEW)
-        source = schedule_of(timestep)
+        source = self.reading.schedule_of(timestep)
         # A loop takes its timesteps from one tensor: another tensor is another loop.
         known = source is not None and self.source is not None
         same_loop = source is not None and self.source is not None and is_one(source, self.source)
@@ -177,8 +177,10 @@ class SchedulerClock:
         """The entry of the schedule that the call's timestep is; of equal ones the first from `start` on."""
         if timestep is None:
             return None
-        if schedule_of(timestep) is not None:
+        if self.reading.schedule_of(timestep) is not None:
             return int(timestep.storage_offset())
+        if self.reading.scale is None:
+            return start
         places = [i for i in range(len(self.values)) if self._is_at(timestep, i)]
         if not places:
             return None
@@ -187,7 +189,7 @@ class SchedulerClock:
 
     def _is_at(self, timestep: torch.Tensor | None, position: int) -> bool:
         """Whether the call's timestep is the schedule's at a place."""
-        if timestep is not None and schedule_of(timestep) is not None:
+        if timestep is not None and self.reading.schedule_of(timestep) is not None:
             return bool(timestep.storage_offset() == position)
         return timestep is not None and self.reading.is_near(timestep, self.values[position])
 

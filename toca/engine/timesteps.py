@@ -15,11 +15,12 @@ class Reading:
     """How the scheduler's timestep is read off the one that a model is called with.
 
     Args:
-        scale, offset (`float`, default to 1 and 0): The scheduler's is `scale` x the model's + `offset`.
+        scale, offset (`float`, default to 1 and 0): The scheduler's is `scale` x the model's + `offset`; `None` where
+            no number tells, so that the scheduler's own count of its steps is believed.
         rises (`bool`, defaults to `False`): Whether the scheduler's rise in a generation.
     """
 
-    scale: float = 1.0
+    scale: float | None = 1.0
     offset: float = 0.0
     rises: bool = False
 
@@ -31,10 +32,15 @@ class Reading:
     def number(self, timestep: Any) -> float:
         """The timestep of a call, read back from its device, as the scheduler has it. Where tokens have timesteps of
         their own it is that of the most noise: those of a given first frame have none."""
+        scale = 1.0 if self.scale is None else self.scale
         if isinstance(timestep, torch.Tensor):
-            noisiest = timestep.min() if (self.scale < 0) != self.rises else timestep.max()
-            return float(noisiest) * self.scale + self.offset
-        return float(timestep) * self.scale + self.offset
+            noisiest = timestep.min() if (scale < 0) != self.rises else timestep.max()
+            return float(noisiest) * scale + self.offset
+        return float(timestep) * scale + self.offset
+
+    def schedule_of(self, timestep: Any) -> torch.Tensor | None:
+        """The schedule that a timestep is one number of: `schedule_of`, where it can be told."""
+        return None if self.scale is None else schedule_of(timestep)
 
     def remaining(self, timestep: Any) -> float:
         """A number that falls in a generation."""
@@ -42,6 +48,8 @@ class Reading:
 
     def is_near(self, timestep: Any, value: float) -> bool:
         """Whether a call's timestep is this one of a schedule, as exactly as its dtype can say."""
+        if self.scale is None:
+            return True
         dtype = timestep.dtype if isinstance(timestep, torch.Tensor) else torch.float64
         # Some pipelines cut the schedule's fractions off.
         largest = max(abs(value), abs(self.offset))

@@ -229,7 +229,8 @@ class FamilySpec:
         added (`tuple[str, ...]`): Arguments that are added to the hidden states between blocks, token by token.
         condition (`str`): The argument that says what a sample shall show: another one is another generation.
         timestep_scale, timestep_offset (`float`, default to 1 and 0): The scheduler's timestep is the one that the
-            model is called with x `timestep_scale` + `timestep_offset`. Where the model counts from noise to picture,
+            model is called with x `timestep_scale` + `timestep_offset`; `None` where no number tells, so that the
+            scheduler's own count of its steps is believed. Where the model counts from noise to picture,
             and the scheduler the other way round, the scale is below 0.
         timestep_rises (`bool`, defaults to `False`): Whether the scheduler's timesteps rise in a generation.
         lengths (`Callable` or `None`): `(arguments by name) -> tokens of the text of each sample`, where a batch may
@@ -278,7 +279,7 @@ class FamilySpec:
     prediction: Prediction | None = None
     added: tuple[str, ...] = ()
     condition: str = "encoder_hidden_states"
-    timestep_scale: float = 1.0
+    timestep_scale: float | None = 1.0
     timestep_offset: float = 0.0
     timestep_rises: bool = False
     lengths: Callable[[Mapping[str, Any]], Sequence[int]] | None = None

@@ -96,6 +96,8 @@ COSMOS = FamilySpec(
     in_channels=lambda config: config.out_channels * math.prod(config.patch_size),
     prediction=VIDEO,
     added=("block_controlnet_hidden_states",),
+    # Each version is called with another function of the noise: what the scheduler has, sigma, sigma / (1 + sigma).
+    timestep_scale=None,
 )
 
 register(COSMOS)

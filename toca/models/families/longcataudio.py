@@ -72,5 +72,7 @@ register(
         channel_dim=2,
         input="input_embed",
         prediction=SOUND_CHANNELS_LAST,
+        timestep_scale=1000.0,
+        timestep_rises=True,
     )
 )

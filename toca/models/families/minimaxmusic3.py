@@ -58,5 +58,6 @@ register(
         input="proj_in",
         in_channels=lambda config: config.in_channels,
         prediction=SOUND,
+        timestep_rises=True,
     )
 )

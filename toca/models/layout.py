@@ -47,6 +47,7 @@ class Site:
         causal (`str` or `None`): The first part of its rows, where that attends to itself alone, and is not measured.
         whole (`bool`): Whether it is computed or reused whole, for it mixes tokens.
         tile (`int`): Attention pads its queries to a multiple of it, and its keys by as many.
+        pooled (`int`): Tokens of a tile, where a map of their means is made before that of the tokens; else 0.
     """
 
     layer: Layers
@@ -69,6 +70,7 @@ class Site:
     whole: bool = False
     key_width: Count = 0
     tile: SomeOf = 1
+    pooled: Count = 0
 
     @property
     def key(self) -> tuple[int, str]:
@@ -121,7 +123,8 @@ class Site:
         if self.causal is not None:
             first = self._count(self.causal, shape)
             products -= first * (own - first)
-        return rows * (linear + 2 * products * 2 * self.attention_width)
+        tiles = tokens // self.pooled * (self._keys(shape, own) // self.pooled) if self.pooled else 0
+        return rows * (linear + (2 * products + tiles) * 2 * self.attention_width)
 
     def measuring_flops(self, shape: CallShape, tokens: int) -> int:
         """FLOPs of the query-key product that measuring attention over `tokens` queries takes."""
@@ -469,6 +472,7 @@ def _site(block: nn.Module, block_spec: BlockSpec, spec: SiteSpec, place: tuple[
         whole=spec.whole,
         key_width=out_features(in_path(module, spec.keys)) if spec.keys else 0,
         tile=spec.tile,
+        pooled=spec.pooled,
     )
 
 

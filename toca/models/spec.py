@@ -67,6 +67,8 @@ class SiteSpec:
         token_flops (`Callable` or `None`): `module -> int`, FLOPs for one of its own tokens, where the linear layers
             below it do not say it: experts of which a token sees a few, linear attention. An attention processor of
             somebody's own that makes no map may have a method of this name, `attn -> int`.
+        pooled (`int`, defaults to 0): Tokens of a tile, where a map of the means of tiles tells attention beforehand
+            where to look.
         given, unless (`str` or `None`): Attributes of the block: the site is there only where the one is, and where
             the other is not.
         tile (`int`, defaults to 1): Attention pads its queries to a multiple of it, and its keys by as many.
@@ -94,6 +96,7 @@ class SiteSpec:
     token_flops: Callable[[Any], int] | None = None
     given: str | None = None
     tile: int = 1
+    pooled: int = 0
     unless: str | None = None
     output: str | None = None
     rows: Rows | None = None

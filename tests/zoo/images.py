@@ -89,6 +89,15 @@ def hunyuan_dit(now: Moment) -> dict[str, Any]:
     }
 
 
+def hunyuan_dit_controlled(now: Moment) -> dict[str, Any]:
+    """A ControlNet's numbers for the two long skips, in a list that the model empties."""
+    controls = [0.3 * now.given(TOKENS, 16, of=f"control {i}") for i in range(2)]
+    return hunyuan_dit.arguments(now) | {"controlnet_block_samples": controls}
+
+
+hunyuan_dit.variant("controlnet", hunyuan_dit_controlled)
+
+
 @tiny(
     "LuminaNextDiT2DModel",
     sample_size=16,
@@ -138,6 +147,13 @@ def sana_sprint(now: Moment) -> dict[str, Any]:
     return sana.arguments(now) | {"guidance": now.full(0.45), "timestep": now.time(scale=1.57)}
 
 
+def sana_controlled(now: Moment) -> dict[str, Any]:
+    """A ControlNet's numbers after the second block and the third."""
+    controls = tuple(0.3 * now.given(TOKENS, 16, of=f"control {i}") for i in range(2))
+    return sana.arguments(now) | {"controlnet_block_samples": controls}
+
+
+sana.variant("controlnet", sana_controlled)
 sana.variant("sprint", sana_sprint, guidance_embeds=True, qk_norm="rms_norm_across_heads")
 
 

@@ -99,6 +99,14 @@ def z_image_other_lengths(now: Moment) -> dict[str, Any]:
 z_image.variant("other-lengths", z_image_other_lengths)
 
 
+def z_image_controlled(now: Moment) -> dict[str, Any]:
+    """A ControlNet's numbers for all tokens after the first block, those of padding among them."""
+    return z_image.arguments(now) | {"controlnet_block_samples": {0: 0.3 * now.given(32 + 32, 48, of="control")}}
+
+
+z_image.variant("controlnet", z_image_controlled)
+
+
 @tiny(
     "OmniGenTransformer2DModel",
     exact=torch.float32,

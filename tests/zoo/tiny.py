@@ -139,4 +139,9 @@ def tensors(output: Any) -> list[Tensor]:
 def run(model: nn.Module, calls: list[dict[str, Any]]) -> list[list[Tensor]]:
     """What the model returns for each call."""
     with torch.no_grad():
-        return [tensors(model(**call)) for call in calls]
+        return [tensors(model(**with_lists_of_its_own(call))) for call in calls]
+
+
+def with_lists_of_its_own(call: dict[str, Any]) -> dict[str, Any]:
+    """The same arguments: some models empty a list that they are given."""
+    return {name: list(value) if isinstance(value, list) else value for name, value in call.items()}

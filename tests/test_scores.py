@@ -162,17 +162,27 @@ def test_spatial_bonus(grid: tuple[int, int], patch: int, weight: float, seed: i
 @settings(max_examples=60, deadline=None)
 @given(grid=st.sampled_from([(1, 7), (7, 1), (3, 5), (4, 4)]), text=st.integers(0, 4), weight=st.floats(0, 1))
 def test_final_score(grid: tuple[int, int], text: int, weight: float) -> None:
-    """s3 comes before s4, and text tokens, which lie before the image's, get no s4."""
+    """s3 comes before s4, and text, which stands before or after the image, gets no s4."""
     tokens = grid[0] * grid[1]
-    score, stale = torch.rand(text + tokens), torch.arange(text + tokens) % 4
     selection = ByAttention(
         rated_by="self_attention", interval=3, staleness_weight=weight, bonus_patch=2, bonus_weight=0.5
     )
-    got = selection.final_score(score, stale, grid, text)
-    aged = score + weight * stale / 3
-    torch.testing.assert_close(got[:text], aged[:text])
-    torch.testing.assert_close(got[text:], naive_bonus(aged[text:], grid, 2, 0.5))
-    torch.testing.assert_close(selection.final_score(score, stale, None, text), aged)
+    for start in (0, text):
+        score, stale = torch.rand(text + tokens), torch.arange(text + tokens) % 4
+        image = slice(start, start + tokens)
+        got, aged = selection.final_score(score, stale, grid, image), score + weight * stale / 3
+        torch.testing.assert_close(got[: image.start], aged[: image.start])
+        torch.testing.assert_close(got[image], naive_bonus(aged[image], grid, 2, 0.5))
+        torch.testing.assert_close(got[image.stop :], aged[image.stop :])
+        torch.testing.assert_close(selection.final_score(score, stale, None, image), aged)
+
+
+def test_the_bonus_is_of_each_frame() -> None:
+    """Of a video in one row every frame has its own best tokens."""
+    selection = ByAttention(rated_by="self_attention", bonus_patch=2, bonus_weight=0.5)
+    score = torch.rand(3, 24)
+    got = selection.final_score(score.flatten(), 0, (4, 6), slice(0, 72))
+    torch.testing.assert_close(got.view(3, 24), torch.stack([naive_bonus(frame, (4, 6), 2, 0.5) for frame in score]))
 
 
 @settings(max_examples=50, deadline=None)

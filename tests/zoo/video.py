@@ -99,6 +99,23 @@ def cogvideox_rotary(now: Moment) -> dict[str, Any]:
 cogvideox.variant("rotary", cogvideox_rotary, use_rotary_positional_embeddings=True)
 
 
+def cogvideox_image_to_video(now: Moment) -> dict[str, Any]:
+    """Version 1.5: four frames in patches of two, and an offset for all samples."""
+    angle = now.common(2 * TOKENS, 8, of="rotary")
+    given = {"ofs": torch.full((1,), 2.0, dtype=now.dtype), "image_rotary_emb": (angle.cos(), angle.sin())}
+    return frames_first(now) | {"hidden_states": now.latents(4, 4, 8, 12)} | given
+
+
+cogvideox.variant(
+    "1.5",
+    cogvideox_image_to_video,
+    use_rotary_positional_embeddings=True,
+    patch_size_t=2,
+    ofs_embed_dim=8,
+    patch_bias=False,
+)
+
+
 @tiny("ConsisIDTransformer3DModel", **COGVIDEO)
 def consisid(now: Moment) -> dict[str, Any]:
     return frames_first(now)

@@ -144,3 +144,10 @@ def test_the_command_line_says_who_runs() -> None:
     listed = CliRunner().invoke(app, ["models", "--families"]).output
     assert all(name in listed and spec.transformer in listed for name, spec in FAMILIES.items())
     assert re.search(r"^latte .* ras\s*$", listed, re.MULTILINE)
+
+
+def test_a_model_may_lack_what_its_family_has() -> None:
+    """Qwen-Image-Edit 2511 gives the tokens of the reference a timestep of their own."""
+    spec, shape = FAMILIES["qwenimage"], toca.CallShape(1, 24, (4, 6), 5)
+    assert capabilities_of(spec) == capabilities_of(spec, shape) == (DROP, MEASURE)
+    assert capabilities_of(spec, replace(shape, others=(("times", 2),))) == (MEASURE,)

@@ -204,10 +204,10 @@ def _reused(transformer: nn.Module, spec: FamilySpec, inputs: Mapping[str, Any])
             continue
         if bypassed:
             problems.append(f"{what} calls ran in full, past the cache: {' '.join(told)}")
-        error = (outputs[1] - stock).abs().max() / stock.abs().max()
-        if not error <= TOLERANCE:
+        apart = (outputs[1] - stock).abs().max() / stock.abs().max()
+        if not apart <= TOLERANCE:
             problems.append(
-                f"{what} the output is another, by {error.item():.1e}, where nothing moves: see `norms`, which must "
+                f"{what} the output is another, by {apart.item():.1e}, where nothing moves: see `norms`, which must "
                 "feed their site alone, `stream` and `whole`."
             )
     return problems

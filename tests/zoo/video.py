@@ -428,6 +428,17 @@ def hunyuan_unguided(now: Moment) -> dict[str, Any]:
 hunyuan_video.variant("token-replace", hunyuan_unguided, image_condition_type="token_replace", guidance_embeds=False)
 
 
+def padded(now: Moment) -> dict[str, Any]:
+    """Padding of the text hidden, of another length for each sample."""
+    told = mask(now)["encoder_attention_mask"].clone()
+    for row, sample in enumerate(now.samples):
+        told[row, TEXT - 1 - sample % 2 :] = 0
+    return {"encoder_attention_mask": told}
+
+
+hunyuan_video.variant("padded-text", lambda now: hunyuan_video.arguments(now) | padded(now))
+
+
 @tiny(
     "HunyuanVideo15Transformer3DModel",
     patch_size=1,
@@ -448,8 +459,16 @@ def hunyuan_video_15(now: Moment) -> dict[str, Any]:
     return latents_and_text(now) | mask(now) | conditions
 
 
+def hunyuan_video_15_with_picture(now: Moment) -> dict[str, Any]:
+    return hunyuan_video_15.arguments(now) | padded(now) | {"image_embeds": now.given(3, 6, of="picture")}
+
+
+hunyuan_video_15.variant("image-to-video", hunyuan_video_15_with_picture)
+
+
 @tiny(
     "HunyuanVideoFramepackTransformer3DModel",
+    batches=False,
     has_image_proj=True,
     image_proj_dim=6,
     has_clean_x_embedder=True,
@@ -468,6 +487,9 @@ def framepack(now: Moment) -> dict[str, Any]:
         "indices_latents_history_4x": torch.arange(4),
     }
     return hunyuan_video.arguments(now) | history
+
+
+framepack.variant("padded-text", lambda now: framepack.arguments(now) | padded(now))
 
 
 def packed(now: Moment) -> dict[str, Any]:

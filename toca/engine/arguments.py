@@ -42,7 +42,10 @@ def some_rows(call: dict[str, Any], spec: FamilySpec, rows: torch.Tensor | None,
             return {key: take(key, item) for key, item in value.items()}
         if isinstance(value, (list, tuple)):
             return _like(value, (take(name, item) for item in value))
-        return _rows_of(value, rows, batch) if isinstance(value, torch.Tensor) else value
+        if not isinstance(value, torch.Tensor):
+            return value
+        dim = spec.rows_at.get(name, 0)
+        return _rows_of(value.movedim(dim, 0), rows, batch).movedim(0, dim)
 
     return {name: take(name, value) for name, value in call.items()}
 
@@ -63,7 +66,7 @@ def rows_of_call(tensor: torch.Tensor, rows: torch.Tensor | None) -> torch.Tenso
 
 def _unnamed_tensors(name: str, value: Any, spec: FamilySpec) -> Iterator[torch.Tensor]:
     """The tensors in an argument, down to those that the family names."""
-    if name in spec.batched or name in spec.whole or name in spec.listed:
+    if any(name in names for names in (spec.batched, spec.rows_at, spec.whole, spec.listed)):
         return
     if isinstance(value, torch.Tensor):
         yield value

@@ -68,7 +68,7 @@ class BlockSpan:
                 before = self._before(span, entered["streams"], shape)
                 kept = tuple(after if b is None else after - b for after, b in zip(kept, before, strict=True))
             # A view of the image tokens would hold the text tokens too.
-            terms.renew(tuple(stream.contiguous() for stream in kept), scales, renewal)
+            terms.renew(tuple(by_itself(stream.contiguous()) for stream in kept), scales, renewal)
             return streams
 
         if span.keeps == "residual":

@@ -19,7 +19,7 @@ from ..hooks.turns import Turns
 from ..memory.part import Part
 from ..memory.terms import Terms
 from ..models import FamilySpec, Layout
-from ..models.streams import IMAGE
+from ..models.streams import IMAGE, parts_of, place_of
 from ..plan.passes import MODULATED, VERIFIED, Pass
 from ..plan.table import PlanTable
 from .block_span import BlockSpan, by_itself
@@ -212,9 +212,14 @@ class Decisions:
         handle, site, shape = self.handles[0], self.layout.sites[0], job.part.key.shape
         if job.run.probes_input and handle.noted is not None:
             noted, handle.noted = handle.turned(handle.noted), None
-            # Some joint attentions are given the whole row, others the image and the text one by one.
+            # Some joint attentions are given the whole row, others the block's streams one by one.
             whole = site.has_image and noted.shape[1] == site.geometry(shape)[1]
-            job.notes[MODULATED] = (by_itself(noted[:, site.place(IMAGE, shape)]) if whole else noted,)
+            stack = self.block_span.stacks[site.layer]
+            stream = site.stream if whole else stack.tokens[stack.image]
+            if stream != IMAGE:
+                place = place_of(IMAGE, stream, [shape.count(part) for part in parts_of(stream)])
+                noted = by_itself(noted[:, place])
+            job.notes[MODULATED] = (noted,)
 
     def finish(
         self, plan: PlanTable, job: Job, step: int, latents: torch.Tensor, sample: torch.Tensor

@@ -33,7 +33,7 @@ class Runner:
 
     def settle(self, call: Call) -> None:
         """Settle what every part of the batch does in a call: its jobs."""
-        self.decisions.whole_norms = call.spec.modulates_by_token(call.arguments, call.batch)
+        self.decisions.whole_norms = call.spec.modulates_by_token(call.arguments, call.key.shape)
         lost = self._has_lost_its_way(call)
         self._unpair(call)
         lost = lost or self._cannot_drop(call)

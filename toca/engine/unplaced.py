@@ -87,7 +87,7 @@ class Unplaced:
         if name in self.spec.only:
             wanted = self.spec.only[name]
             return wanted(value) if callable(wanted) else value == wanted
-        named = (self.spec.batched, self.spec.listed, self.spec.whole, self.spec.free)
+        named = (self.spec.batched, self.spec.rows_at, self.spec.listed, self.spec.whole, self.spec.free)
         known = any(name in names for names in named)
         default = self.defaults.get(name)
         return known or value is None or value is default or (isinstance(value, PLAIN) and value == default)

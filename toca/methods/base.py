@@ -100,7 +100,7 @@ class Method(Registered, ABC):
             return
         capability, spec = CAPABILITIES[name], FAMILIES.get(layout.family)
         whose = f"{layout.family} models" + (f" ({spec.transformer})" if spec else "")
-        why = "" if spec is None else capability.lacking(spec)
+        why = "" if spec is None else capability.lacking(spec, layout.default_shape)
         raise ValueError(
             f"{self.label} asks for a model of which {capability.about}, and so does not run on {whose}"
             f"{f': {why}' if why else ''}. Use {capability.instead}."

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
+from .shape import CallShape
 from .spec import FamilySpec
 
 
@@ -14,16 +15,17 @@ class Capability:
 
     Args:
         about (`str`): What it is, as the end of "it asks for a model of which ...".
-        lacking (`Callable`): `(spec) -> why a family has it not`, in words; empty where it has.
+        lacking (`Callable`): `(spec, usual shape of a model's calls or None) -> why a family, or this model of it, has
+            it not`, in words; empty where it has.
         instead (`str`): What to use on a model that has it not, as the end of "Use ...".
     """
 
     about: str
-    lacking: Callable[[FamilySpec], str]
+    lacking: Callable[[FamilySpec, CallShape | None], str]
     instead: str
 
 
-def _cannot_drop(spec: FamilySpec) -> str:
+def _cannot_drop(spec: FamilySpec, shape: CallShape | None) -> str:
     rows = {site.rows or stack.rows for stack in spec.stacks for site in stack.sites}
     if rows != {"sample"}:
         return "its blocks attend within frames and positions"
@@ -36,14 +38,14 @@ def _cannot_drop(spec: FamilySpec) -> str:
         return f"its blocks are given more with a row for every token ({', '.join(given)})"
     if spec.prediction is None:
         return "nobody has said where each token is in its output (`prediction` of its FamilySpec)"
-    if spec.modulation == "token":
+    if spec.modulation == "token" or (shape is not None and shape.times > 1):
         return "each of its tokens is modulated by itself"
     if not spec.attention.drops:
         return "its attention cannot be run for some of the tokens (`attention` of its FamilySpec)"
     return ""
 
 
-def _cannot_measure(spec: FamilySpec) -> str:
+def _cannot_measure(spec: FamilySpec, shape: CallShape | None) -> str:
     if not spec.attention.measures:
         return "its attention makes no map of query and key that this library knows (`attention` of its FamilySpec)"
     return ""
@@ -65,9 +67,9 @@ CAPABILITIES: dict[str, Capability] = {
 """By their names in `Layout.capabilities`, in plans' files, and in what a selection, a fill or a gate asks."""
 
 
-def capabilities_of(spec: FamilySpec) -> tuple[str, ...]:
-    """The names of what a family has."""
-    return tuple(name for name, capability in CAPABILITIES.items() if not capability.lacking(spec))
+def capabilities_of(spec: FamilySpec, shape: CallShape | None = None) -> tuple[str, ...]:
+    """The names of what a family has, or a model of it whose calls are usually of this shape."""
+    return tuple(name for name, capability in CAPABILITIES.items() if not capability.lacking(spec, shape))
 
 
 def first_lacking(asked: Iterable[str], has: Iterable[str]) -> str | None:

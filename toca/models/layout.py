@@ -48,6 +48,7 @@ class Site:
         whole (`bool`): Whether it is computed or reused whole, for it mixes tokens.
         tile (`int`): Attention pads its queries to a multiple of it, and its keys by as many.
         pooled (`int`): Tokens of a tile, where a map of their means is made before that of the tokens; else 0.
+        text_width (`int`): Channels of what is kept of the text, where it has others; else 0.
     """
 
     layer: Layers
@@ -71,6 +72,7 @@ class Site:
     key_width: Count = 0
     tile: SomeOf = 1
     pooled: Count = 0
+    text_width: Count = 0
 
     @property
     def key(self) -> tuple[int, str]:
@@ -103,12 +105,18 @@ class Site:
         return place_of(part, self.stream, self.counts(shape))
 
     def _count(self, part: str, shape: CallShape) -> int:
-        in_row = {"sample": shape.image_tokens, "frame": shape.tokens, "position": shape.frames}
-        return in_row[self.rows] if part == IMAGE else shape.count(part)
+        in_row = {"frame": shape.tokens, "position": shape.frames}
+        return in_row.get(self.rows, shape.image_tokens) if part == IMAGE else shape.count(part)
 
     def _context_tokens(self, shape: CallShape) -> int:
         """Tokens beside its own that attention attends to."""
         return 0 if self.context is None else sum(self._count(part, shape) for part in parts_of(self.context))
+
+    def numbers(self, shape: CallShape) -> int:
+        """Numbers in an output that is kept."""
+        rows, own = self.geometry(shape)
+        narrow = self._count("text", shape) if self.text_width else 0
+        return rows * ((own - narrow) * self.width + narrow * self.text_width)
 
     def flops(self, shape: CallShape, tokens: int) -> int:
         """FLOPs when `tokens` tokens of each row are computed."""
@@ -368,7 +376,7 @@ def describe(transformer: nn.Module, spec: FamilySpec) -> Layout:
         outputs=spec.outputs,
         skips=() if spec.skips is None else tuple(spec.skips(transformer.config)),
         predicts=spec.predicts,
-        capabilities=capabilities_of(spec),
+        capabilities=capabilities_of(spec, shape),
     )
 
 
@@ -473,6 +481,7 @@ def _site(block: nn.Module, block_spec: BlockSpec, spec: SiteSpec, place: tuple[
         key_width=out_features(in_path(module, spec.keys)) if spec.keys else 0,
         tile=spec.tile,
         pooled=spec.pooled,
+        text_width=_text_width(module, spec),
     )
 
 
@@ -525,6 +534,13 @@ def _output_width(module: nn.Module, spec: SiteSpec) -> int:
     attention = "to_out" if "to_out" in spec.query_linears else spec.width or ""
     names = {"attention": attention, "parallel_block": "proj_out"}
     return last_width(in_path(module, names.get(spec.kind, "")))
+
+
+def _text_width(module: nn.Module, spec: SiteSpec) -> int:
+    """Channels of the text in the output of an attention that projects it apart, where they are others than the
+    image's."""
+    width = next((last_width(in_path(module, path)) for path in spec.text_linears if path == "to_add_out"), 0)
+    return 0 if width == _output_width(module, spec) else width
 
 
 def _conditioning_flops(block: nn.Module, stack: BlockSpec) -> int:

@@ -11,7 +11,8 @@ import torch
 
 
 class Entered(NamedTuple):
-    """What a parallel block works with: the residual and the normalised stream (B, T, C), and the gate (B, 1, C)."""
+    """What a parallel block works with: the residual and the normalised stream (B, T, C), and the gate (B, 1, C), or
+    (B, T, C) where the tokens are gated each in its own way."""
 
     residual: torch.Tensor
     normed: torch.Tensor

@@ -18,8 +18,9 @@ class Positions:
 
     Args:
         argument (`str`): Its name.
-        dim (`int`, defaults to 0): Dimension of its tensors along which the tokens run: all of a row, or the image's
-            alone. If it is not the first, that one is the batch's. Counted from the last one where it is negative.
+        dim (`int`, defaults to 0): Dimension of its tensors along which the tokens run: all of a row, the image's
+            alone, or those up to the image's last or to one after it. If it is not the first, that one is the
+            batch's. Counted from the last one where it is negative.
         items (`tuple`, defaults to `()`): Which items of a tuple or dictionary are meant; empty: all.
         unless (`str` or `None`): An argument beside which this one means something else.
     """
@@ -46,13 +47,16 @@ class Positions:
         if not isinstance(value, torch.Tensor):
             return _mapped(value, lambda item: self._cut(item, present), items)
         dim = self.dim % value.ndim
-        tokens = value.shape[dim]
-        if tokens not in (present.tokens, present.image_tokens):
+        tokens, last = value.shape[dim], present.first_image + present.image_tokens
+        image = tokens == present.image_tokens
+        if not image and not last <= tokens <= present.tokens:
             raise ValueError(
                 f"`{self.argument}` tells {tokens} tokens their positions along dimension {self.dim}; the row has "
                 f"{present.tokens}, {present.image_tokens} of them of the image."
             )
-        places = (present.places if tokens == present.tokens else present.image_places).to(value.device)
+        # All after the image's last are there, so that the places without their last are those of the first tokens.
+        places = present.image_places if image else present.places[:, : tokens - present.tokens or None]
+        places = places.to(value.device)
         if dim == 0:
             return value.index_select(0, places[0])
         rows = (value[min(row, len(value) - 1)] for row in range(len(places)))

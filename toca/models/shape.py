@@ -36,6 +36,11 @@ class CallShape:
         """Image tokens of one sample, of all its frames."""
         return self.frames * self.tokens
 
+    @property
+    def times(self) -> int:
+        """Timesteps of one sample: the stream `"times"`, or one."""
+        return dict(self.others).get("times", 1)
+
     def count(self, part: str) -> int:
         """Tokens of one sample in a stream. Raises `KeyError` if there is none of this name."""
         if part == "image":

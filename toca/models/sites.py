@@ -10,6 +10,9 @@ from .streams import IMAGE, JOINT, TEXT
 
 QKV = ("to_q", "to_k", "to_v")
 SELF_LINEARS = (*QKV, "to_out")
+TEXT_FIRST_STREAMS = ("encoder_hidden_states", "hidden_states")
+IMAGE_FIRST_STREAMS = ("hidden_states", "encoder_hidden_states")
+"""What a block with two streams returns, in this order."""
 TEXT_LINEARS = ("add_q_proj", "add_k_proj", "add_v_proj", "to_add_out")
 
 
@@ -44,4 +47,29 @@ def feed_forward(path: str = "ff", *norms: str, stream: str = IMAGE, **more: Any
 
 def text_feed_forward(path: str = "ff_context", *norms: str, **more: Any) -> SiteSpec:
     """The feed-forward of the text, where it goes through the blocks beside the image."""
-    return feed_forward(path, *norms, stream=TEXT, **{"module": "ff_context"} | more)
+    return feed_forward(path, *norms, **{"module": "ff_context", "stream": TEXT} | more)
+
+
+def dual_stream(stream: str = JOINT, image: str = IMAGE, text: str = TEXT) -> tuple[SiteSpec, ...]:
+    """The sites of a block in which image and text attend to each other and have a feed-forward each; what these two
+    consist of may be more."""
+    return (
+        joint_attention("attn", "norm1.norm", "norm1_context.norm", stream=stream),
+        feed_forward("ff", "norm2", stream=image),
+        text_feed_forward("ff_context", "norm2_context", stream=text),
+    )
+
+
+def parallel(stream: str = JOINT) -> tuple[SiteSpec, ...]:
+    """The sites of a block whose attention and feed-forward run side by side (`toca.models.parallel_blocks`)."""
+    return (
+        self_attention("attn", stream=stream, inside="block", query_linears=QKV),
+        SiteSpec(
+            "block",
+            "",
+            "parallel_block",
+            stream=stream,
+            query_linears=("proj_mlp", "proj_out"),
+            norms=("norm.norm",),
+        ),
+    )

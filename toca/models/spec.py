@@ -208,6 +208,7 @@ class FamilySpec:
             sample.
         batched (`tuple[str, ...]`): Arguments, and names in dictionaries below them, whose tensors have one row a
             sample, or several rows a sample in a row.
+        rows_at (`dict[str, int]`): Arguments whose tensors have a row a sample along another dimension than the first.
         listed (`tuple[str, ...]`): Arguments that are lists of one item a sample.
         whole (`tuple[str, ...]`): Those that have no row a sample.
         free (`tuple[str, ...]`): Arguments whose content is not the family's: what in them has a row a sample is told
@@ -247,7 +248,8 @@ class FamilySpec:
         together (`Callable` or `None`): `(arguments by name) -> why the samples of a call decide together`, as a
             sentence; `None` where they need not: for lists of pictures of which nobody can tell whose they are.
         modulation (`str`, defaults to `"call"`): Whether the tokens of a sample are modulated alike: `"sample"`
-            always, `"token"` never, `"call"` where a call has no more timesteps than samples.
+            always, `"token"` never, `"call"` where a call has no more timesteps than samples (in the argument, or in
+            its shape's stream `"times"`).
     """
 
     kind: ClassVar[str] = "family"
@@ -264,6 +266,7 @@ class FamilySpec:
     latents: str = "hidden_states"
     timestep: str = "timestep"
     batched: tuple[str, ...] = ("hidden_states", "timestep")
+    rows_at: Mapping[str, int] = field(default_factory=dict)
     listed: tuple[str, ...] = ()
     whole: tuple[str, ...] = ("return_dict",)
     free: tuple[str, ...] = ()
@@ -309,11 +312,12 @@ class FamilySpec:
         """Whether nothing stands before the image in the rows that it is in."""
         return all(parts_of(stack.tokens[stack.image])[0] == IMAGE for stack in self.stacks)
 
-    def modulates_by_token(self, arguments: Mapping[str, Any], batch: int) -> bool:
+    def modulates_by_token(self, arguments: Mapping[str, Any], shape: CallShape) -> bool:
         """Whether the tokens of a sample are modulated each in its own way in a call, so that no norm can be made for
         some of them (image-to-video of LTX and Wan, where the tokens of the given frame are without noise)."""
         timestep = arguments.get(self.timestep)
-        several = isinstance(timestep, torch.Tensor) and timestep.numel() > batch
+        several = isinstance(timestep, torch.Tensor) and timestep.numel() > shape.batch
+        several = several or shape.times > 1
         return self.modulation == "token" or (self.modulation == "call" and several)
 
 

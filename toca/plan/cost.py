@@ -186,7 +186,7 @@ def cache_bytes(plan: PlanTable, shape: CallShape, itemsize: int, batched_cfg: b
     for i, site in enumerate(plan.layout.sites):
         rows, tokens = site.geometry(shape)
         if plan.kept[i]:
-            total += rows * tokens * site.width * number_bytes(plan, itemsize, i in plan.forecast_sites)
+            total += site.numbers(shape) * number_bytes(plan, itemsize, i in plan.forecast_sites)
         total += rows * tokens * COUNT_BYTES if i in measured else 0
     if plan.selection is not None:
         paired = batched_cfg and plan.selection.shared_cfg

@@ -4,16 +4,17 @@ feed-forward run side by side; every token has a modulation of its own (Black Fo
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from ...registry import register
 from ..intercepted import Intercepted
 from ..prediction import PACKED
-from ..sites import feed_forward, self_attention
-from ..sizes import Others, Sizes
+from ..sites import TEXT_FIRST_STREAMS, feed_forward, self_attention
+from ..sizes import Others
 from ..spec import BlockSpec, FamilySpec, SiteSpec
 from ..streams import IMAGE, TEXT
-from .flux import LATENT_SIZE, PACKING, STREAMS, TEXT_TOKENS
+from .flux import SIZES
 
 REFERENCE = "reference"
 CONTENT = f"{IMAGE}+{REFERENCE}"
@@ -33,13 +34,7 @@ def _alone(name: str, blocks: str, stream: str) -> BlockSpec:
     return BlockSpec(name, blocks, _sites(stream))
 
 
-SIZES = Sizes(
-    dims="BTC",
-    patch=lambda config: (1, PACKING, PACKING),
-    latents=lambda config: (1, LATENT_SIZE, LATENT_SIZE),
-    text_tokens=TEXT_TOKENS,
-    others=_others,
-)
+FLUX3_SIZES = replace(SIZES, others=_others)
 
 FLUX3 = FamilySpec(
     name="flux3",
@@ -50,12 +45,12 @@ FLUX3 = FamilySpec(
             "single",
             "single_transformer_blocks",
             _sites(f"{TEXT}+{CONTENT}"),
-            streams=STREAMS,
+            streams=TEXT_FIRST_STREAMS,
             carries=(TEXT, CONTENT),
         ),
     ),
-    call_shape=SIZES.call_shape,
-    default_shape=SIZES.default_shape,
+    call_shape=FLUX3_SIZES.call_shape,
+    default_shape=FLUX3_SIZES.default_shape,
     attention=Intercepted(positions=("image_rotary_emb",)),
     side=(_alone("text", "txt_mode_blocks", TEXT), _alone(REFERENCE, "mode_blocks.image_cond", REFERENCE)),
     around=(

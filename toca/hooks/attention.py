@@ -30,7 +30,8 @@ def make_forward_with(dialect: AttentionDialect) -> Maker:
         stock = base.forward
         names = tuple(inspect.signature(stock).parameters)[1:]
         queries = names[0]
-        text = next((name for name in names if name.endswith("encoder_hidden_states")), "")
+        text = next((name for name in names if name.endswith("encoder_hidden_states")), names[1] if names[1:] else "")
+        probed = dialect.probed or queries
 
         def forward(self: nn.Module, *args: Any, **kwargs: Any) -> Any:
             handle: Handle | None = getattr(self, HANDLE, None)
@@ -39,7 +40,7 @@ def make_forward_with(dialect: AttentionDialect) -> Maker:
             # The queries come first, however the caller has named and ordered its arguments.
             named = {queries: None, **dict(zip(names[: len(args)], args, strict=True)), **kwargs}
             if handle.note_input:
-                handle.noted = named[queries]
+                handle.noted = named[probed]
             if handle.action in ("reuse", "forecast"):
                 return handle.filled()
             if handle.action == "skip":

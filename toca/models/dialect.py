@@ -68,10 +68,12 @@ class AttentionDialect(ABC):
     Attributes:
         measures (`bool`): Whether the attention that a method may ask to measure makes a map.
         drops (`bool`): Whether it can attend to tokens that have been dropped before the first block.
+        probed (`str` or `None`): The argument with the tokens that a gate may look at, where it is not the first.
     """
 
     measures: bool
     drops: bool
+    probed: str | None = None
 
     @abstractmethod
     def why_not(self, attn: Any) -> str | None:

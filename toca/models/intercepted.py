@@ -56,7 +56,7 @@ class Intercepted(AttentionDialect):
             beside those of diffusers that are known for it.
         trusted (`tuple[str, ...]`, defaults to `()`): Processors, or modules without one, that are not of diffusers,
             and make one, each row of a batch by itself.
-        measures, drops (`bool`, default to `True`): As in every dialect.
+        measures, drops, probed: As in every dialect.
     """
 
     positions: tuple[Positions | str, ...] = ()
@@ -67,6 +67,7 @@ class Intercepted(AttentionDialect):
     trusted: tuple[str, ...] = ()
     measures: bool = True
     drops: bool = True
+    probed: str | None = None
 
     def why_not(self, attn: Any) -> str | None:
         speaker, processor = speaker_of(attn), processor_of(attn)

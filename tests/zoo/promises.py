@@ -91,7 +91,7 @@ class Cell:
         subject, call = self.subject, self.subject.calls()[0]
         plan = self.method.plan(subject.model, STEPS)
         added = any(call.get(name) is not None for name in subject.spec.added)
-        by_token = subject.spec.modulates_by_token(call, subject.batch)
+        by_token = subject.spec.modulates_by_token(call, subject.shape)
         return any(plan.drops(row) for row in plan.table) and (added or by_token)
 
     @property

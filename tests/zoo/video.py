@@ -355,6 +355,7 @@ def helios(now: Moment) -> dict[str, Any]:
     "WanAnimateTransformer3DModel",
     latent_channels=4,
     image_dim=10,
+    added_kv_proj_dim=24,
     inject_face_latents_blocks=2,
     motion_encoder_channel_sizes={"4": 8, "8": 8, "16": 8},
     motion_encoder_size=16,
@@ -367,6 +368,7 @@ def helios(now: Moment) -> dict[str, Any]:
 )
 def wan_animate(now: Moment) -> dict[str, Any]:
     person = {
+        "encoder_hidden_states": now.given(512, 12),
         "encoder_hidden_states_image": now.given(4, 10, of="picture"),
         "pose_hidden_states": now.given(4, FRAMES - 1, 8, 12, of="pose"),
         "face_pixel_values": now.given(3, 5, 16, 16, of="face"),

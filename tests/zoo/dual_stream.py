@@ -64,6 +64,15 @@ def sd3(now: Moment) -> dict[str, Any]:
 sd3.variant("dual-attention", dual_attention_layers=(0, 1), qk_norm="rms_norm")
 
 
+def sd3_controlled(now: Moment) -> dict[str, Any]:
+    """What a ControlNet adds after each half of the blocks."""
+    controls = [0.3 * now.given(TOKENS, 16, of=f"control {place}") for place in range(2)]
+    return sd3.arguments(now) | {"block_controlnet_hidden_states": controls}
+
+
+sd3.variant("controlnet", sd3_controlled)
+
+
 @tiny(
     "AuraFlowTransformer2DModel",
     sample_size=8,
@@ -144,6 +153,22 @@ def flux_with_reference(now: Moment) -> dict[str, Any]:
 
 
 flux.variant("kontext", flux_with_reference)
+
+
+def flux_with_control(now: Moment) -> dict[str, Any]:
+    """A control picture, or one to fill, as further channels (Control, Fill)."""
+    latents = torch.cat([now.latents(TOKENS, 4), now.given(TOKENS, 4, of="control")], dim=2)
+    return flux.arguments(now) | {"hidden_states": latents}
+
+
+def flux_controlled(now: Moment) -> dict[str, Any]:
+    """What a ControlNet adds after blocks of both kinds."""
+    controls = [0.3 * now.given(TOKENS, 16, of=f"control {place}") for place in range(2)]
+    return flux.arguments(now) | {"controlnet_block_samples": controls, "controlnet_single_block_samples": controls}
+
+
+flux.variant("control", flux_with_control, in_channels=8, out_channels=4)
+flux.variant("controlnet", flux_controlled)
 
 
 @tiny(
@@ -276,7 +301,14 @@ def qwen_edit(now: Moment) -> dict[str, Any]:
     return qwen_image.arguments(now) | {"hidden_states": latents, "img_shapes": [[(1, *GRID), (1, 2, 3)]] * now.batch}
 
 
+def qwen_controlled(now: Moment) -> dict[str, Any]:
+    """What a ControlNet adds after each block."""
+    controls = [0.3 * now.given(TOKENS, 16, of=f"control {place}") for place in range(3)]
+    return qwen_image.arguments(now) | {"controlnet_block_samples": controls}
+
+
 qwen_image.variant("edit", qwen_edit)
+qwen_image.variant("controlnet", qwen_controlled)
 qwen_image.variant("edit-clean-reference", qwen_edit, zero_cond_t=True)
 
 

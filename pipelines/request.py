@@ -89,9 +89,9 @@ def prepare(request: Request, recipe: Recipe | None = None) -> PreparedGeneratio
     if not hasattr(pipe, "transformer"):
         parts: Any = getattr(pipe, "components", {})
         raise no_transformer(model, type(pipe), [type(part).__name__ for part in parts.values()])
-    label = _label(request, model, method, pipe.transformer)
+    label = _label(request, model, method, pipe)
     if method is _PRESET_OF_MODEL:
-        method = preset_for(model, pipe.transformer, request.settings)
+        method = preset_for(model, pipe.transformer, request.settings, pipe)
     method = with_calibration(method, model)
     config = _from_recipe(request, recipe.config) if recipe else own_config(request, model, type(pipe), method)
     keep = (recipe.index,) if recipe and _same_batch(request) else None
@@ -119,10 +119,10 @@ def _chosen_method(request: Request, recipe: Recipe | None) -> Any:
     return recipe.method if recipe.method is None else override(recipe.method, request.settings)
 
 
-def _label(request: Request, model: str, method: Any, transformer: Any) -> str:
+def _label(request: Request, model: str, method: Any, pipe: Any) -> str:
     """What to call the method of a generation: as it was asked for, else as it is known."""
     if method is _PRESET_OF_MODEL:
-        return label_of(_named_so(request, choice_for(model, transformer)), request.settings)
+        return label_of(_named_so(request, choice_for(model, pipe.transformer, pipe)), request.settings)
     if request.method is not None and not isinstance(method, toca.Plan):
         return label_of(request.method, request.settings)
     return "none" if method is None else label_of(method_name(method), request.settings)
@@ -138,18 +138,18 @@ def _named_so(request: Request, choice: Choice) -> str:
     return choice.about if request.method is not None else choice.name
 
 
-def choice_for(model: str, transformer: Any) -> Choice:
+def choice_for(model: str, transformer: Any, pipeline: Any = None) -> Choice:
     """The method that suits a model: the one it has in the list of models, else that of its family. Raises
-    `ValueError` if it has no family."""
+    `ValueError` if it has no family; it names the pipeline, where it is told."""
     entry = find_model(model)
     if entry is None:
-        return default_for(known_family(transformer))
+        return default_for(known_family(transformer, pipeline))
     return Choice(find_method(entry.method), entry.method, f"{DEFAULT}, the preset {entry.method}")
 
 
-def preset_for(model: str, transformer: Any, settings: list[str]) -> Any:
+def preset_for(model: str, transformer: Any, settings: list[str], pipeline: Any = None) -> Any:
     """The method that suits a model, with some of its fields set."""
-    return override(choice_for(model, transformer).method, settings)
+    return override(choice_for(model, transformer, pipeline).method, settings)
 
 
 def foreign_note(name: str | None, transformer: Any) -> str | None:

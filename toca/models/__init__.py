@@ -48,11 +48,12 @@ def family_of(transformer: nn.Module) -> FamilySpec | None:
     return named or recognised(transformer, FAMILIES.values())
 
 
-def known_family(transformer: nn.Module) -> FamilySpec:
-    """The same of a transformer that must have one. Raises `ValueError` if it has none; it says why."""
+def known_family(transformer: nn.Module, pipeline: Any = None) -> FamilySpec:
+    """The same of a transformer that must have one. Raises `ValueError` if it has none; it says why, and of which
+    pipeline it is where that is told."""
     spec = family_of(transformer)
     if spec is None:
-        raise no_family(transformer)
+        raise no_family(transformer if pipeline is None else pipeline)
     return spec
 
 

@@ -60,6 +60,25 @@ def test_a_callback_changes_latents_or_breaks_off(name: str) -> None:
         assert torch.equal(style.generate(pipe), wanted) and toca.summary(pipe) == whole
 
 
+def test_a_call_that_failed_after_its_loop_is_over(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A decoder runs out of memory: what the pipeline is called for next has a summary of its own."""
+    style = STYLES["sd3"]
+    pipe, _ = style.cacheable()
+
+    def fail(pipe: Any) -> None:
+        raise MemoryError
+
+    with toca.cached(pipe, FORA):
+        style.generate(pipe)
+        whole = toca.summary(pipe)
+        for _ in range(3):
+            with monkeypatch.context() as patched, pytest.raises(MemoryError):
+                patched.setattr(type(pipe), "maybe_free_model_hooks", fail)
+                style.generate(pipe)
+            style.generate(pipe)
+            assert toca.summary(pipe) == whole
+
+
 @pytest.mark.parametrize("name", ["sd3"])
 def test_guidance_is_cut_off_in_mid_run(name: str) -> None:
     """A callback that ends guidance halves the batch: what is kept of two halves is nothing to go on from."""

@@ -53,8 +53,8 @@ class GenerationRecord:
     """All calls of one generation of one transformer, the runs that they took, the cache bytes of its branches, and
     calls past the cache; the scheduler's timesteps, and a number that grows from record to record.
 
-    A pipeline that runs its scheduler several times in one call has a generation for each run: `call` is a number of
-    its call, `None` where it has come to its end, and `earlier` are the records of the runs before.
+    A pipeline that runs its scheduler several times in one call has a generation for each run: `call` stands for
+    its call, and is `None` where that has come to its end; and `earlier` are the records of the runs before.
     """
 
     plan: PlanTable | None = None
@@ -64,12 +64,12 @@ class GenerationRecord:
     bypassed: int = 0
     schedule: Any = None
     number: int = field(default_factory=_numbers.__next__)
-    call: int | None = None
+    call: object | None = None
     earlier: tuple[GenerationRecord, ...] = ()
 
-    def next(self, plan: PlanTable | None, schedule: Any, call: int | None) -> GenerationRecord:
+    def next(self, plan: PlanTable | None, schedule: Any, call: object | None) -> GenerationRecord:
         """The record of the generation that follows; the arguments are its own."""
-        goes_on = call is not None and call == self.call and self._is_whole
+        goes_on = call is not None and call is self.call and self._is_whole
         earlier = (*self.earlier, self) if goes_on else ()
         return GenerationRecord(plan, schedule=schedule, call=call, earlier=earlier)
 

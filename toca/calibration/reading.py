@@ -11,7 +11,6 @@ from torch import nn
 from torch.utils.hooks import RemovableHandle
 
 from ..models import BlockSpec, CallShape, FamilySpec, SiteSpec, walk_blocks
-from ..models.streams import IMAGE, parts_of, place_of
 
 
 def maker_of(block: nn.Module, site: SiteSpec) -> nn.Module:
@@ -38,13 +37,10 @@ def on_modulated_input(
     call of a shape."""
     _, _, _, block, block_spec = next(walk_blocks(transformer, spec))
     attention = next(site for site in block_spec.sites if site.module == "self_attn")
-    parts = parts_of(attention.stream)
 
     def noted(call: dict[str, Any]) -> None:
-        given, counts = next(iter(call.values())).detach(), [shape().count(part) for part in parts]
-        # Some joint attentions are given the whole row, others the image and the text one by one.
-        whole = len(parts) > 1 and given.shape[1] == sum(counts)
-        note(given[:, place_of(IMAGE, attention.stream, counts)] if whole else given)
+        given = next(iter(call.values())).detach()
+        note(block_spec.image_given(given, attention.stream, shape()))
 
     return _before(block.get_submodule(attention.path), noted)
 

@@ -19,7 +19,6 @@ from ..hooks.turns import Turns
 from ..memory.part import Part
 from ..memory.terms import Terms
 from ..models import FamilySpec, Layout
-from ..models.streams import IMAGE, parts_of, place_of
 from ..plan.passes import MODULATED, VERIFIED, Pass
 from ..plan.table import PlanTable
 from .block_span import BlockSpan, by_itself
@@ -212,13 +211,9 @@ class Decisions:
         handle, site, shape = self.handles[0], self.layout.sites[0], job.part.key.shape
         if job.run.probes_input and handle.noted is not None:
             noted, handle.noted = handle.turned(handle.noted), None
-            # Some joint attentions are given the whole row, others the block's streams one by one.
-            whole = site.has_image and noted.shape[1] == site.geometry(shape)[1]
             stack = self.block_span.stacks[site.layer]
-            stream = site.stream if whole else stack.tokens[stack.image]
-            if stream != IMAGE:
-                place = place_of(IMAGE, stream, [shape.count(part) for part in parts_of(stream)])
-                noted = by_itself(noted[:, place])
+            # A view of the image tokens would hold the text tokens too.
+            noted = by_itself(stack.image_given(noted, site.stream, shape))
             job.notes[MODULATED] = (noted,)
 
     def finish(

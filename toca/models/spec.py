@@ -174,15 +174,24 @@ class BlockSpec:
 
     def image_of(self, streams: Sequence[torch.Tensor], shape: CallShape) -> torch.Tensor:
         """The image tokens (rows, tokens, C) in the streams of a call of this shape."""
-        stream, tokens = streams[self.image], self.tokens[self.image]
-        if tokens == IMAGE:
-            return stream
-        return stream[:, place_of(IMAGE, tokens, [shape.count(part) for part in parts_of(tokens)])]
+        return _image_in(streams[self.image], self.tokens[self.image], shape)
+
+    def image_given(self, given: torch.Tensor, stream: str, shape: CallShape) -> torch.Tensor:
+        """The image tokens (rows, tokens, C) in what an attention of the block is given first, which attends over the
+        stream `stream`: some are given the whole row, others the block's streams one by one."""
+        whole = "+" in stream and given.shape[1] == sum(map(shape.count, parts_of(stream)))
+        return _image_in(given, stream if whole else self.tokens[self.image], shape)
 
     @property
     def read_after(self) -> tuple[int, ...]:
         """Places of the streams that are read after the last block."""
         return tuple(self.streams.index(name) for name in self.read or (self.main,))
+
+
+def _image_in(given: torch.Tensor, stream: str, shape: CallShape) -> torch.Tensor:
+    if stream == IMAGE:
+        return given
+    return given[:, place_of(IMAGE, stream, [shape.count(part) for part in parts_of(stream)])]
 
 
 @dataclass(frozen=True)

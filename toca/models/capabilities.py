@@ -31,15 +31,13 @@ def _cannot_drop(spec: FamilySpec, shape: CallShape | None) -> str:
         return "its blocks attend within frames and positions"
     if spec.outputs > 1:
         return f"it makes {spec.outputs} predictions, and tokens of one would be missing to the others"
-    if spec.modulation == "token":
+    if spec.modulation == "token" or (shape is not None and shape.times > 1):
         return "its tokens are modulated each in its own way"
     given = [name for stack in spec.stacks for name in stack.by_token]
     if given:
         return f"its blocks are given more with a row for every token ({', '.join(given)})"
     if spec.prediction is None:
         return "nobody has said where each token is in its output (`prediction` of its FamilySpec)"
-    if spec.modulation == "token" or (shape is not None and shape.times > 1):
-        return "each of its tokens is modulated by itself"
     if not spec.attention.drops:
         return "its attention cannot be run for some of the tokens (`attention` of its FamilySpec)"
     return ""

@@ -57,6 +57,7 @@ LATENTS = Prediction(_latents_by_token, _over_latents)
 VIDEO = Prediction(_videos_by_token, _over_videos)
 """(B, channels, frames, height, width), cut into patches of a frame or more; tokens run over columns, rows, frames."""
 
+
 def _videos_with_channels_at(dim: int) -> Prediction:
     """The same with the channels at another place among the dimensions."""
     return Prediction(
@@ -69,13 +70,6 @@ VIDEO_FRAMES_FIRST = _videos_with_channels_at(2)
 """(B, frames, channels, height, width): CogVideoX."""
 
 VIDEO_CHANNELS_LAST = _videos_with_channels_at(4)
-"""(B, frames, height, width, channels): Kandinsky 5."""
-
-
-VIDEO_CHANNELS_LAST = Prediction(
-    by_token=lambda prediction, shape: _videos_by_token(prediction.movedim(-1, 1), shape),
-    over=lambda values, shape, prediction: _over_videos(values, shape, prediction.movedim(-1, 1)).movedim(1, -1),
-)
 """(B, frames, height, width, channels): Kandinsky 5."""
 
 

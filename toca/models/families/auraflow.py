@@ -1,6 +1,7 @@
 """AuraFlow: text and image in streams of their own, then in one (fal, 2024).
 
-A block's output leaves out its attention, which only its feed-forward looks at.
+A block's output leaves out its attention, which only its feed-forward looks at; it is kept all the same, for it runs
+whatever the feed-forward does.
 """
 
 from __future__ import annotations
@@ -40,7 +41,7 @@ AURAFLOW = FamilySpec(
             "single",
             "single_transformer_blocks",
             (
-                self_attention("attn", "norm1.norm", stream=BOTH, inside="ff"),
+                self_attention("attn", "norm1.norm", stream=BOTH),
                 feed_forward("ff", "norm2", stream=BOTH),
             ),
             conditioning=("norm1",),

@@ -9,11 +9,14 @@ from torch import nn
 from ..registry import registered
 from . import checking as checking
 from . import families as families
+from .blocks import walk_blocks
 from .capabilities import CAPABILITIES, Capability, capabilities_of
-from .layout import Layout, Site, describe, walk_blocks
+from .describe import describe
+from .layout import Layout
 from .recognition import recognised
 from .refusals import refusal
 from .shape import CallKey, CallShape
+from .site import Site
 from .spec import MODULES, BlockSpec, FamilySpec, SiteSpec
 
 FAMILIES: dict[str, FamilySpec] = registered("family")

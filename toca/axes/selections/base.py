@@ -10,8 +10,9 @@ import torch
 
 from ...checks import check_fields
 from ...models.dialect import Projected
-from ...models.layout import Layout, Site
+from ...models.layout import Layout
 from ...models.shape import CallShape
+from ...models.site import Site
 from ...registry import Registered
 from ..actions import Action, tokens_of
 from ..gates import Gate

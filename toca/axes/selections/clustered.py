@@ -11,8 +11,9 @@ import torch
 from ...checks import MOST_CLUSTERS, Seed, Share, Within
 from ...kernels.kmeans import k_means, k_means_flops
 from ...kernels.rows import take_rows
-from ...models.layout import Layout, Site
+from ...models.layout import Layout
 from ...models.shape import CallShape, laid_out
+from ...models.site import Site
 from ...models.streams import IMAGE
 from ...registry import register
 from ..actions import Action

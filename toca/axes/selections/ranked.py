@@ -13,8 +13,9 @@ import torch
 from ...checks import NonNegative, PatchSide, Seed, SomeSteps, check
 from ...models.capabilities import MEASURE
 from ...models.dialect import Projected
-from ...models.layout import Layout, Site
+from ...models.layout import Layout
 from ...models.shape import CallShape
+from ...models.site import Site
 from ...registry import register
 from .base import COUNT_BYTES, Selection
 from .bonuses import random_score, spatial_bonus

@@ -10,8 +10,9 @@ import torch
 
 from ...checks import NonNegative
 from ...models.capabilities import DROP
-from ...models.layout import Layout, Site
+from ...models.layout import Layout
 from ...models.shape import CallShape
+from ...models.site import Site
 from ...models.streams import IMAGE
 from ...registry import register
 from ..actions import COMPUTE, Action

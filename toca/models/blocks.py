@@ -1,0 +1,71 @@
+"""The blocks of a model in the order in which they run, with the sites that each has."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from typing import Any
+
+from torch import nn
+
+from .spec import BlockSpec, FamilySpec, SiteSpec, has
+
+Apart = tuple[str, ...] | Callable[[Any], int]
+"""Linear layers by their paths, or a function of the module that says their FLOPs."""
+
+
+def walk_blocks(transformer: nn.Module, spec: FamilySpec) -> Iterator[tuple[int, int, int, nn.Module, BlockSpec]]:
+    """Yield (layer, index in its stack, depth of the stack, block, block spec) in the order of execution; the block
+    spec names what this block has."""
+    stacks = [(block_spec, blocks_of(transformer, block_spec)) for block_spec in spec.stacks]
+    if spec.interleaved:
+        order = [(i, s) for i in range(len(stacks[0][1])) for s in range(len(stacks))]
+    else:
+        order = [(i, s) for s, (_, blocks) in enumerate(stacks) for i in range(len(blocks))]
+    for layer, (index, stack) in enumerate(order):
+        block_spec, blocks = stacks[stack]
+        block = blocks[index]
+        own = replace(
+            block_spec,
+            sites=sites_there(block, block_spec.sites),
+            beside=sites_there(block, block_spec.beside),
+            conditioning=tuple(path for path in block_spec.conditioning if has(block, path)),
+        )
+        yield layer, index, len(blocks), block, own
+
+
+def blocks_of(transformer: nn.Module, stack: BlockSpec) -> list[nn.Module]:
+    """The blocks of a stack; none where a checkpoint has no such stack."""
+    if not has(transformer, stack.blocks):
+        return []
+    found = transformer.get_submodule(stack.blocks)
+    return list(found) if isinstance(found, nn.ModuleList) else [found]
+
+
+def sites_there(block: nn.Module, sites: tuple[SiteSpec, ...]) -> tuple[SiteSpec, ...]:
+    """The sites that a block has, with the norms and linear layers that it has of them."""
+    found = []
+    for site in sites:
+        if not has(block, site.path) or not _is_there(block, site):
+            continue
+        module = block.get_submodule(site.path)
+        found.append(
+            replace(
+                site,
+                norms=tuple(path for path in site.norms if has(block, path)),
+                query_linears=tuple(path for path in site.query_linears if has(module, path)),
+                text_linears=tuple(path for path in site.text_linears if has(module, path)),
+                apart=tuple((part, _paths_there(module, paths)) for part, paths in site.apart),
+            )
+        )
+    return tuple(found)
+
+
+def _is_there(block: nn.Module, site: SiteSpec) -> bool:
+    given = site.given is None or has(block, site.given)
+    return given and (site.unless is None or not has(block, site.unless))
+
+
+def _paths_there(module: nn.Module, paths: Apart) -> Apart:
+    """Of the paths those that a module has."""
+    return paths if callable(paths) else tuple(path for path in paths if has(module, path))

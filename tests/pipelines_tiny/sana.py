@@ -27,5 +27,17 @@ def make(name: str = "SanaPipeline", **more: Any) -> Any:
 
 
 style("sana", make, ARGUMENTS)
+style("sana-scaled-times", lambda: make(transformer=zoo("SanaTransformer2DModel", timestep_scale=0.001)), ARGUMENTS)
+# Its model is told an angle's share, and not the scheduler's angle; the schedule has its end as one step more.
+style(
+    "sana-sprint",
+    lambda: make(
+        "SanaSprintPipeline",
+        scheduler=diffusers.SCMScheduler(),
+        transformer=zoo("SanaTransformer2DModel", guidance_embeds=True),
+    ),
+    ARGUMENTS | {"intermediate_timesteps": None},
+    steps="FFrFr",
+)
 LAYERS = {"pag_applied_layers": "transformer_blocks.0"}
 style("sana-pag", lambda: make("SanaPAGPipeline", **LAYERS), ARGUMENTS | {"pag_scale": 2.0}, matrix=True)

@@ -64,6 +64,8 @@ SANA = FamilySpec(
     entry="patch_embed",
     prediction=LATENTS,
     added=("controlnet_block_samples",),
+    # Each checkpoint scales the scheduler's by a number of its own, and Sprint's pipeline makes another one of it.
+    timestep_scale=None,
 )
 
 register(SANA)

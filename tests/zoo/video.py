@@ -598,7 +598,17 @@ def motif(now: Moment) -> dict[str, Any]:
     return latents_and_text(now, 9)
 
 
-motif.variant("decoder-blocks", num_decoder_layers=1)
+def motif_of_a_picture(now: Moment) -> dict[str, Any]:
+    return motif.arguments(now) | {"image_embeds": now.given(4, 10)}
+
+
+motif.variant(
+    "picture",
+    motif_of_a_picture,
+    image_embed_dim=10,
+    enable_text_cross_attention_dual=True,
+    enable_text_cross_attention_single=True,
+)
 
 KANDINSKY = {
     "in_visual_dim": 4,

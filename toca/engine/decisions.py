@@ -133,7 +133,7 @@ class Decisions:
             handle.action = "compute"
         handle.keep, handle.state, handle.dense = plan.kept[i] and run.keeps, part.sites[i], compiled
         inner = None if self.whole_norms else self.readers[i]
-        handle.lean_norm = inner is not None and all(run.row[j].kind != "compute" for j in inner)
+        handle.lean_norm = inner is not None and all(run.row[j].kind in ("reuse", "forecast", "skip") for j in inner)
         handle.index = handle.present = handle.choose = handle.spread = handle.measure = handle.noted = None
         handle.refresh = run.refreshes and self.layout.sites[i].attends == "self"
         handle.note_input = run.probes_input and i == 0

@@ -376,35 +376,6 @@ def wan_animate(now: Moment) -> dict[str, Any]:
     return latents_and_text(now, 12) | person
 
 
-@tiny(
-    "WanAnimate2Transformer3DModel",
-    batches=False,  # a cache of keys and values of one picture
-    text_len=8,
-    in_dim=10,
-    dim=32,
-    ffn_dim=48,
-    freq_dim=16,
-    text_dim=12,
-    out_dim=4,
-    num_heads=2,
-    num_layers=3,
-)
-def wan_animate_2(now: Moment) -> dict[str, Any]:
-    from diffusers.models.transformers.transformer_wan_animate_2 import WanAnimate2KVCache
-
-    return {
-        "hidden_states": list(now.latents(4, 2, 8, 12)),
-        "timestep": now.time(),
-        "encoder_hidden_states": list(now.given(TEXT, 12)),
-        "condition_latents": list(now.given(6, 2, 8, 12, of="condition")),
-        "kv_cache": WanAnimate2KVCache(3),
-        "kv_cache_mode": "extract",
-        "seq_len": 2 * TOKENS,
-        "encoder_hidden_states_image": now.given(4, 1280, of="picture"),
-        "offset_grid_sizes": torch.tensor([[2, *GRID]]),
-    }
-
-
 HUNYUAN = {
     "num_layers": 2,
     "num_refiner_layers": 1,

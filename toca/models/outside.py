@@ -36,6 +36,10 @@ OUTSIDE: dict[str, str] = {
     "UVit2DModel": "fills in masked tokens, other ones in each step, so that no token has a feature to go on from",
     "PriorTransformer": "makes an embedding from 81 tokens: there is nothing to gain",
     "MiniMaxMusic3RVQDepthDecoder": AUTOREGRESSIVE,
+    "WanAnimate2Transformer3DModel": (
+        "is run in passes of two kinds, one that writes the keys and values of a reference and one that reads them "
+        "under the masks of a compiled FlexAttention, and has no pipeline yet but a modular one"
+    ),
     "RFD4ProteinaTransformer": "makes proteins, over pairs of residues, and runs its stack several times a step",
 }
 """Reasons by the class's name, each to follow it."""

@@ -64,3 +64,10 @@ def test_runs_in_full_and_says_why(name: str, case: Any, why: str, caplog: pytes
     assert why in caplog.text
     for got, wanted in zip(outputs, stock, strict=True):
         assert all(torch.equal(a, b) for a, b in zip(tensors(got), tensors(wanted), strict=True))
+
+
+@pytest.mark.skipif("MotifVideoTransformer3DModel" not in EVERY, reason="diffusers has no Motif-Video")
+def test_motif_with_decoder_blocks_is_refused_with_the_reason() -> None:
+    model = EVERY["MotifVideoTransformer3DModel"].make(num_decoder_layers=1)
+    with pytest.raises(ValueError, match="`num_decoder_layers` cannot be cached: .* two images in one stack"):
+        toca.enable_cache(model, "fora", num_inference_steps=STEPS)

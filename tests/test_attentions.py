@@ -397,7 +397,7 @@ def test_present_tokens_stand_in_the_order_of_the_row(parts: tuple[str, ...], wa
     shape = CallShape(1, 6, text_tokens=3, frames=2)
     present = present_tokens(parts, torch.tensor([[5, 2]]), shape)
     assert present is not None and present.places.tolist() == [wanted]
-    assert present[1:] == (12 + 3 * (len(parts) - 1), first, 12)
+    assert present[1:4] == (12 + 3 * (len(parts) - 1), first, 12)
     assert present.image_places.tolist() == [[5, 2]]
     assert present_tokens(("text",), torch.tensor([[5, 2]]), shape) is None
 

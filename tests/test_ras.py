@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
 import toca
 from toca.axes.actions import COMPUTE, FORECAST, REUSE, partial
@@ -25,7 +26,17 @@ from toca.plan import Plan
 from .conformance.common import assert_close, assert_equal, cached_run
 from .conformance.test_batch import rows_of
 from .conformance.test_cost import held_bytes, options_for
-from .helpers import TEXT_TOKENS, TINY, TINY_PIPELINES, Inputs, inputs_for, pipeline_arguments, run_steps, still
+from .helpers import (
+    TEXT_TOKENS,
+    TINY,
+    TINY_PIPELINES,
+    Inputs,
+    inputs_for,
+    pipeline_arguments,
+    run_steps,
+    still,
+    tiny_flux,
+)
 from .reference.ras import run_ras
 
 STEPS = 9
@@ -351,3 +362,28 @@ def test_selections_of_these_kinds() -> None:
     assert ByCluster(2).fills_sites and ByCluster(2).observes
     with pytest.raises(ValueError, match="`clusters` must be at least 1, got 0"):
         ByCluster(0)
+
+
+class Counted(TorchDispatchMode):
+    """Counts the operations that make numbers in a row."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.calls = 0
+
+    def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        self.calls += str(function).startswith("aten.arange")
+        return function(*args, **(kwargs or {}))
+
+
+def test_the_places_of_what_is_there_are_counted_once_a_step() -> None:
+    """However many layers there are."""
+    counts = []
+    for layers in (1, 4):
+        transformer, inputs = tiny_flux(num_layers=layers), inputs_for("flux", STEPS)
+        with toca.cached(transformer, METHOD, num_inference_steps=STEPS):
+            run_steps(transformer, inputs[:2])
+            with Counted() as counted:
+                run_steps(transformer, inputs[2:3])
+        counts.append(counted.calls)
+    assert counts[0] == counts[1]

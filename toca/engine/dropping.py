@@ -11,7 +11,7 @@ from ..hooks.block import BlockHandle, Streams
 from ..hooks.handle import Handle
 from ..kernels.rows import put_rows, take_rows
 from ..models import BlockSpec, CallShape, FamilySpec, Layout
-from ..models.dialect import Present
+from ..models.dialect import Present, over_batch
 from ..models.prediction import Prediction
 from ..models.streams import parts_of
 from ..plan.table import PlanTable
@@ -51,12 +51,15 @@ class Dropping:
         count = shape.image_tokens - self._dropped(plan, job)
         job.active = index = group.choose_active(prediction[:, :, :channels], count)
         places = index % shape.image_tokens
-        blocks[0].entering.append(_on_stream(self.first, lambda stream: _taken(stream, places, self.first, shape)))
-        blocks[-1].leaving.append(_on_stream(self.last, lambda stream: _put_back(stream, places, self.last, shape)))
-        present = {site.stream: present_tokens(parts_of(site.stream), places, shape) for site in self.layout.sites}
+        streams = {self.first.parts, self.last.parts, *(site.parts for site in self.layout.sites)}
+        present = {parts: present_tokens(parts, places, shape) for parts in streams}
+        first, last = present[self.first.parts], present[self.last.parts]
+        assert first is not None and last is not None, "the main streams have the image"
+        blocks[0].entering.append(_on_stream(self.first, lambda stream: take_rows(stream, first.over_batch)))
+        blocks[-1].leaving.append(_on_stream(self.last, lambda stream: _put_back(stream, last)))
         for site, handle in zip(self.layout.sites, handles, strict=True):
             if site.attends is not None:
-                handle.present = present[site.stream]
+                handle.present = present[site.parts]
 
     def _kept(self, plan: PlanTable, job: Job) -> torch.Tensor:
         """The model's output for all tokens, which dropped ones keep."""
@@ -113,7 +116,8 @@ def present_tokens(parts: tuple[str, ...], places: torch.Tensor, shape: CallShap
         else:
             ranges.append(torch.arange(first, first + tokens, device=places.device).expand(len(places), -1))
         first += tokens
-    return Present(torch.cat(ranges, dim=1), first, first_image, shape.image_tokens)
+    within = torch.cat(ranges, dim=1)
+    return Present(within, first, first_image, shape.image_tokens, over_batch(within, first))
 
 
 def _on_stream(stream: MainStream, function: Callable[[torch.Tensor], torch.Tensor]) -> Callable[[Streams], Streams]:
@@ -121,19 +125,6 @@ def _on_stream(stream: MainStream, function: Callable[[torch.Tensor], torch.Tens
     return lambda streams: tuple(function(each) if i == stream.place else each for i, each in enumerate(streams))
 
 
-def _taken(stream: torch.Tensor, places: torch.Tensor, main: MainStream, shape: CallShape) -> torch.Tensor:
-    """The tokens that are there, (B, k, C)."""
-    return take_rows(stream, _over_batch(present_tokens(main.parts, places, shape)))
-
-
-def _put_back(stream: torch.Tensor, places: torch.Tensor, main: MainStream, shape: CallShape) -> torch.Tensor:
+def _put_back(stream: torch.Tensor, present: Present) -> torch.Tensor:
     """All tokens (B, tokens, C), zero where one was dropped: nobody reads what the output layer makes of it."""
-    present = present_tokens(main.parts, places, shape)
-    assert present is not None, "the main stream has the image"
-    return put_rows(stream.new_zeros(stream.shape[0], present.tokens, stream.shape[2]), _over_batch(present), stream)
-
-
-def _over_batch(present: Present | None) -> torch.Tensor:
-    """Index (B, k) of the tokens that are there, counted over the rows of the whole batch."""
-    assert present is not None, "the main stream has the image"
-    return present.over_batch
+    return put_rows(stream.new_zeros(stream.shape[0], present.tokens, stream.shape[2]), present.over_batch, stream)

@@ -87,7 +87,7 @@ def _partial(
 ) -> torch.Tensor:
     """Cross-attention of the chosen queries to all text tokens; their rows of the statistic are renewed too."""
     index, tokens = handle.chosen(), handle.state.terms.value.shape[1]  # type: ignore[union-attr]
-    present = Present(index % tokens, tokens, 0, tokens)
+    present = Present(index % tokens, tokens, 0, tokens, index)
     output, statistic = dialect.for_queries(stock, attn, call, present, handle.measure)
     if statistic is not None:
         put_rows(handle.state.statistic[..., None], index, statistic[..., None])  # type: ignore[union-attr,index]

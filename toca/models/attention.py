@@ -95,10 +95,11 @@ class Restated(AttentionDialect):
         other = self._other(attn)
         if other is not None:
             return other.with_dropped(stock, attn, call, present, held)
+        index = present.over_batch
         # The mask is one of all keys, and is made for them below.
         projected = self.project(attn, {**self.placed(call, present.places), "attention_mask": None})
         key, value = (
-            renewed(rows, present.places, fresh)
+            renewed(rows, index, fresh)
             for rows, fresh in zip(held, (projected.key, projected.value), strict=True)
         )
         return self.finish(attn, Projected(projected.query, key, value, self.mask(attn, call, key.shape[2])), call)

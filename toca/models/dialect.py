@@ -42,17 +42,23 @@ class Present(NamedTuple):
         places (`torch.Tensor`): (B, k): their places within the row.
         tokens (`int`): Tokens of the whole row.
         first_image, image_tokens (`int`): Where in the whole row the image's tokens begin, and how many there are.
+        counted (`torch.Tensor` or `None`): (B, k): `over_batch`, where it has been made for all attentions alike.
     """
 
     places: torch.Tensor
     tokens: int
     first_image: int
     image_tokens: int
+    counted: torch.Tensor | None = None
 
     @property
     def over_batch(self) -> torch.Tensor:
         """(B, k): the places, counted over the rows of the whole batch."""
-        return self.places + torch.arange(len(self.places), device=self.places.device)[:, None] * self.tokens
+        return over_batch(self.places, self.tokens) if self.counted is None else self.counted
+
+    def of_rows(self, rows: slice) -> Present:
+        """The same of some rows of the batch."""
+        return self._replace(places=self.places[rows], counted=None)
 
     @property
     def image_places(self) -> torch.Tensor:
@@ -139,16 +145,20 @@ def tokens_first(tensor: torch.Tensor) -> torch.Tensor:
     return tensor.transpose(1, 2).flatten(2).contiguous()
 
 
-def renewed(held: torch.Tensor, places: torch.Tensor, fresh: torch.Tensor) -> torch.Tensor:
+def over_batch(places: torch.Tensor, tokens: int) -> torch.Tensor:
+    """Places (B, k) within rows of so many tokens, counted over the rows of the batch."""
+    return places + torch.arange(len(places), device=places.device)[:, None] * tokens
+
+
+def renewed(held: torch.Tensor, index: torch.Tensor, fresh: torch.Tensor) -> torch.Tensor:
     """Write keys or values of the tokens that are there, in place; all of them.
 
     Args:
         held (`torch.Tensor`): (B, T, heads * d), contiguous.
-        places (`torch.Tensor`): (B, k): places within the row.
+        index (`torch.Tensor`): (B, k): places, counted over the rows of the batch.
         fresh (`torch.Tensor`): (B, heads, k, d).
 
     Returns:
         `torch.Tensor`: (B, heads, T, d).
     """
-    starts = torch.arange(len(places), device=places.device)[:, None] * held.shape[1]
-    return heads_first(put_rows(held, places + starts, tokens_first(fresh)), fresh.shape[1])
+    return heads_first(put_rows(held, index, tokens_first(fresh)), fresh.shape[1])

@@ -150,7 +150,7 @@ class Intercepted(AttentionDialect):
         whole = (*self.whole, *(each.argument for each in given if not each.dim))
         parts = []
         for row in range(rows):
-            here = present._replace(places=present.places[row : row + 1])
+            here = present.of_rows(slice(row, row + 1))
             part = {name: value if name in whole else row_of(value, row, rows) for name, value in call.items()}
             parts.append(({**part, **{each.argument: each.of(part, here) for each in given}}, here))
         return parts

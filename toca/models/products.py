@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch.overrides import TorchFunctionMode
 
-from .dialect import Forward, Output, Present, Projected, renewed, speaker_of
+from .dialect import Forward, Output, Present, Projected, over_batch, renewed, speaker_of
 
 PRODUCT = F.scaled_dot_product_attention
 
@@ -111,11 +111,15 @@ class Completing:
             return product
         if product.is_causal:
             raise ValueError("Tokens cannot be dropped where attention is causal.")
-        present = self.present._replace(places=self.present.places[rows])
+        whole = len(product.query) == len(self.present.places)
+        present = self.present if whole else self.present.of_rows(rows)
         places, keys = self._keys(present, product.key.shape[2])
-        held = (each[rows] for each in self.held)
+        held = [each[rows] for each in self.held]
+        tokens = held[0].shape[1]
+        own = places is present.places and tokens == present.tokens
+        index = present.over_batch if own else over_batch(places, tokens)
         key, value = (
-            renewed(each, places, fresh)[:, :, :keys]
+            renewed(each, index, fresh)[:, :, :keys]
             for each, fresh in zip(held, (product.key, product.value), strict=True)
         )
         mask = product.attn_mask

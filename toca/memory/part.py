@@ -47,8 +47,8 @@ class Part:
         statistics (`dict`): For each stack and measured module (layers, rows, tokens), float32.
         spans (`dict[Span, Terms]`): What is kept of spans of blocks.
         gate (`dict[str, torch.Tensor]`): What the gate keeps; the first dimension is the image.
-        labels (`torch.Tensor` or `None`): (samples x frames, tokens), int32: what the selection has observed of each
-            image token.
+        labels (`torch.Tensor` or `None`): (rows, image tokens of a row), int32: what the selection has observed of
+            each of them.
     """
 
     key: CallKey

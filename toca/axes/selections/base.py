@@ -104,8 +104,9 @@ class Selection(Registered, ABC):
         return False
 
     def observe(self, layout: Layout, shape: CallShape, leaving: torch.Tensor) -> torch.Tensor:
-        """Of what leaves the last block of a full step, (rows, tokens of a row, C), the labels (samples x frames,
-        tokens), int32, that later choices are made by."""
+        """Of what leaves the last block of a full step, (rows, tokens of a row, C), the labels (rows, image
+        tokens of a row), int32, that later choices are made by; a row is a sample, or a frame where blocks attend
+        within frames."""
         raise NotImplementedError(f"{type(self).__name__} observes nothing.")
 
     def observing_flops(self, layout: Layout, shape: CallShape) -> int:

@@ -30,8 +30,8 @@ class Grouping:
             measured.
         statistics (`Mapping[int, torch.Tensor]`): Of each of these sites that is measured, the statistic of its
             source, (rows, tokens of the source), float32; attention writes into it.
-        labels (`Callable`): `() -> (samples x frames, tokens)`, int32: what `Selection.observe` made of the last full
-            step.
+        labels (`Callable`): `() -> (rows, image tokens of a row)`, int32: what `Selection.observe` made of the last
+            full step.
     """
 
     layout: Layout

@@ -140,7 +140,7 @@ class Decisions:
         if handle.action == "skip":
             handle.lean_norm = False
         if i in run.measured and plan.selection is not None:
-            handle.measure = plan.selection.measure(self.layout.modules_of(self.layout.sites[i].layer))
+            handle.measure = plan.selection.measure((self.layout.sites[i].module,))
 
     def _freeze_terms(
         self, plan: PlanTable, fill: Fill, run: Pass, part: Part, i: int, step: int, compiled: bool

@@ -75,14 +75,19 @@ class Layout:
 
     def modules_of(self, layer: int) -> tuple[str, ...]:
         """Modules of the sites of one layer."""
-        return self._modules[layer]
+        return tuple(site.module for site in self._layer_sites[layer])
+
+    def modules_seen(self, i: int) -> tuple[str, ...]:
+        """Modules of the sites in the layer of site `i` whose rows hold any of its tokens."""
+        own, near = set(self.sites[i].parts), self._layer_sites[self.sites[i].layer]
+        return tuple(site.module for site in near if own & set(site.parts))
 
     @cached_property
-    def _modules(self) -> dict[int, tuple[str, ...]]:
-        modules: dict[int, tuple[str, ...]] = {}
+    def _layer_sites(self) -> dict[int, list[Site]]:
+        layers: dict[int, list[Site]] = {}
         for site in self.sites:
-            modules[site.layer] = (*modules.get(site.layer, ()), site.module)
-        return modules
+            layers.setdefault(site.layer, []).append(site)
+        return layers
 
     def overhead_flops(self, shape: CallShape, left_out: Iterable[int] = (), dropped: int = 0) -> int:
         """FLOPs outside the sites: embedders, adaLN, output layer; without the adaLN of layers that are left out, and

@@ -305,8 +305,10 @@ class PlanTable:
             return {}
         sources = {}
         for i, site in enumerate(self.layout.sites):
-            module = self.selection.source(self.layout.modules_of(site.layer))
-            if module is not None and i in self.partial_sites:
+            if i not in self.partial_sites:
+                continue
+            module = self.selection.source(self.layout.modules_seen(i))
+            if module is not None:
                 if (site.layer, module) not in self.site_index:
                     raise ValueError(f"Layer {site.layer} has no {module}, by whose attention tokens are scored.")
                 sources[i] = self.site_index[site.layer, module]

@@ -50,8 +50,9 @@ class RankedGroup(Group):
 
     def __init__(self, selection: Ranking, grouping: Grouping, sites: list[int], number: int):
         site, key = grouping.layout.sites[sites[0]], grouping.key
-        modules = grouping.layout.modules_of(site.layer)
-        self.selection, self.rating = selection, selection.rating(modules)
+        source = grouping.sources.get(sites[0])
+        self.selection = selection
+        self.rating = None if source is None else selection.rating((grouping.layout.sites[source].module,))
         self.sites, self.number, self.device = sites, number, key.device
         self.sources = [grouping.sources.get(i) for i in sites]
         self.rows, self.tokens = site.geometry(key.shape)

@@ -50,9 +50,9 @@ class RankedGroup(Group):
 
     def __init__(self, selection: Ranking, grouping: Grouping, sites: list[int], number: int):
         site, key = grouping.layout.sites[sites[0]], grouping.key
-        source = grouping.sources.get(sites[0])
         self.selection = selection
-        self.rating = None if source is None else selection.rating((grouping.layout.sites[source].module,))
+        measured = [grouping.layout.sites[grouping.sources[i]].module for i in sites[:1] if i in grouping.sources]
+        self.rating = selection.rating(measured) if measured else None
         self.sites, self.number, self.device = sites, number, key.device
         self.sources = [grouping.sources.get(i) for i in sites]
         self.rows, self.tokens = site.geometry(key.shape)

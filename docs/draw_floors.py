@@ -30,6 +30,10 @@ COLOURS = ("#283593", "#2e7d32", "#6a1b9a", "#8d5a00", "#00695c", "#5d4037", "#0
 UP = "#d50000"
 
 
+MOST_NAMES = 20
+"""Files of a folder that are named one by one."""
+
+
 def draw(view: View, title: str, path: Path) -> None:
     """Write the picture of a view, with the view itself inside, by which a test tells whether it is up to date."""
     texts = {room: (_about(view.about[room]), _listed(names)) for room, names in view.files.items()}
@@ -70,13 +74,15 @@ def _about(text: str) -> list[str]:
 
 
 def _listed(names: list[str]) -> list[str]:
-    """The names of a room's files in lines; those of a folder in it stand together behind its name."""
+    """The names of a room's files in lines; those of a folder in it stand together behind its name, or are counted
+    where they are many."""
     inner: dict[str, list[str]] = {}
     for name in names:
         folder, _, file = name.rpartition("/")
         inner.setdefault(folder if file else "", []).append(file or name)
     words = inner.pop("", [])
-    words += [f"{folder}/({' '.join(files)})" for folder, files in inner.items()]
+    for folder, files in inner.items():
+        words.append(f"{folder}/({' '.join(files) if len(files) <= MOST_NAMES else f'{len(files)} files'})")
     return textwrap.wrap("  ".join(words), 84)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -11,10 +10,6 @@ from diffusers import LTXVideoTransformer3DModel
 from torch import Tensor
 
 import toca
-from toca.models import FAMILIES
-from toca.models.attention import Restated
-from toca.models.families.pixart import CROSS_ATTENTION, FEED_FORWARD, SELF_ATTENTION
-from toca.models.spec import BlockSpec, CallShape, FamilySpec
 
 from .helpers import randomize, relative_error, still
 
@@ -22,32 +17,8 @@ STEPS, FRAMES, ROWS = 6, 2, 4
 TOKENS = FRAMES * ROWS * ROWS
 
 
-def _never(*_: Any) -> Any:
-    raise AssertionError("nothing is measured here")
-
-
-def _call_shape(transformer: Any, call: dict) -> CallShape:
-    batch, tokens, _ = call["hidden_states"].shape
-    return CallShape(batch, tokens, text_tokens=call["encoder_hidden_states"].shape[1])
-
-
-LTX = FamilySpec(
-    name="ltx",
-    transformer="LTXVideoTransformer3DModel",
-    stacks=(BlockSpec("main", "transformer_blocks", (SELF_ATTENTION, CROSS_ATTENTION, FEED_FORWARD)),),
-    call_shape=_call_shape,
-    default_shape=lambda config, height, width, frames, text: CallShape(1, TOKENS, (ROWS, ROWS * FRAMES), text or 8),
-    attention=Restated((), _never, _never, _never, _never),
-    batched=("hidden_states", "timestep", "encoder_hidden_states", "encoder_attention_mask"),
-    free=("num_frames", "height", "width"),
-    input="proj_in",
-)
-
-
 @pytest.fixture
-def ltx() -> Iterator[Any]:
-    """A family that is none of the library's, registered for a test."""
-    FAMILIES["ltx"] = LTX
+def ltx() -> Any:
     model = LTXVideoTransformer3DModel(
         in_channels=8,
         out_channels=8,
@@ -57,8 +28,7 @@ def ltx() -> Iterator[Any]:
         num_layers=3,
         caption_channels=16,
     )
-    yield randomize(model)
-    del FAMILIES["ltx"]
+    return randomize(model)
 
 
 def calls(by_token: bool, moves: bool) -> list[dict[str, Any]]:

@@ -120,7 +120,8 @@ def _near(name: Any, names: Iterable[str]) -> str:
 
 def check_model(transformer: nn.Module, spec: FamilySpec) -> None:
     """Refuse a model that lacks what its family's data name. Blocks of diffusers, and whole checkpoints, may lack a
-    site, a norm, or an embedder; of other classes every path must be there in one block of its stack at least.
+    site, a norm, or an embedder, and so may what derives from them; of other classes every path must be there in one
+    block of its stack at least.
 
     Raises:
         ValueError: It names the attribute, the class that lacks it, and what that one has.
@@ -133,7 +134,8 @@ def check_model(transformer: nn.Module, spec: FamilySpec) -> None:
 def faults_of(transformer: nn.Module, spec: FamilySpec) -> Iterator[str]:
     """Every path that leads nowhere, as a sentence."""
     said = f"The family {spec.name!r} names"
-    stock = type(transformer).__module__.partition(".")[0] == "diffusers"
+    named = [cls for cls in type(transformer).__mro__ if cls.__name__ == spec.transformer]
+    stock = any(cls.__module__.partition(".")[0] == "diffusers" for cls in named)
     here = [path for path in (spec.input, spec.output, spec.entry) if path is not None]
     around = () if stock else tuple(path for path, _ in spec.around if isinstance(path, str))
     for path in dict.fromkeys((*here, *around)):

@@ -161,7 +161,9 @@ def test_every_model_has_a_default(name: str) -> None:
     spec = known_family(model)
     choice = default_for(spec)
     plan = choice.method.plan(model, 10)
-    assert plan.steps.startswith("F") and "t" in plan.steps
+    # A model whose modules all mix tokens is left with what reuses them whole.
+    mixes = all(site.whole for site in plan.layout.sites)
+    assert plan.steps.startswith("F") and ("t" in plan.steps or (mixes and "r" in plan.steps))
     assert choice.about.startswith(("toca, the preset toca/", "toca with its defaults"))
     assert choice.method.runs_on(spec)
 

@@ -21,7 +21,8 @@ def test_every_way_of_making_a_batch(monkeypatch: pytest.MonkeyPatch, capsys: py
     assert [row.decides for row in rows] == ["uncached", "whole batch", "each image", "one at a time"]
     assert uncached.speedup == uncached.flops_speedup == 1 and uncached.psnr is None
     assert each.steps == alone.steps and len(set(each.steps)) == each.courses > 1
-    assert each.flops_speedup == pytest.approx(alone.flops_speedup)
+    # Where images differ what stands outside of the blocks runs once more.
+    assert 1 < each.flops_speedup <= alone.flops_speedup
     assert each.largest_difference_to_alone <= 1 and alone.psnr_to_alone is None
     assert together.passes == 1 == together.courses < each.passes <= 2
     assert together.largest_difference_to_alone > 1 and together.psnr_to_alone < each.psnr_to_alone

@@ -9,7 +9,6 @@ import torch
 from diffusers import (
     FirstBlockCacheConfig,
     PyramidAttentionBroadcastConfig,
-    SD3Transformer2DModel,
     UNet2DModel,
 )
 from diffusers.hooks import apply_first_block_cache, apply_pyramid_attention_broadcast
@@ -45,13 +44,6 @@ def replace_forward(module: nn.Module) -> None:
     """What an offloading hook or another cache does."""
     stock = module.forward
     module.forward = lambda *args, **kwargs: stock(*args, **kwargs)
-
-
-def tiny_sd3() -> SD3Transformer2DModel:
-    sizes = {"num_layers": 1, "attention_head_dim": 8, "num_attention_heads": 2, "joint_attention_dim": 16}
-    return SD3Transformer2DModel(
-        sample_size=8, caption_projection_dim=16, pooled_projection_dim=16, pos_embed_max_size=8, **sizes
-    )
 
 
 @pytest.mark.parametrize("wrap", [lambda m: m, lambda m: PipelineLike(scheduler_for("flux"), m)], ids=["bare", "pipe"])

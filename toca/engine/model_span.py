@@ -10,7 +10,7 @@ from ..axes.fills import Fill
 from ..axes.spans import Span
 from ..memory.terms import Terms
 from ..models import CallShape, FamilySpec
-from ..models.streams import IMAGE, parts_of, place_of
+from ..models.streams import IMAGE, place_of
 from ..plan.table import PlanTable
 
 
@@ -76,7 +76,7 @@ class ModelSpan:
         """`sample + sign * latents` at the image's places."""
         if self.predicts == IMAGE:
             return with_latents(sample, latents, sign, self.channel_dim)
-        image = place_of(IMAGE, self.predicts, [shape.count(part) for part in parts_of(self.predicts)])
+        image = place_of(IMAGE, self.predicts, shape.counts(self.predicts))
         changed = sample.clone()
         changed[:, image] = with_latents(sample[:, image], latents, sign, self.channel_dim)
         return changed

@@ -115,11 +115,11 @@ class Layout:
         stack = self.stacks[layer]
         streams = dict(self.streams[stack])
         names = self.read[stack] if layer == self.layers - 1 else tuple(streams)
-        return shape.batch * sum(streams[name] * sum(map(shape.count, parts_of(name))) for name in names)
+        return shape.batch * sum(streams[name] * sum(shape.counts(name)) for name in names)
 
     def predicted_tokens(self, shape: CallShape) -> int:
         """Tokens of a sample in the model's prediction."""
-        return sum(map(shape.count, parts_of(self.predicts)))
+        return sum(shape.counts(self.predicts))
 
     def image_rows(self, shape: CallShape) -> tuple[int, int]:
         """Rows of image tokens that one choice for the whole stack is made in, and the tokens of each: samples, or

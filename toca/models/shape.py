@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 import torch
 
 from ..checks import Count, SomeOf
+from .streams import parts_of
 
 
 @dataclass(frozen=True)
@@ -50,6 +51,10 @@ class CallShape:
     def count_of_call(self, part: str) -> int:
         """Tokens in a stream that all samples share; 1 where none is named."""
         return self.count(part) if part else 1
+
+    def counts(self, stream: str) -> tuple[int, ...]:
+        """The same of each part of a stream, in order."""
+        return tuple(map(self.count, parts_of(stream)))
 
     @property
     def known_grid(self) -> tuple[int, int]:

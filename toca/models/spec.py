@@ -179,7 +179,7 @@ class BlockSpec:
     def image_given(self, given: torch.Tensor, stream: str, shape: CallShape) -> torch.Tensor:
         """The image tokens (rows, tokens, C) in what an attention of the block is given first, which attends over the
         stream `stream`: some are given the whole row, others the block's streams one by one."""
-        whole = "+" in stream and given.shape[1] == sum(map(shape.count, parts_of(stream)))
+        whole = "+" in stream and given.shape[1] == sum(shape.counts(stream))
         return _image_in(given, stream if whole else self.tokens[self.image], shape)
 
     @property
@@ -191,7 +191,7 @@ class BlockSpec:
 def _image_in(given: torch.Tensor, stream: str, shape: CallShape) -> torch.Tensor:
     if stream == IMAGE:
         return given
-    return given[:, place_of(IMAGE, stream, [shape.count(part) for part in parts_of(stream)])]
+    return given[:, place_of(IMAGE, stream, shape.counts(stream))]
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,5 @@
-"""PAB, T-GATE, Delta-DiT, FasterCache, TaylorSeer and HiCache on any family, each as plainly as its rule is stated.
-Notes, sections 3 and 4.
+"""PAB, T-GATE, Delta-DiT, BlockDance, FasterCache, TaylorSeer and HiCache on any family, each as plainly as its rule
+is stated. Notes, sections 3 and 4.
 """
 
 from __future__ import annotations
@@ -115,6 +115,26 @@ def run_delta_dit(transformer: nn.Module, inputs: Inputs, *, N: int, blocks: int
                 left = tuple(a + b for a, b in zip(start, deltas[span], strict=True))
             elif aside is None or set(range(span[0], span[1] + 1)).isdisjoint(range(aside[0], aside[1] + 1)):
                 deltas[span] = tuple(a - b for a, b in zip(left, start, strict=True))
+        return left
+
+    with visited_blocks(transformer, visit):
+        return samples(transformer, inputs, lambda step: now.update(step=step))
+
+
+def run_blockdance(
+    transformer: nn.Module, inputs: Inputs, *, blocks: int, g: int, start: float, end: float, w: int, c: int
+) -> list[Tensor]:
+    """In the window all but the first step of each group begin after the `blocks`-th block, with what left it then."""
+    S, now = len(inputs), {"step": 0}
+    first, stop = max(w, round(S * start)), min(S - c, round(S * end))
+    kept: list[tuple[Tensor, ...]] = []
+
+    def visit(layer: int, streams: tuple[Tensor, ...], compute: Callable) -> tuple[Tensor, ...]:
+        late = now["step"] in range(first, stop) and (now["step"] - first) % g != 0
+        left = streams if late and layer < blocks else compute()
+        if layer == blocks - 1:
+            left = kept[-1] if late else left
+            kept.append(left)
         return left
 
     with visited_blocks(transformer, visit):

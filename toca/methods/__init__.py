@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from ..registry import load_all, registered
 from .base import Method
+from .blockdance import BlockDance
 from .clusca import ClusCa
 from .composed import CacheMethod
 from .deepcache import DeepCache
@@ -34,7 +35,7 @@ METHODS: dict[str, type[Method]] = registered("method")
 
 LISTED = (
     *("toca", "duca", "clusca", "ras", "random"),
-    *("fora", "pab", "tgate", "delta-dit", "deepcache", "smoothcache", "magcache", "fastercache"),
+    *("fora", "pab", "tgate", "delta-dit", "blockdance", "deepcache", "smoothcache", "magcache", "fastercache"),
     *("taylorseer", "hicache"),
     *("teacache", "fbcache", "dbcache", "easycache", "dicache", "speca"),
     *("learned", "composed", "none"),
@@ -50,6 +51,7 @@ def methods() -> dict[str, type[Method]]:
 
 
 __all__ = [
+    "BlockDance",
     "CacheMethod",
     "ClusCa",
     "DBCache",

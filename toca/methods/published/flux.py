@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ..base import Method
+from ..blockdance import BlockDance
 from ..clusca import ClusCa
 from ..fbcache import DBCache, FBCache
 from ..fora import FORA
@@ -32,6 +33,8 @@ def flux() -> dict[str, Method]:
         # Counting up, as on FLUX.
         "fora/flux": FORA(interval=3, counts_down=False),
         "clusca/flux": ClusCa(interval=5, clusters=16, smoothing=0.005, order=2, warmup_steps=3),
+        # The boundary at which chitu runs it.
+        "blockdance/flux": BlockDance(blocks=19, interval=2),
         # 28 steps.
         "ras/flux": RAS(sample_ratio=0.5, warmup_steps=4, dense_steps=(12, 22)),
         "taylorseer/flux": TaylorSeer(interval=6, order=2, warmup_steps=3),

@@ -51,11 +51,15 @@ redirect(
             "presence": "store.presence",
             "sealed": "store.sealed",
             "latency": "timing.latency",
-            "loop_clock": "timing.loop_clock",
             "parts": "timing.parts",
             "rivals": "timing.rivals",
             "rounds": "timing.rounds",
             "speed": "timing.speed",
         }.items()
+    }
+    | {
+        "toca.eval.counting.calls": "toca.hooks.calls",
+        "toca.eval.loop_clock": "toca.tuning.clock",
+        "toca.eval.timing.loop_clock": "toca.tuning.clock",
     }
 )

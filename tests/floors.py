@@ -26,7 +26,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("toca/memory",),
     ("toca/methods",),
     ("toca/engine",),
-    ("toca/api.py", "toca/family_check.py"),
+    ("toca/api.py", "toca/family_check.py", "toca/tuning"),
     ("toca/__init__.py",),
     ("pipelines",),
     ("eval",),

@@ -22,8 +22,7 @@ import toca
 from toca.eval.benchmarks.tables import print_table
 from toca.eval.store.environment import environment
 from toca.eval.store.sealed import write_json
-from toca.eval.timing.latency import Timing, paired_ratio, take_turns
-from toca.eval.timing.loop_clock import LoopClock
+from toca.eval.timing.latency import Timing, paired_ratio
 from toca.methods.dicache import DiCache
 from toca.methods.easycache import EasyCache
 from toca.methods.fbcache import FBCache
@@ -34,6 +33,8 @@ from toca.pipelines.config import GenerationConfig
 from toca.pipelines.generate import cached_for, progress_bar
 from toca.pipelines.loading import load, resolve_source
 from toca.pipelines.prompts import known_prompts
+from toca.tuning.clock import LoopClock
+from toca.tuning.turns import take_turns
 
 MODEL = "emoji"
 UNCACHED, TOGETHER, EACH, ALONE = "uncached", "whole batch", "each image", "one at a time"
@@ -118,7 +119,7 @@ class Maker:
     def _call(self, method: toca.Method | None, prompts: list[str], numbers: range) -> Made:
         arguments = call_arguments(self.pipe, self.config, numbers) | {"prompt": prompts}
         with cached_for(self.pipe, method, self.config.num_inference_steps):
-            with LoopClock([self.pipe.transformer]) as clock:
+            with LoopClock(self.pipe) as clock:
                 images = np.stack([np.asarray(image) for image in self.pipe(**arguments).images])
             if method is None:
                 return Made(clock.seconds, images)

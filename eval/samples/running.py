@@ -12,13 +12,13 @@ import torch
 from PIL import Image
 
 import toca
-from toca.eval.counting.calls import CallWatch
 from toca.eval.peers import Peer, Work
 from toca.eval.peers.denoisers import transformers_of
 from toca.eval.samples.noise import generators
 from toca.eval.samples.prompts import Item
 from toca.eval.samples.subject import Subject
 from toca.eval.variants import Compared, Variant
+from toca.hooks.calls import CallWatch
 from toca.pipelines.arguments import call_arguments, class_id, makes_video
 from toca.pipelines.generate import cached_for, progress_bar
 

@@ -19,8 +19,7 @@ from toca.pipelines import metadata
 ROOT = Path(__file__).parents[1]
 MEASURING = (
     "counting/*", "metrics/fidelity", "metrics/lpips", "metrics/perceptual", "peers/*", "samples/noise",
-    "samples/pictures", "samples/running", "store/environment", "timing/latency", "timing/loop_clock", "timing/parts",
-    "timing/speed",
+    "samples/pictures", "samples/running", "store/environment", "timing/latency", "timing/parts", "timing/speed",
 )  # fmt: skip
 """The modules that figures depend on. The others only choose and show them."""
 

@@ -20,10 +20,11 @@ import numpy as np
 import torch
 from torch import nn
 
-from toca.eval.counting.calls import CallWatch
 from toca.eval.counting.flops import FlopMeter
-from toca.eval.timing.latency import Timing, paired_ratio, seconds_of, synchronize, take_turns
-from toca.eval.timing.loop_clock import LoopClock
+from toca.eval.timing.latency import Timing, paired_ratio, seconds_of, synchronize
+from toca.hooks.calls import CallWatch
+from toca.tuning.clock import CallClock
+from toca.tuning.turns import take_turns
 
 TEXT_ENCODER, DENOISER, VAE_DECODE, TOTAL = "text encoder", "denoiser", "VAE decode", "end to end"
 REPEATS, WARMUPS = 10, 3
@@ -240,7 +241,7 @@ def _costs(workload: Workload, parts: Parts, turns: list[dict[str, float]], firs
 def _seconds(workload: Workload, parts: Parts) -> dict[str, float]:
     """Seconds of one run, part by part; 0 of a part that was not called. Putting the cache on and off is outside."""
     with workload.on(), ExitStack() as stack:
-        clocks = {part: stack.enter_context(LoopClock(modules)) for part, modules in parts.items()}
+        clocks = {part: stack.enter_context(CallClock(modules)) for part, modules in parts.items()}
         total = seconds_of(workload.run)
     return {part: clock.seconds if clock.calls else 0.0 for part, clock in clocks.items()} | {TOTAL: total}
 
@@ -264,11 +265,11 @@ class _FlopWatch(CallWatch):
         self._start = 0
         self.flops = 0
 
-    def _before(self, module: nn.Module, inputs: tuple[Any, ...]) -> None:
-        super()._before(module, inputs)
+    def _before(self, module: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
+        super()._before(module, args, kwargs)
         self._start = self._meter.total
 
-    def _after(self, module: nn.Module, inputs: tuple[Any, ...], output: Any) -> None:
+    def _after(self, module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
         self.flops += self._meter.total - self._start
 
 

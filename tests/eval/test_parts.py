@@ -16,7 +16,7 @@ import toca
 from tests.eval.test_turns import FakeTime
 from tests.helpers import tiny_dit_pipeline, tiny_pixart_pipeline
 from toca.eval.counting.flops import FlopMeter
-from toca.eval.timing import latency, loop_clock, parts
+from toca.eval.timing import latency, parts
 from toca.eval.timing.latency import Timing
 from toca.eval.timing.parts import (
     DENOISER,
@@ -32,6 +32,7 @@ from toca.eval.timing.parts import (
     spread,
 )
 from toca.pipelines.generate import cached_for
+from toca.tuning import clock as loop_clock
 
 STEPS = 4
 

@@ -6,9 +6,11 @@ import pytest
 import torch
 from torch import nn
 
-from toca.eval.timing import latency, loop_clock
-from toca.eval.timing.latency import Timing, interleaved, paired_ratio, take_turns
-from toca.eval.timing.loop_clock import LoopClock
+from toca.eval.timing import latency
+from toca.eval.timing.latency import Timing, interleaved, paired_ratio
+from toca.tuning import clock as loop_clock
+from toca.tuning.clock import CallClock
+from toca.tuning.turns import take_turns
 
 
 class FakeTime:
@@ -69,7 +71,7 @@ class Slow(nn.Linear):
 
 def test_the_clock_runs_from_the_first_call_to_the_end_of_the_last(clockwork):
     model = Slow(clockwork)
-    with LoopClock([model]) as clock:
+    with CallClock([model]) as clock:
         clockwork.sleep(50)  # the text encoder
         for _ in range(3):
             clockwork.sleep(1)  # the scheduler
@@ -84,13 +86,13 @@ def test_the_clock_counts_the_work_of_hooks_that_were_there(clockwork):
     model = nn.Linear(2, 2)
     model.register_forward_pre_hook(lambda module, inputs: clockwork.sleep(5))
     model.register_forward_hook(lambda module, inputs, output: clockwork.sleep(7))
-    with LoopClock([model]) as clock:
+    with CallClock([model]) as clock:
         model(torch.ones(2))
     assert clock.seconds == 12
 
 
 def test_two_transformers_are_one_loop(clockwork):
     first, second = Slow(clockwork), Slow(clockwork)
-    with LoopClock([first, second]) as clock:
+    with CallClock([first, second]) as clock:
         second(first(torch.ones(2)))
     assert (clock.calls, clock.seconds) == (2, 6)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any, TypeVar
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from torch import nn
-from torch.utils.hooks import RemovableHandle
 
-Watch = TypeVar("Watch", bound="CallWatch")
+if TYPE_CHECKING:
+    from torch.utils.hooks import RemovableHandle
+
+Watching = TypeVar("Watching", bound="CallWatch")
 
 
 class CallWatch:
@@ -16,26 +19,27 @@ class CallWatch:
     Enter it after a cache is on: its hooks then stand outside the cache's, whose work counts.
 
     Args:
-        modules (`list[nn.Module]`): Those that are watched.
+        modules (`Sequence[nn.Module]`): Those that are watched.
     """
 
-    def __init__(self, modules: list[nn.Module]) -> None:
-        self._modules = modules
+    def __init__(self, modules: Sequence[nn.Module]) -> None:
+        self._modules = tuple(modules)
         self._handles: list[RemovableHandle] = []
         self.calls = 0
 
-    def __enter__(self: Watch) -> Watch:
+    def __enter__(self: Watching) -> Watching:
         for module in self._modules:
-            self._handles.append(module.register_forward_pre_hook(self._before, prepend=True))
+            self._handles.append(module.register_forward_pre_hook(self._before, prepend=True, with_kwargs=True))
             self._handles.append(module.register_forward_hook(self._after))
         return self
 
     def __exit__(self, *error: object) -> None:
         for handle in self._handles:
             handle.remove()
+        self._handles.clear()
 
-    def _before(self, module: nn.Module, inputs: tuple[Any, ...]) -> None:
+    def _before(self, module: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
         self.calls += 1
 
-    def _after(self, module: nn.Module, inputs: tuple[Any, ...], output: Any) -> None:
+    def _after(self, module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
         """Nothing to do, unless a subclass has something."""

@@ -23,6 +23,7 @@ from toca.axes.fills.chebyshev import Chebyshev
 from toca.axes.fills.expansions import Hermite, Newton, Taylor
 from toca.axes.fills.fitted import Fitted
 from toca.axes.fills.mean_velocity import MeanVelocity
+from toca.axes.fills.polynomial import Polynomial
 from toca.axes.fills.reuse import Reuse
 from toca.axes.fills.segments import Segments
 from toca.axes.fills.two_point import TwoPoint
@@ -50,7 +51,7 @@ ROWS = tuple((0.2 + 0.1 * s, 0.9 - 0.2 * s, 0.05 * s) for s in range(STEPS))
 LABELS = (0, 0, 0, 1, 2, 0, 2, 1)
 BANDS = Bands(Reuse(), Hermite(order=2, sigma=0.71), cutoff=0.3)
 HIGH = written_out.hermite_series(2, 0.71)
-VALUES = (Reuse(), Fitted(ROWS), Fitted(tuple((1.5, -0.5) for _ in ROWS)))
+VALUES = (Reuse(), Fitted(ROWS), Polynomial(2))
 
 RULES: dict[str, tuple[Fill, written_out.Rule]] = {
     "reuse": (Reuse(), written_out.reuse),
@@ -64,7 +65,7 @@ RULES: dict[str, tuple[Fill, written_out.Rule]] = {
     "segments": (
         Segments(VALUES, LABELS),
         written_out.segments(
-            [written_out.reuse, written_out.fitted(ROWS), written_out.fitted(VALUES[2].rows)], LABELS
+            [written_out.reuse, written_out.fitted(ROWS), written_out.polynomial(2, spaced_timesteps(STEPS))], LABELS
         ),
     ),
 }
@@ -193,6 +194,62 @@ def test_straight_lines_and_reuse_are_among_the_fitted(course: Any) -> None:
     assert torch.equal(filled(still, values, step, steps), values[-1][1])
 
 
+@st.composite
+def schedules(draw: Any, steps: int) -> tuple[float, ...]:
+    """Timesteps that fall from 1000 in steps of any size."""
+    falls = draw(st.lists(st.floats(0.5, 200), min_size=steps, max_size=steps))
+    ways = np.cumsum([0.0, *falls])
+    return tuple((1000 * (1 - ways[:-1] / ways[-1])).tolist())
+
+
+@settings(max_examples=60, deadline=None)
+@given(courses(), st.integers(0, 4), st.data())
+def test_polynomials_go_through_the_last_values(course: Any, order: int, data: Any) -> None:
+    """Over timesteps that are as they are, and over the number of the step."""
+    steps, values, step = course
+    timesteps = data.draw(schedules(steps))
+    exact = [(s, value.double()) for s, value in values]
+    history = [s for s, _ in reversed(values)]
+    for variable, places in (("timestep", timesteps), ("step", range(steps))):
+        fill = Polynomial(order, variable)
+        weights = fill.weights(step, history, Timeline(steps, timesteps))
+        assert len(weights) == order + 1 and sum(weights) == pytest.approx(1, abs=1e-9 * sum(map(abs, weights)))
+        got = sum(w * value for w, (_, value) in zip(weights, reversed(exact), strict=False))
+        wanted = wanted_of(written_out.polynomial(order, places), exact, step)
+        torch.testing.assert_close(got, wanted, rtol=1e-9, atol=1e-10 * sum(map(abs, weights)))
+
+
+@settings(max_examples=40, deadline=None)
+@given(courses(most=30), st.integers(0, 3))
+def test_a_polynomial_is_newtons(course: Any, order: int) -> None:
+    """In the step, and where timesteps are evenly spaced in the timestep too."""
+    steps, values, step = course
+    exact = [(s, value.double()) for s, value in values]
+    wanted = filled(Newton(order), exact, step, steps)
+    for variable in ("step", "timestep"):
+        got = filled(Polynomial(order, variable), exact, step, steps)
+        torch.testing.assert_close(got, wanted, rtol=1e-6, atol=1e-6 * wanted.abs().max().item())
+
+
+def test_a_polynomial_of_steps_at_one_timestep() -> None:
+    """Schedulers with two calls a step tell each timestep twice; the newest value of it counts."""
+    twice = Timeline(7, (1000.0, 800.0, 800.0, 600.0, 600.0, 400.0, 400.0))
+    assert Polynomial(2).weights(3, (2, 1, 0), twice) == [2.0, 0.0, -1.0]
+    assert Polynomial(1).weights(4, (3, 2), twice) == [1.0, 0.0]
+    assert Polynomial(1).weights(6, (2, 1), twice) == [1.0, 0.0]
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16], ids=str)
+def test_half_precision_holds_weights_that_nearly_cancel(dtype: torch.dtype) -> None:
+    """Parts of the sum are beyond what float16 holds; the sum is as exact as what is kept."""
+    course = [(s, (drawn(1, 5, 4) * 0.01 * s + 3000).to(dtype)) for s in (0, 1, 2, 3)]
+    fill, steps = Polynomial(3), 12
+    got = filled(fill, course, 8, steps)
+    wanted = wanted_of(written_out.polynomial(3, range(steps)), [(s, v.double()) for s, v in course], 8)
+    assert got.dtype == dtype
+    torch.testing.assert_close(got.double(), wanted, rtol=torch.finfo(dtype).eps, atol=0)
+
+
 def test_least_squares_give_back_what_was_recorded() -> None:
     """A feature that is a mixture of its last two values, as recorded in three steps, is filled without an error."""
     values = [(s, drawn(1, 6, 4, seed=s)) for s in range(2)]
@@ -291,6 +348,7 @@ def test_a_segment_is_filled_as_by_its_own_fill(course: Any, data: Any) -> None:
                 (Newton(2), Reuse(), Hermite(1, spacing="divided")),
                 (Chebyshev(2, ridge=0.5), Chebyshev(2), Reuse()),
                 (Fitted(((1.3, -0.3),) * steps), Reuse(), Fitted(((0.5, 0.25, 0.25),) * steps)),
+                (Polynomial(), Fitted(((1.3, -0.3, 0.1),) * steps), Reuse(), Polynomial(3, "step")),
                 (TwoPoint(), Reuse()),
             ]
         )
@@ -677,6 +735,8 @@ WRONG: list[tuple[Callable[[], Any], str]] = [
     (lambda: Bands(MeanVelocity(), MeanVelocity()), "'bands' must not read the latents: mean-velocity does"),
     (lambda: Bands(Reuse(), Bands()), "'bands' must be weighted sums of their terms: bands is none"),
     (lambda: Bands(Reuse(), TwoPoint("gate")), "'bands' .*gate"),
+    (lambda: Polynomial(-1), "`order` must .* got -1"),
+    (lambda: Polynomial(1, "sigma"), "`variable` must be 'timestep' or 'step', got 'sigma'"),  # type: ignore[arg-type]
     (lambda: MeanVelocity(0), "`look_back` must .* got 0"),
     (lambda: MeanVelocity(7), "`look_back` must .* got 7"),
     (lambda: Segments((), ()), "`fills` must name at least one"),

@@ -56,6 +56,23 @@ def hermite_series(order: int, sigma: float) -> Rule:
     return rule
 
 
+def polynomial(order: int, places: Sequence[float]) -> Rule:
+    """The polynomial through the last values over the places of their steps, by Neville's scheme: from those of fewer
+    points those of one more."""
+
+    def rule(history: History, s: int) -> Array:
+        last, x = history[-order - 1 :], places[s]
+        at, row = [places[t] for t, _ in last], [value for _, value in last]
+        for m in range(1, len(last)):
+            row = [
+                ((x - at[i + m]) * row[i] + (at[i] - x) * row[i + 1]) / (at[i] - at[i + m])
+                for i in range(len(row) - 1)
+            ]
+        return row[0]
+
+    return rule
+
+
 def chebyshev(S: int, degree: int, ridge: float) -> Rule:
     """Ridge regression through every computed value, kept whole: the least squares of the values with one row more for
     each coefficient, which is to be 0, of weight sqrt(ridge)."""

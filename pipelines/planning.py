@@ -33,6 +33,9 @@ def plan_of(method: Any, skeleton: Skeleton, config: GenerationConfig) -> toca.P
         return method.plan(skeleton.transformer, steps, timesteps)
     if method.num_inference_steps != steps:
         raise ValueError(f"The plan is for {method.num_inference_steps} steps, not for {steps}.")
+    if method.origin is not None and skeleton.scheduler is not None:
+        method.origin.check_scheduler(skeleton.scheduler)
+        method.origin.check_timesteps(timesteps_of(skeleton, config))
     return method
 
 

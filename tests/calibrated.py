@@ -12,11 +12,11 @@ import torch
 from torch import nn
 
 import toca
-from toca.calibration.schedulers import SchedulerMark
 from toca.engine.calibration_run import Recorder
 from toca.methods.learned import Router
 from toca.models import describe, family_of
 from toca.models.fingerprint import fingerprint
+from toca.plan.schedulers import SchedulerMark
 
 from .helpers import TINY, inputs_for, run_steps
 

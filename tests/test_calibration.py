@@ -17,7 +17,6 @@ from torch import Tensor, nn
 import toca
 from toca.calibration.charts import Chart, draw_charts
 from toca.calibration.file import Calibration
-from toca.calibration.schedulers import SchedulerMark
 from toca.engine.calibration_run import Recorder
 from toca.methods.composed import CacheMethod
 from toca.methods.magcache import MagCache
@@ -25,6 +24,7 @@ from toca.methods.smoothcache import SmoothCache
 from toca.methods.teacache import TeaCache
 from toca.models import describe, family_of
 from toca.models.fingerprint import Fingerprint, fingerprint
+from toca.plan.schedulers import SchedulerMark
 
 from .conformance.common import PipelineLike, at
 from .helpers import (

@@ -24,11 +24,11 @@ from examples.routers.learning_to_cache import LearningToCache
 from examples.routers.loop import mean_losses
 from examples.routers.recipe import Logits, Settings
 from examples.routers.trajectory import Denoiser
-from toca.calibration.schedulers import SchedulerMark
 from toca.methods.learned import LearnedRouter, Router
 from toca.models import describe, family_of
 from toca.models.fingerprint import fingerprint
 from toca.pipelines.skeleton import load_skeleton
+from toca.plan.schedulers import SchedulerMark
 
 from .helpers import TINY, TINY_PIPELINES, inputs_for, pipeline_arguments, run_steps, tiny_dit, tiny_pixart
 from .pipelines.folders import save_tiny

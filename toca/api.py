@@ -16,7 +16,8 @@ from .engine.other_caches import other_cache, refuse_other_cache
 from .engine.summary import Summary, summarize
 from .methods import Method
 from .methods.presets import DEFAULT, default_for, foreign_to
-from .models import family_of, known_family, no_family
+from .models import Layout, family_of, known_family, no_family
+from .models.fingerprint import fingerprint
 from .plan import Plan
 from .plan.table import PlanTable
 from .registry import named
@@ -132,13 +133,22 @@ def _enable_one(
     counted = num_inference_steps if counts_calls else None
     engine = Engine(transformer, spec, method, pipeline, counted, batched_cfg, takes_turns)
     plan = engine.plans.plan_for(num_inference_steps or getattr(method, "num_inference_steps", None) or PROBE_STEPS)
-    if plan.layout.sites != engine.layout.sites:
-        raise ValueError(
-            f"The plan is for a {plan.layout.family} model with {len(plan.layout.sites)} sites, and not for this "
-            f"{spec.name} model with {len(engine.layout.sites)} sites. Make a plan for this transformer."
-        )
+    _check_model(plan, engine.layout)
     engine.plans.check_scheduler(engine.clock.scheduler)
     install(transformer, engine, plan)
+
+
+def _check_model(plan: PlanTable, layout: Layout) -> None:
+    """Refuse a plan of another model: by its sites, and where it was made from runs of a model by all that tells
+    models apart."""
+    if plan.layout.sites != layout.sites:
+        raise ValueError(
+            f"The plan is for a {plan.layout.family} model with {len(plan.layout.sites)} sites, and not for this "
+            f"{layout.family} model with {len(layout.sites)} sites. Make a plan for this transformer."
+        )
+    difference = "" if plan.origin is None else fingerprint(plan.layout).difference(fingerprint(layout))
+    if difference:
+        raise ValueError(f"The plan was made {difference}. Make a plan for this transformer.")
 
 
 PROBE_STEPS = 50

@@ -80,6 +80,7 @@ redirect(
             "selection": "axes.selections.older",
             "spans": "axes.spans",
             "calibration.recorder": "engine.calibration_run",
+            "calibration.schedulers": "plan.schedulers",
             "arguments": "engine.arguments",
             "callers": "engine.callers",
             "condition": "engine.condition",

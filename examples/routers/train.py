@@ -16,7 +16,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from toca.calibration.schedulers import SchedulerMark
 from toca.files.writing import atomic_path
 from toca.methods.learned import RECIPES, Router
 from toca.models import describe, family_of
@@ -24,6 +23,7 @@ from toca.models.fingerprint import fingerprint
 from toca.pipelines.loading import load, resolve_source
 from toca.pipelines.prompts import known_prompts
 from toca.pipelines.registry import find_model
+from toca.plan.schedulers import SchedulerMark
 
 from .blending import Blender
 from .conditions import conditions_for, split_prompts

@@ -18,7 +18,7 @@ from ..files.reading import read_json
 from ..files.writing import atomic_path
 from ..models import Layout
 from ..models.fingerprint import Fingerprint, fingerprint
-from .schedulers import SchedulerMark
+from ..plan.schedulers import SchedulerMark
 
 FORMAT = "toca-calibration"
 VERSION = 1

@@ -11,10 +11,10 @@ from torch.utils.hooks import RemovableHandle
 
 from ..calibration.file import Calibration
 from ..calibration.gauges import MeasuredCall
-from ..calibration.schedulers import SchedulerMark
 from ..methods.calibrated import Calibrated
 from ..models import FamilySpec, describe, family_of, no_family
 from ..models.fingerprint import fingerprint
+from ..plan.schedulers import SchedulerMark
 from .branch_names import NOTHING
 from .clock import make_clock
 from .install import engine_of

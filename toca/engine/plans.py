@@ -31,7 +31,7 @@ class Plans:
     def reads_timesteps(self) -> bool:
         """Whether plans depend on the scheduler's timesteps."""
         if isinstance(self.method, PlanTable):
-            return bool(self.method.timesteps)
+            return bool(self.method.timesteps) or self.method.origin is not None
         fill = self.method.filling()
         return self.method.reads_timesteps or (fill is not None and fill.reads_timesteps)
 
@@ -62,9 +62,11 @@ class Plans:
         return self.method.plan_layout(self.layout, num_inference_steps, timesteps)
 
     def check_scheduler(self, scheduler: Any) -> None:
-        """Have the method look at the pipeline's scheduler. Raises `ValueError` if it was made for another one."""
-        if scheduler is not None and not isinstance(self.method, PlanTable):
-            self.method.check_scheduler(scheduler)
+        """Have the method, or what a plan was made from, look at the pipeline's scheduler. Raises `ValueError` if it
+        was made for another one."""
+        made_for = self.method.origin if isinstance(self.method, PlanTable) else self.method
+        if scheduler is not None and made_for is not None:
+            made_for.check_scheduler(scheduler)
 
 
 def _check_steps(plan: PlanTable, num_inference_steps: int, timesteps: tuple[float, ...]) -> None:
@@ -80,3 +82,5 @@ def _check_steps(plan: PlanTable, num_inference_steps: int, timesteps: tuple[flo
             f"The plan is for other timesteps: {difference}. Sample with the scheduler and the size that it was made "
             "with, or make a plan for these."
         )
+    if plan.origin is not None:
+        plan.origin.check_timesteps(timesteps)

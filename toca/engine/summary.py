@@ -48,6 +48,7 @@ class Summary:
         cache_bytes (`int`): Bytes of the tensors kept between steps.
         trace (`tuple[StepTrace, ...]`): Each call in order, site by site.
         chosen (`str`): How the method was chosen, where none or only `"toca"` was named; else empty.
+        made (`str`): What the plan was made from, and what it did to other prompts; empty where it does not say.
         bypassed (`int`): Further calls that ran in full, past the cache, with a warning that says why; they are in no
             other figure.
     """
@@ -62,6 +63,7 @@ class Summary:
     trace: tuple[StepTrace, ...] = field(repr=False)
     bypassed: int = 0
     chosen: str = ""
+    made: str = ""
 
     @property
     def flops_speedup(self) -> float:
@@ -97,6 +99,8 @@ class Summary:
             f"  tokens  {self.tokens_recomputed:.1%} computed",
             f"  cache   {self.cache_bytes / 2**20:.2f} MiB",
         ]
+        if self.made:
+            lines.append(f"  plan    {self.made}")
         if self.flops >= self.flops_full:
             lines.append("  Nothing was skipped.")
         if past:
@@ -129,7 +133,14 @@ def summarize(method: str, records: list[tuple[GenerationRecord, list]], chosen:
         trace=tuple(total.trace),
         bypassed=total.bypassed,
         chosen=chosen,
+        made=_origins(records),
     )
+
+
+def _origins(records: list[tuple[GenerationRecord, list]]) -> str:
+    """What the plans were made from, in words."""
+    plans = [record.plan for record, _ in records]
+    return "; ".join(dict.fromkeys(str(plan.origin) for plan in plans if plan is not None and plan.origin is not None))
 
 
 Run = list[tuple[GenerationRecord, list]]

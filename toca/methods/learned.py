@@ -14,12 +14,12 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from ..axes.sampling import Sampling
-from ..calibration.schedulers import SchedulerMark
 from ..checks import Share, check, cleaned
 from ..files.reading import read_json
 from ..files.writing import atomic_path
 from ..models import Site
 from ..models.fingerprint import Fingerprint, fingerprint
+from ..plan.schedulers import SchedulerMark
 from ..registry import register
 from .base import Method
 

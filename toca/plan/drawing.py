@@ -73,7 +73,8 @@ def draw_plan(plan: PlanTable, path: str | PathLike, speedup: str) -> None:
     _explain(figure, panels, [Patch(color=colour, label=label) for label, colour in FILLED.items()])
     title = f"{plan.method} on {plan.layout.family}: {speedup} fewer FLOPs"
     letters = plan.steps if plan.num_inference_steps <= 100 else f"{plan.full_steps} of {len(plan.steps)} steps full"
-    figure.suptitle(plain(f"{title}\n{letters}"), fontsize=10, family="monospace")
+    made = "" if plan.origin is None else f"\n{plan.origin}"
+    figure.suptitle(plain(f"{title}\n{letters}{made}"), fontsize=10, family="monospace")
     save_figure(figure, path)
 
 

@@ -29,11 +29,12 @@ from ..files.writing import atomic_path
 from ..models.layout import Layout
 from ..registry import from_data, to_data
 from .older import axes_of_methods, older_model
+from .origin import Origin
 from .table import PlanTable
 
 FORMAT = "toca-plan"
-VERSION = 4
-READABLE = (1, 2, 3, 4)
+VERSION = 5
+READABLE = (1, 2, 3, 4, 5)
 
 Made = TypeVar("Made", bound=PlanTable)
 
@@ -76,6 +77,7 @@ def _to_dict(plan: PlanTable) -> dict[str, Any]:
         "num_inference_steps": plan.num_inference_steps,
         **{kind: None if value is None else to_data(value) for kind, value in axes.items()},
         **({"timesteps": list(plan.timesteps)} if plan.timesteps else {}),
+        **({"origin": plan.origin.to_dict()} if plan.origin is not None else {}),
         "steps": [_step_to_dict(plan, step) for step in range(plan.num_inference_steps)],
         "model": json.loads(json.dumps(plan.layout.to_dict())),
     }
@@ -116,6 +118,7 @@ def _from_dict(data: Any, cls: type[Made]) -> Made:
         gate=gate,
         guided=guided,
         timesteps=tuple(data.get("timesteps", ())),
+        origin=Origin.from_dict(data["origin"]) if "origin" in data else None,
     )
 
 

@@ -7,6 +7,7 @@ from os import PathLike
 from typing import Any
 
 from .cost import Cost, plan_cost
+from .digest import digest_of
 from .drawing import draw_plan
 from .file import read_plan, write_plan
 from .table import PlanTable
@@ -31,11 +32,18 @@ class Plan(PlanTable):
         guided (`tuple[bool, ...]`, *optional*): For each step whether the unconditional branch runs; by default it
             always does.
         timesteps (`tuple[float, ...]`, *optional*): The scheduler's timestep of each step, where the fill reads them.
+        origin (`Origin`, *optional*): What it was made from, where it was made for one scheduler and one schedule. A
+            plan that is edited keeps it, without the figures of what it was before.
 
     Raises:
         ValueError: If the table does not fit the steps, sites and spans, if the first step does not compute every
             site, or if a site that can only be computed or reused whole is partial.
     """
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.origin is not None:
+            object.__setattr__(self, "origin", self.origin.of(digest_of(self)))
 
     def cost(self, **call: Any) -> Cost:
         """FLOPs, speed-up and cache bytes of a generation; the model is not run. See `toca.plan.cost.plan_cost`."""

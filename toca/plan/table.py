@@ -17,6 +17,7 @@ from ..checks import SomeSteps, check, checked
 from ..models.layout import Layout
 from ..models.shape import CallShape
 from ..models.streams import IMAGE
+from .origin import Origin
 
 MOST_CELLS = 1_000_000
 """Steps x sites of a plan: a thousand steps of a thousand sites."""
@@ -50,6 +51,7 @@ class PlanTable:
     gate: Gate | None = None
     guided: tuple[bool, ...] = ()
     timesteps: tuple[float, ...] = ()
+    origin: Origin | None = None
 
     def __post_init__(self) -> None:
         self._check_fields()
@@ -63,8 +65,8 @@ class PlanTable:
         for name, values in (("spans", self.spans), ("guided", self.guided)):
             if len(values) != self.num_inference_steps:
                 raise ValueError(f"`{name}` has {len(values)} steps, expected {self.num_inference_steps}.")
-        if len(self.timesteps) not in (0, self.num_inference_steps):
-            raise ValueError(f"`timesteps` has {len(self.timesteps)} steps, expected {self.num_inference_steps}.")
+        self._check_timesteps(self.timesteps)
+        self._check_timesteps(() if self.origin is None else self.origin.timesteps)
         if not self.guided[0]:
             raise ValueError("The first step must run the unconditional branch.")
         checked_steps: set = set()
@@ -89,6 +91,10 @@ class PlanTable:
         for name, kind in (("table", tuple), ("spans", tuple), ("guided", bool)):
             right = isinstance(getattr(self, name), tuple) and all(isinstance(v, kind) for v in getattr(self, name))
             check(right, name, getattr(self, name), f"must be a tuple of a {kind.__name__} for each step")
+
+    def _check_timesteps(self, timesteps: tuple[float, ...]) -> None:
+        if len(timesteps) not in (0, self.num_inference_steps):
+            raise ValueError(f"`timesteps` has {len(timesteps)} steps, expected {self.num_inference_steps}.")
 
     def _check_spans(self, step: int, spans: tuple[Span, ...]) -> None:
         layers = self.layout.layers
@@ -346,7 +352,8 @@ class PlanTable:
         return {i for i, source in self.score_sources.items() if i == source and row[i].picks_tokens}
 
     def __str__(self) -> str:
-        return f"{self.method} on {self.layout.family}, {self.num_inference_steps} steps: {self.steps}"
+        made = "" if self.origin is None else f" ({self.origin})"
+        return f"{self.method} on {self.layout.family}, {self.num_inference_steps} steps: {self.steps}{made}"
 
 
 FIELDS: dict[str, Any] = {
@@ -357,5 +364,6 @@ FIELDS: dict[str, Any] = {
     "fill": Fill | None,
     "gate": Gate | None,
     "timesteps": tuple[float, ...],
+    "origin": Origin | None,
 }
 """What the fields hold, all but the tables."""

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from typing import Any
 
 import toca
 from toca.plan import Plan
+from toca.plan.front import Front
+from toca.plan.front_parts import Entry, Fewer, Rule, Searched
 from toca.plan.origin import HeldOut, Origin
 from toca.plan.schedulers import SchedulerMark
 
@@ -43,3 +46,43 @@ def tuned_plan(family: str, scheduler: Any, steps: int = STEPS, interval: int = 
 
     model = TINY[family]() if transformer is None else transformer
     return replace(toca.FORA(interval=interval).plan(model, steps), origin=origin_of(scheduler, steps))
+
+
+def entry_of(plan: Plan, speedup: float, psnr: float, **fields: Any) -> Entry:
+    """A plan of a front whose full run takes a second."""
+    said: dict[str, Any] = {
+        "seconds": 1 / speedup,
+        "psnr_low": psnr - 1,
+        "psnr_high": psnr + 1,
+        "cache_bytes": 1000 * plan.full_steps,
+        "measured": True,
+    }
+    return Entry(plan=plan, speedup=speedup, psnr=psnr, **said | fields)
+
+
+def front_of(family: str, scheduler: Any, transformer: Any = None, steps: int = STEPS, **fields: Any) -> Front:
+    """A front made by hand: the full run, every second and third step of it, hardly any, and one of fewer steps."""
+    model = TINY[family]() if transformer is None else transformer
+    fewer = steps - 2
+    plans = {interval: toca.FORA(interval=interval).plan(model, steps) for interval in (1, 2, 3, 6)}
+    entries = (
+        entry_of(plans[1], 1.0, math.inf, psnr_low=math.inf, psnr_high=math.inf),
+        entry_of(plans[2], 1.6, 60.0),
+        entry_of(plans[3], 2.1, 55.0, measured=False),
+        entry_of(plans[6], 3.4, 45.0),
+        # Both slower and worse than another one.
+        entry_of(toca.FORA(interval=2).plan(model, fewer), 2.05, 50.0, cache_bytes=500),
+    )
+    said: dict[str, Any] = {
+        "scheduler": SchedulerMark.of(scheduler),
+        "num_inference_steps": steps,
+        "full_seconds": 1.0,
+        "entries": entries,
+        "searched": Searched.of(["a red owl", "a green cat"], (0,), held_out=8),
+        "schedules": tuple(timesteps_of(scheduler, each) for each in (steps, fewer)),
+        "fewer": (Fewer(4, 1.5, 50.0), Fewer(3, 2.0, 44.0), Fewer(2, 3.0, 30.0)),
+        "rules": (Rule("teacache", "threshold", {}, ((0.1, 1.5, 50.0), (0.3, 2.2, 47.0), (0.9, 3.0, 35.0))),),
+        "made_with": {"model_calls": 600, "seconds": 75.5, "model": "tiny"},
+        "versions": {"toca": "0.1.0"},
+    }
+    return Front(**said | fields)

@@ -8,13 +8,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from diffusers import DPMSolverMultistepScheduler
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import toca
 from toca.plan import Plan
+from toca.plan.front import Front
 
 from .calibrated import calibrated
+from .fronts import front_of
 from .helpers import TINY, inputs_for, run_steps
 from .plans import STEPS, plan_of
 
@@ -98,3 +101,24 @@ def test_calibrations(tmp_path: Path, name: str, draw: Any) -> None:
         toca.methods()[name](calibration=str(path)).plan(model, STEPS).cost()
     except ValueError as error:
         assert_is_a_sentence(error, path)
+
+
+@FEW
+@given(draw=st.data())
+def test_fronts(tmp_path: Path, draw: Any) -> None:
+    path, scheduler = tmp_path / "front.json", DPMSolverMultistepScheduler()
+    front_of("pixart", scheduler).save(path)
+    data = json.loads(path.read_text())
+    change(data, draw.draw)
+    path.write_text(json.dumps(data))
+    try:
+        plan = Front.load(path).plan(full_steps=5)
+    except ValueError as error:
+        assert len(str(error)) < 1500
+        assert path.name in str(error) or "No plan has at most 5 full steps" in str(error)
+        return
+    try:
+        with toca.cached(TINY["pixart"](), plan) as transformer:
+            run_steps(transformer, inputs_for("pixart", STEPS)[: plan.num_inference_steps])
+    except ValueError as error:
+        assert len(str(error)) < 1500

@@ -14,6 +14,7 @@ from .family_check import FamilyCheck, check_family
 from .methods import *  # noqa: F403
 from .models import BlockSpec, CallShape, FamilySpec, Layout, Site, SiteSpec
 from .plan import Plan
+from .plan.front import Front
 from .registry import register, registered
 
 __version__ = "0.1.0"
@@ -25,6 +26,7 @@ __all__ = [
     "FamilyCheck",
     "FamilySpec",
     "Fill",
+    "Front",
     "Gate",
     "Layout",
     "Observation",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from os import PathLike
 from typing import TYPE_CHECKING
 
@@ -19,6 +20,9 @@ if TYPE_CHECKING:
 SKIPPED, FORECAST = -2.0, -1.0
 FILLED = {"block left out": "#b9b4c7", "forecast": "#f2a65a"}
 """Colours of what is not a share of tokens, in the order of the values above."""
+
+CHARACTER = 0.09
+"""Inches of a letter of the title."""
 
 TITLES = {
     "self_attn": "self-attention",
@@ -73,7 +77,7 @@ def draw_plan(plan: PlanTable, path: str | PathLike, speedup: str) -> None:
     _explain(figure, panels, [Patch(color=colour, label=label) for label, colour in FILLED.items()])
     title = f"{plan.method} on {plan.layout.family}: {speedup} fewer FLOPs"
     letters = plan.steps if plan.num_inference_steps <= 100 else f"{plan.full_steps} of {len(plan.steps)} steps full"
-    made = "" if plan.origin is None else f"\n{plan.origin}"
+    made = "" if plan.origin is None else "\n" + textwrap.fill(str(plan.origin), int(width / CHARACTER))
     figure.suptitle(plain(f"{title}\n{letters}{made}"), fontsize=10, family="monospace")
     save_figure(figure, path)
 

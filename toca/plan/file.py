@@ -69,17 +69,24 @@ def read_plan(path: str | PathLike, cls: type[Made]) -> Made:
 
 
 def _to_dict(plan: PlanTable) -> dict[str, Any]:
-    axes = {"selection": plan.selection, "fill": plan.fill, "gate": plan.gate}
     return {
         "format": FORMAT,
         "version": VERSION,
+        **({"origin": plan.origin.to_dict()} if plan.origin is not None else {}),
+        **plan_to_data(plan),
+        "model": json.loads(json.dumps(plan.layout.to_dict())),
+    }
+
+
+def plan_to_data(plan: PlanTable) -> dict[str, Any]:
+    """What a plan does, as plain data: all but its model, and what it was made from."""
+    axes = {"selection": plan.selection, "fill": plan.fill, "gate": plan.gate}
+    return {
         "method": plan.method,
         "num_inference_steps": plan.num_inference_steps,
         **{kind: None if value is None else to_data(value) for kind, value in axes.items()},
         **({"timesteps": list(plan.timesteps)} if plan.timesteps else {}),
-        **({"origin": plan.origin.to_dict()} if plan.origin is not None else {}),
         "steps": [_step_to_dict(plan, step) for step in range(plan.num_inference_steps)],
-        "model": json.loads(json.dumps(plan.layout.to_dict())),
     }
 
 
@@ -103,10 +110,22 @@ def _from_dict(data: Any, cls: type[Made]) -> Made:
     if data["version"] not in READABLE:
         raise ValueError(f"it has version {data['version']!r}, this library reads versions {READABLE}.")
     layout = Layout.from_dict(data["model"] if data["version"] > 3 else older_model(data["model"]))
+    origin = Origin.from_dict(data["origin"]) if "origin" in data else None
+    return plan_from_data(data, layout, cls, origin, data["version"])
+
+
+def plan_from_data(
+    data: dict[str, Any],
+    layout: Layout,
+    cls: type[Made],
+    origin: Origin | None = None,
+    version: int = VERSION,
+) -> Made:
+    """A plan of a class from what `plan_to_data` wrote in a version. Raises as `Plan.load`, of many types."""
     steps = [dict(step) for step in data["steps"]]
     spans = tuple(tuple(Span(**span) for span in step.pop("spans", ())) for step in steps)
     guided = tuple(bool(step.pop("guided", True)) for step in steps)
-    fill, gate = _fill_and_gate(data)
+    fill, gate = _fill_and_gate(data, version)
     return cls(
         method=data["method"],
         num_inference_steps=data["num_inference_steps"],
@@ -118,7 +137,7 @@ def _from_dict(data: Any, cls: type[Made]) -> Made:
         gate=gate,
         guided=guided,
         timesteps=tuple(data.get("timesteps", ())),
-        origin=Origin.from_dict(data["origin"]) if "origin" in data else None,
+        origin=origin,
     )
 
 
@@ -131,8 +150,8 @@ def _selection(data: Mapping[str, Any]) -> Selection | None:
     return OlderSelection(**said) if older else from_data(said, "selection")
 
 
-def _fill_and_gate(data: Mapping[str, Any]) -> tuple[Fill | None, Gate | None]:
-    if data["version"] < 3:
+def _fill_and_gate(data: Mapping[str, Any], version: int) -> tuple[Fill | None, Gate | None]:
+    if version < 3:
         return axes_of_methods(data)
     fill, gate = (None if data.get(kind) is None else from_data(data[kind], kind) for kind in ("fill", "gate"))
     return fill, gate

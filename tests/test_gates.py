@@ -21,6 +21,7 @@ from toca.memory.terms import Terms
 from toca.methods.dicache import DiCache
 from toca.methods.easycache import EasyCache
 from toca.methods.fbcache import DBCache, FBCache
+from toca.methods.seacache import SeaCache
 from toca.methods.speca import SpeCa
 from toca.methods.teacache import TeaCache
 from toca.models import CallKey, CallShape
@@ -31,7 +32,10 @@ from .helpers import FAMILIES, TINY, inputs_for, run_steps
 from .zoo import ZOO
 from .zoo.tiny import exists
 
-METHODS = (FBCache(), DBCache(max_cached_steps=2), TeaCache(), EasyCache(), DiCache(), SpeCa())
+METHODS = (
+    *(FBCache(), DBCache(max_cached_steps=2), TeaCache(), EasyCache(), DiCache(), SpeCa()),
+    *(SeaCache(), SeaCache(indicator="latents", max_cached_steps=2)),
+)
 GATES = [method.gate() for method in METHODS]
 every_gate = pytest.mark.parametrize("gate", GATES, ids=lambda gate: gate.name)
 
@@ -169,6 +173,10 @@ def test_rate_is_unknown_after_one_step() -> None:
         (SpeCa, "error", "l2"),
         (SpeCa, "warmup_steps", 0),
         (EasyCache, "warmup_steps", 1),
+        (SeaCache, "threshold", -0.1),
+        (SeaCache, "power", 0),
+        (SeaCache, "residual_order", 2),
+        (SeaCache, "max_cached_steps", -1),
         (FBCache, "threshold", -1),
         (DBCache, "first_blocks", 0),
     ],
@@ -311,7 +319,7 @@ def test_verifying_makes_no_token_older() -> None:
     assert_equal(often, seldom)
 
 
-@pytest.mark.parametrize("name", ["fbcache", "dbcache", "dicache", "teacache", "speca", "easycache"])
+@pytest.mark.parametrize("name", ["fbcache", "dbcache", "dicache", "teacache", "seacache", "speca", "easycache"])
 @pytest.mark.parametrize("family", FAMILIES)
 def test_a_gate_that_lets_nothing_pass_costs_nothing(name: str, family: str) -> None:
     """What stands outside of the blocks runs once, and so do the probed blocks."""
@@ -323,8 +331,8 @@ def test_a_gate_that_lets_nothing_pass_costs_nothing(name: str, family: str) -> 
     with toca.cached(transformer, method, num_inference_steps=4):
         counted, summary = counted_flops(transformer, inputs), toca.summary(transformer)
     assert summary.steps == "FFFF" and summary.flops == counted
-    # TeaCache looks at block 0 before it runs, whose modulation may be a linear layer.
-    assert counted == full or (name == "teacache" and counted < 1.005 * full)
+    # These look at block 0 before it runs, whose modulation may be a linear layer.
+    assert counted == full or (name in ("teacache", "seacache") and counted < 1.005 * full)
 
 
 @pytest.mark.skipif(not exists("LuminaNextDiT2DModel"), reason="this diffusers has no Lumina-Next")

@@ -23,6 +23,7 @@ from toca.engine.summary import Summary
 from toca.methods.dicache import DiCache
 from toca.methods.easycache import EasyCache
 from toca.methods.fbcache import DBCache, FBCache
+from toca.methods.seacache import SeaCache
 from toca.methods.speca import SpeCa
 from toca.methods.teacache import TeaCache
 
@@ -62,6 +63,7 @@ CASES = {
         partial(gates.run_teacache, coefficients=list(POLYNOMIAL)),
         {"dit": 0.58, "pixart": 0.58, "flux": 0.32, "latte": 0.58},
     ),
+    "seacache": Case(SeaCache(), gates.run_seacache, {"dit": 0.45, "pixart": 0.45, "flux": 0.8, "latte": 0.45}),
     "easycache": Case(
         EasyCache(warmup_steps=2),
         partial(gates.run_easycache, warmup=2),
@@ -196,6 +198,8 @@ def test_a_step_takes_as_many_passes_as_there_are_decisions(name: str) -> None:
     [
         ("dbcache", {"first_blocks": 2, "last_blocks": 0}, {"first": 2, "last": 0}),
         ("dicache", {"probe_blocks": 2, "warmup_steps": 3, "threshold": 0.3}, {"probe": 2, "warmup": 3}),
+        ("seacache", {"indicator": "latents", "power": 1.5}, {"latents": True, "p": 1.5}),
+        ("seacache", {"residual_order": 1, "max_cached_steps": 2}, {"line": True, "most": 2}),
         ("speca", {"compared": "residual", "threshold": 2.0}, {"residual": True}),
         ("speca", {"error": "elements", "threshold": 3.0}, {"elements": True}),
         ("speca", {"min_drafts": 2, "max_drafts": 3, "order": 3}, {"min_drafts": 2, "max_drafts": 3, "order": 3}),

@@ -11,6 +11,7 @@ import math
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -147,6 +148,76 @@ def run_teacache(transformer: nn.Module, inputs: list[dict], *, coefficients: li
         samples.append(step.sample)
         letters += "a" if cached else "F"
     return samples, letters
+
+
+def sea_filtered(x: Tensor, sigma: float, p: float) -> Tensor:
+    """(samples, frames, rows, columns, C) through SeaCache's filter, by explicit Fourier matrices in float64."""
+    a, b = (min(max(level, 1e-6), 1 - 1e-6) for level in (1 - sigma, sigma))
+    y, gain = x.double().numpy().astype(complex), np.ones(1)
+    matrices = []
+    for axis, size in enumerate(x.shape[1:4], start=1):
+        places = np.arange(size)
+        matrices.append(np.exp(-2j * np.pi * np.outer(places, places) / size))
+        f = np.minimum(places, size - places) / size
+        P = 1 / (f**p + 1e-16)
+        gain = np.multiply.outer(gain, a * P / (a * a * P + b * b + 1e-16))
+        y = np.moveaxis(np.tensordot(matrices[-1], y, (1, axis)), 0, axis)
+    y *= (gain[0] / gain.mean())[None, ..., None]
+    for axis, matrix in enumerate(matrices, start=1):
+        y = np.moveaxis(np.tensordot(matrix.conj() / len(matrix), y, (1, axis)), 0, axis)
+    return torch.from_numpy(y.real)
+
+
+def run_seacache(
+    transformer: nn.Module,
+    inputs: list[dict],
+    *,
+    threshold: float,
+    p: float | None = None,
+    latents: bool = False,
+    line: bool = False,
+    most: int = 0,
+) -> Run:
+    """Without a scheduler sigma is the timestep over 1000; FLUX is told sigma itself."""
+    samples, letters, sum_, row = [], "", 0.0, 0
+    end = len(blocks_of(transformer)) - 1
+    before, residuals = None, []
+    for i, call in enumerate(inputs):
+        step = Step(transformer, call)
+        x = call["hidden_states"] if latents else step.attention_input
+        sigma = float(call["timestep"][0]) / (1 if "guidance" in call else 1000)
+        grid = _grid(call, x, latents)
+        y = sea_filtered(grid, sigma, p or (2 if grid.shape[1] == 1 else 3))
+        cached = False
+        if 0 < i < len(inputs) - 1:
+            sum_ += relative_change(y, before)
+            cached = sum_ < threshold and not (most and row >= most)
+        before = y
+        if cached:
+            row += 1
+            (last, kept), *older = residuals[::-1]
+            if line and older:
+                kept = kept + (kept - older[0][1]) * (i - last) / (last - older[0][0])
+            step = Step(transformer, call, {end: lambda s, r=kept: (s.entered[0][-1] + r,)})
+        else:
+            sum_, row = 0.0, 0
+            residuals.append((i, step.left[end][-1] - step.entered[0][-1]))
+        samples.append(step.sample)
+        letters += ("y" if line else "a") if cached else "F"
+    return samples, letters
+
+
+def _grid(call: dict, x: Tensor, latents: bool) -> Tensor:
+    """(samples, frames, rows, columns, C) of latents, or of the tokens that enter block 0's attention."""
+    shape = call["hidden_states"].shape
+    if "img_ids" in call:
+        rows, columns = (int(last) + 1 for last in call["img_ids"][:, 1:3].amax(dim=0))
+        return x.reshape(shape[0], 1, rows, columns, x.shape[-1])
+    if latents:
+        x = x.movedim(1, -1)
+        return x if x.ndim == 5 else x[:, None]
+    frames = shape[2] if len(shape) == 5 else 1
+    return x.reshape(shape[0], frames, shape[-2] // 2, shape[-1] // 2, x.shape[-1])
 
 
 def run_easycache(transformer: nn.Module, inputs: list[dict], *, threshold: float, warmup: int) -> Run:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import warnings
 from abc import ABC, abstractmethod
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar
 
 import torch
 
 from ..checks import check_fields
 from ..registry import Registered
+from .sampling import NoiseLevel
 
 INPUT = None
 """A gate's `probe` that looks at the model's input alone."""
@@ -32,6 +33,11 @@ class Observation:
         probe (`torch.Tensor` or `None`): Hidden states of the image tokens leaving the probed blocks, or block 0's
             modulated input.
         output (`torch.Tensor` or `None`): What the model returned; known to `observe` only.
+        level (`NoiseLevel`): How noisy the latents are.
+        grid (`tuple[int, int, int]` or `None`): Frames, rows and columns of an image's tokens, for gates that read
+            it; `None` where they form none.
+        channel_dim (`int`): Dimension of the channels in `input`.
+        seen (`torch.Tensor` or `None`): What the gate has made of all this in `opens`, to be had again in `observe`.
         before_last, draft, verified (`torch.Tensor` or `None`): Hidden states of the image tokens in a step that was
             filled, for gates that verify: entering the last block, leaving it as filled, and leaving it as it
             computes them.
@@ -47,14 +53,16 @@ class Observation:
     before_last: Any = None
     draft: Any = None
     verified: Any = None
+    level: NoiseLevel = NoiseLevel.of_flow(0.5)
+    grid: tuple[int, int, int] | None = None
+    channel_dim: int = -1
+    seen: Any = None
 
     def take(self, images: torch.Tensor, memory: dict[str, torch.Tensor]) -> Observation:
         """The same of some of the images, with their memory."""
-        part = Observation(self.step, self.num_inference_steps, memory)
-        for name in ("input", "entering", "probe"):
-            tensor = getattr(self, name)
-            setattr(part, name, None if tensor is None else tensor.index_select(0, images))
-        return part
+        names = ("input", "entering", "probe", "seen")
+        taken = {name: getattr(self, name) for name in names if getattr(self, name) is not None}
+        return replace(self, memory=memory, **{name: each.index_select(0, images) for name, each in taken.items()})
 
 
 def __getattr__(name: str) -> Any:
@@ -93,6 +101,9 @@ class Gate(Registered, ABC):
     probe: ClassVar[int | None] = INPUT
     """What is looked at before deciding: `None` for the model's input, 0 for block 0's modulated input, n for what
     leaves the first n blocks, which are then not run again."""
+
+    reads_grid: ClassVar[bool] = False
+    """Whether it must know where the tokens of an image stand."""
 
     per_sample: bool = True
     """Whether each image decides for itself; off, the whole batch decides together, as the published code does."""

@@ -25,6 +25,30 @@ class Timeline:
     timesteps: tuple[float, ...]
 
 
+@dataclass(frozen=True)
+class NoiseLevel:
+    """How much of the picture and of the noise is in the latents of a step: `signal * picture + noise * noise`.
+
+    Args:
+        signal, noise (`float`): 1 - sigma and sigma in flow matching; where variance is preserved the roots of
+            alpha-bar and of 1 - alpha-bar.
+    """
+
+    signal: float
+    noise: float
+
+    @classmethod
+    def of_flow(cls, sigma: float) -> NoiseLevel:
+        """That of flow matching."""
+        return cls(1 - sigma, sigma)
+
+    @classmethod
+    def of_ratio(cls, ratio: float) -> NoiseLevel:
+        """The same where variance is preserved, of the ratio of noise to picture."""
+        root = (1 + ratio**2) ** 0.5
+        return cls(1 / root, ratio / root)
+
+
 TOLERANCE = 0.01
 """Schedules of one kind differ by their rounding only."""
 

@@ -7,7 +7,7 @@ from collections.abc import Hashable
 from ..memory.branch import BranchMemory
 from ..memory.part import Part
 from ..models import FamilySpec
-from .call import Call
+from .call import Call, grid_of
 from .condition import Condition
 from .guidance import Guidance
 from .record import GenerationRecord
@@ -49,6 +49,8 @@ class Branches(dict[Hashable, BranchMemory]):
                 warn(why, why)
             if call.plan.gate is not None:
                 memory.paired = memory.parts[0].paired = guidance.is_paired(call.latents)
+            if call.plan.gate is not None and call.plan.gate.reads_grid:
+                memory.grid = grid_of(call)
         call.memory = memory
 
     def _is_stale(self, memory: BranchMemory, call: Call, condition: Condition, whole: bool) -> bool:

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from ..axes.sampling import NoiseLevel
 from ..memory.branch import BranchMemory
 from ..models import FamilySpec
 from ..models.shape import CallKey
@@ -30,6 +31,7 @@ class Call:
         key (`CallKey`): Its sizes, dtype and device.
         arguments (`dict[str, Any]`): By name.
         record (`GenerationRecord`): The books of the generation.
+        level (`NoiseLevel`): How noisy its latents are.
         compiled (`bool`): Whether the blocks are compiled.
         memory (`BranchMemory`): Of its branch; set when it has been looked up.
         jobs (`list[Job]`): The passes that it takes.
@@ -43,6 +45,7 @@ class Call:
     key: CallKey
     arguments: dict[str, Any]
     record: GenerationRecord
+    level: NoiseLevel
     compiled: bool = False
     memory: BranchMemory = field(init=False)
     jobs: list[Job] = field(default_factory=list)
@@ -87,3 +90,15 @@ def key_of(spec: FamilySpec, transformer: nn.Module, arguments: dict[str, Any], 
     """What of a call must not change within a generation."""
     shape = spec.call_shape(transformer, arguments)
     return CallKey(shape, latents.dtype, latents.device, torch.is_inference_mode_enabled())
+
+
+def grid_of(call: Call) -> tuple[int, int, int] | None:
+    """Frames, rows and columns of a sample's image tokens; `None` where they form no grid. Where only the model's
+    input tells them it is one look at the device."""
+    shape = call.key.shape
+    grid = shape.grid
+    if grid is None and call.spec.grid is not None:
+        grid = call.spec.grid(call.arguments)
+    if grid is None or shape.image_tokens % (grid[0] * grid[1]):
+        return None
+    return shape.image_tokens // (grid[0] * grid[1]), *grid

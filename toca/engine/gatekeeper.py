@@ -49,6 +49,9 @@ class Gatekeeper:
         self.warn, self.record, self.block_span = warn, call.record, block_span
         self.plan, self.gate, self.memory = call.plan, gate, call.memory
         self.step, self.latents = call.step, call.latents
+        # An image's rows stand before what it has of them.
+        channel_dim = call.spec.channel_dim % self.latents.ndim + 1
+        self.shown = {"level": call.level, "grid": call.memory.grid, "channel_dim": channel_dim}
         self.per_sample = gate.per_sample and not self.memory.whole
         self.layers = self.plan.layout.layers
 
@@ -166,7 +169,7 @@ class Gatekeeper:
 
     def _observation(self, part: Part) -> Observation:
         latents = self.latents if part.rows is None else self.latents.index_select(0, part.rows)
-        now = Observation(self.step, self.plan.num_inference_steps, part.gate)
+        now = Observation(self.step, self.plan.num_inference_steps, part.gate, **self.shown)
         now.input = part.by_image(latents, part.images(self.per_sample))
         return now
 

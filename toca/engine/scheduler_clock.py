@@ -7,7 +7,9 @@ from typing import Any
 
 import torch
 
+from ..axes.sampling import NoiseLevel
 from .branch_names import Told
+from .noise_levels import noise_level
 from .tick import NotPlaced, Tick, branch_of
 from .timesteps import FRAMES_APART, Reading, by_frame, is_one, parts_frames
 
@@ -55,6 +57,11 @@ class SchedulerClock:
     def timesteps_of_generation(self) -> tuple[float, ...]:
         """The timesteps of the generation's steps."""
         return tuple(self.values[self.first :])
+
+    def level_at(self, step: int) -> NoiseLevel:
+        """How noisy the latents of a step of the generation are."""
+        position = self.first + step
+        return noise_level(self.scheduler, position, self.values[position])
 
     def begins_anew(self, timestep: torch.Tensor | None) -> bool:
         """Whether a call of somebody else can only be the first of a generation: `set_timesteps` makes a new tensor

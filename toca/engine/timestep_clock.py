@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 
+from ..axes.sampling import TRAIN_TIMESTEPS, NoiseLevel
 from .branch_names import Told
 from .tick import NotPlaced, Tick, branch_of
 from .timesteps import FRAMES_APART, Reading, by_frame, parts_frames, same_latents
@@ -54,6 +55,13 @@ class TimestepClock:
     def timesteps_of_generation(self) -> tuple[float, ...]:
         """Nothing is known of them."""
         return ()
+
+    def level_at(self, step: int) -> NoiseLevel:
+        """How noisy the latents of the running step are: its timestep is taken for that of flow matching."""
+        if self.current is None:
+            return NoiseLevel.of_flow(0.5)
+        sigma = self.current / TRAIN_TIMESTEPS
+        return NoiseLevel.of_flow(1 + sigma if self.reading.rises else sigma)
 
     def begins_anew(self, timestep: torch.Tensor | None) -> bool:
         """Whether a call of somebody else can only be the first of a generation."""

@@ -17,6 +17,7 @@ class BranchMemory:
         parts (`list[Part]`): Together they hold every row once.
         paired (`bool`): Whether the halves of the batch are guidance branches of the same images.
         whole (`bool`): Whether the rows of the call must stay together.
+        grid (`tuple[int, int, int]` or `None`): Frames, rows and columns of a sample's tokens, where a gate reads it.
         last_step (`int` or `None`): The last step that ran to its end; `None` before the first and while one runs.
     """
 
@@ -24,6 +25,7 @@ class BranchMemory:
     parts: list[Part]
     paired: bool = False
     whole: bool = False
+    grid: tuple[int, int, int] | None = None
     last_step: int | None = None
 
     @property

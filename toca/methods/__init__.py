@@ -23,6 +23,7 @@ from .pab import PAB
 from .presets import preset, presets
 from .random_tokens import RandomTokens
 from .ras import RAS
+from .seacache import SeaCache
 from .smoothcache import SmoothCache
 from .speca import SpeCa
 from .taylorseer import TaylorSeer
@@ -37,7 +38,7 @@ LISTED = (
     *("toca", "duca", "clusca", "ras", "random"),
     *("fora", "pab", "tgate", "delta-dit", "blockdance", "deepcache", "smoothcache", "magcache", "fastercache"),
     *("taylorseer", "hicache"),
-    *("teacache", "fbcache", "dbcache", "easycache", "dicache", "speca"),
+    *("teacache", "seacache", "fbcache", "dbcache", "easycache", "dicache", "speca"),
     *("learned", "composed", "none"),
 )
 """The order in which they are listed: those that choose tokens, that reuse, that forecast, that decide while the model
@@ -71,6 +72,7 @@ __all__ = [
     "PAB",
     "RAS",
     "RandomTokens",
+    "SeaCache",
     "SmoothCache",
     "SpeCa",
     "TGate",

@@ -9,6 +9,7 @@ from ..fbcache import DBCache, FBCache
 from ..fora import FORA
 from ..hicache import HiCache
 from ..ras import RAS
+from ..seacache import SeaCache
 from ..speca import SpeCa
 from ..taylorseer import TaylorSeer
 from ..teacache import TeaCache
@@ -45,6 +46,9 @@ def flux() -> dict[str, Method]:
         "teacache/flux": TeaCache(
             coefficients=(498.651651, -283.781631, 55.8554382, -3.82021401, 0.264230861), threshold=0.25
         ),
+        # 50 steps, of which about a half are computed, or 30 %.
+        "seacache/flux": SeaCache(threshold=0.3),
+        "seacache/flux-fast": SeaCache(threshold=0.6),
         "fbcache/flux": FBCache(threshold=0.08),
         "dbcache/flux": DBCache(threshold=0.08, first_blocks=8, last_blocks=0, warmup_steps=8),
         "speca/flux": SpeCa(

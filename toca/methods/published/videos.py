@@ -8,6 +8,7 @@ from ..easycache import EasyCache
 from ..fastercache import FasterCache
 from ..fbcache import FBCache
 from ..pab import PAB
+from ..seacache import SeaCache
 from ..taylorseer import TaylorSeer
 from ..teacache import TeaCache
 from ..toca import ToCa
@@ -60,6 +61,9 @@ def videos() -> dict[str, Method]:
         "teacache/mochi": TeaCache(
             coefficients=(-3512.41319, 811.675948, -60.9400215, 2.42429681, 0.00305291719), threshold=0.09
         ),
+        "seacache/hunyuanvideo": SeaCache(threshold=0.19),
+        # Wan2.1-1.3B.
+        "seacache/wan": SeaCache(threshold=0.2),
         # The defaults of ParaAttention.
         "fbcache/hunyuanvideo": FBCache(threshold=0.06),
         "fbcache/mochi": FBCache(threshold=0.06),

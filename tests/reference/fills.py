@@ -91,6 +91,32 @@ def chebyshev(S: int, degree: int, ridge: float) -> Rule:
     return rule
 
 
+def blend(one: Rule, other: Rule, w: float) -> Rule:
+    """The weighted mean of two rules."""
+    return lambda history, s: w * one(history, s) + (1 - w) * other(history, s)
+
+
+def foca(history: History, s: int) -> Array:
+    """FoCa as cache-dit 1.5.3 has it, from the first step on; filled values go through the window too."""
+    computed = dict(history)
+    window: list[Array] = []
+    anchors: list[tuple[int, Array]] = []
+    for t in range(history[0][0], s + 1):
+        if t in computed:
+            anchors.append((t, computed[t]))
+            value = computed[t]
+        elif len(anchors) < 2:
+            value = anchors[-1][1]
+        else:
+            (_, before), (last, anchor) = anchors[-2:]
+            both = (anchor - before) + (window[-1] - window[-2])
+            ahead = anchor + min(t - last, 3) / 2 * both
+            far = max(1.0, (t - last) / 3)
+            value = ahead / far + (1 - 1 / far) * anchor
+        window.append(value)
+    return window[-1]
+
+
 def low_band(value: Array, cutoff: float, axis: int = 1) -> Array:
     """The part of low frequencies along an axis, by numpy's complex Fourier transform."""
     tokens = value.shape[axis]

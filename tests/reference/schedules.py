@@ -27,6 +27,19 @@ def _tau_dit(s: int, S: int, N: int) -> int:
     return 2 if in_window else round(N / (1.4 - 0.8 * s / S))
 
 
+def full_steps_spectrum(S: int, warmup: int, window: float, growth: float) -> list[bool]:
+    """The first ones, and then by a window that grows: with `run` steps filled in a row, full if run + 1 is a multiple
+    of its whole part."""
+    full: list[bool] = []
+    for s in range(S):
+        run = 0
+        while run < s and not full[s - 1 - run]:
+            run += 1
+        full.append(s < warmup or (run + 1) % math.floor(window) == 0)
+        window += growth if full[s] and s >= warmup else 0
+    return full
+
+
 def full_steps_pixart(S: int, N: int) -> list[bool]:
     """Counting up from 0. Full whenever s mod tau = 0; each full step sets tau anew; no window."""
     if N == 1:

@@ -62,6 +62,12 @@ class FullStepSchedule:
 
 
 @cache
+def spaced_schedule(interval: int, warmup_steps: int) -> FullStepSchedule:
+    """The first steps full, and then every `interval`-th after the last of them."""
+    return FullStepSchedule(interval, warmup_steps=warmup_steps, phase=warmup_steps - 1)
+
+
+@cache
 def _full_steps(schedule: FullStepSchedule, num_inference_steps: int) -> tuple[bool, ...]:
     return tuple(remainder == 0 for remainder in _remainders(schedule, num_inference_steps))
 

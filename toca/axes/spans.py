@@ -55,3 +55,9 @@ class Span:
 def skipped(layer: int, spans: Sequence[Span]) -> bool:
     """Whether one of `spans` leaves out this layer."""
     return any(layer in span for span in spans)
+
+
+def last_block(layers: int) -> tuple[Span, ...]:
+    """The span of a step that runs no block and forecasts what leaves the last; the norm and projection behind it run
+    at the step's own timestep."""
+    return (Span(0, layers, keeps="output", forecasts=True),)

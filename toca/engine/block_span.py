@@ -85,7 +85,7 @@ class BlockSpan:
         shape: CallShape,
     ) -> None:
         """Have the span's place taken; its blocks do not run."""
-        combine = weighted_sum if by is None else by.combine
+        combine = weighted_sum if by is None else by.combine_for(shape)
         entered: dict[str, Streams] = {}
 
         def enter(streams: Streams) -> Streams:

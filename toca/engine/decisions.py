@@ -149,7 +149,7 @@ class Decisions:
         handle.scales, handle.weights = [], []
         if i not in plan.forecast_sites:
             return
-        handle.fill_by(fill)
+        handle.fill_by(fill, part.sizes)
         if run.row[i] == COMPUTE and handle.keep:
             handle.scales = _numbers(terms.scales(step, fill, plan.timeline), compiled)
         elif run.row[i].forecasts:
@@ -174,7 +174,7 @@ class Decisions:
             if span.around == "blocks":
                 terms = part.spans[span.stored]
                 weights = _weights(span_weights(plan, job, span, terms, step), compiled)
-                self.block_span.fill(self.blocks, span, terms, weights, plan.fill, part.key.shape)
+                self.block_span.fill(self.blocks, span, terms, weights, plan.fill, part.sizes)
 
     def _to_be_renewed(self, plan: PlanTable, run: Pass, part: Part) -> list[tuple[Terms, weakref.ref | None]]:
         """What the pass is to renew, with what it holds now."""
@@ -238,8 +238,8 @@ class Decisions:
             if span.around == "model":
                 terms = job.part.spans[span.stored]
                 weights = span_weights(plan, job, span, terms, step)
-                shape = job.part.key.shape
-                sample = self.model_span.fill(plan, span, terms, weights, step, latents, sample, shape)
+                sizes = job.part.sizes
+                sample = self.model_span.fill(plan, span, terms, weights, step, latents, sample, sizes)
         return sample
 
     def _watch(self, boundary: int, notes: dict[int, tuple]) -> None:

@@ -69,7 +69,7 @@ class ModelSpan:
         fill = plan.fill if span.forecasts else None
         if fill is not None and fill.reads_latents:
             return self._estimated(plan, fill, terms, step, latents)
-        filled = terms.total(weights) if fill is None else terms.total(weights, fill.combine)
+        filled = terms.total(weights) if fill is None else terms.total(weights, fill.combine_for(shape))
         return self._with_latents(filled, latents, 1, shape) if span.keeps == "residual" else filled.clone()
 
     def _with_latents(self, sample: torch.Tensor, latents: torch.Tensor, sign: int, shape: CallShape) -> torch.Tensor:

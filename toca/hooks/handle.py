@@ -12,6 +12,7 @@ from ..axes.fills.base import Combine
 from ..axes.fills.renewal import Renewal
 from ..kernels.rows import put_rows, take_rows
 from ..kernels.series import weighted_sum
+from ..models import CallShape
 from ..models.dialect import Present, Projected
 
 
@@ -88,9 +89,9 @@ class Handle:
         self.scales: list[Any] = []
         self.weights: list[Any] = []
 
-    def fill_by(self, fill: Fill) -> None:
-        """Have the terms made and combined as a fill does it."""
-        self.renewal, self.combine = fill.renewal, fill.combine
+    def fill_by(self, fill: Fill, shape: CallShape) -> None:
+        """Have the terms made and combined as a fill does it in a call of these sizes."""
+        self.renewal, self.combine = fill.renewal, fill.combine_for(shape)
 
     def passed(self, queries: torch.Tensor) -> torch.Tensor:
         """What takes the place of the output of attention that does not run and whose output nobody reads: its input,

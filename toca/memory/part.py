@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 
 from ..axes.selections import Group, Grouping
 from ..axes.spans import Span
-from ..models.shape import CallKey
+from ..models.shape import CallKey, CallShape
 from ..plan.table import PlanTable
 from .terms import Terms
 
@@ -49,6 +49,8 @@ class Part:
         gate (`dict[str, torch.Tensor]`): What the gate keeps; the first dimension is the image.
         labels (`torch.Tensor` or `None`): (rows, image tokens of a row), int32: what the selection has observed of
             each of them.
+        grid (`tuple[int, int]` or `None`): Rows and columns of the image tokens, where only the arguments of a call
+            tell them and a fill asks.
     """
 
     key: CallKey
@@ -62,6 +64,13 @@ class Part:
     spans: dict[Span, Terms] = field(default_factory=dict)
     gate: dict[str, torch.Tensor] = field(default_factory=dict)
     labels: torch.Tensor | None = None
+    grid: tuple[int, int] | None = None
+
+    @property
+    def sizes(self) -> CallShape:
+        """The sizes of its calls, with the grid where that has been asked for."""
+        shape = self.key.shape
+        return shape if self.grid is None else replace(shape, grid=self.grid)
 
     @classmethod
     def start(cls, plan: PlanTable, key: CallKey, paired: bool = False) -> Part:

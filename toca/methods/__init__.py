@@ -14,6 +14,7 @@ from .duca import DuCa
 from .easycache import EasyCache
 from .fastercache import FasterCache
 from .fbcache import DBCache, FBCache
+from .foca import FoCa
 from .fora import FORA
 from .hicache import HiCache
 from .learned import LearnedRouter
@@ -26,6 +27,7 @@ from .ras import RAS
 from .seacache import SeaCache
 from .smoothcache import SmoothCache
 from .speca import SpeCa
+from .spectrum import Spectrum
 from .taylorseer import TaylorSeer
 from .teacache import TeaCache
 from .tgate import TGate
@@ -37,7 +39,7 @@ METHODS: dict[str, type[Method]] = registered("method")
 LISTED = (
     *("toca", "duca", "clusca", "ras", "random"),
     *("fora", "pab", "tgate", "delta-dit", "blockdance", "deepcache", "smoothcache", "magcache", "fastercache"),
-    *("taylorseer", "hicache"),
+    *("taylorseer", "hicache", "foca", "spectrum"),
     *("teacache", "seacache", "fbcache", "dbcache", "easycache", "dicache", "speca"),
     *("learned", "composed", "none"),
 )
@@ -64,6 +66,7 @@ __all__ = [
     "FBCache",
     "FORA",
     "FasterCache",
+    "FoCa",
     "HiCache",
     "LearnedRouter",
     "MagCache",
@@ -75,6 +78,7 @@ __all__ = [
     "SeaCache",
     "SmoothCache",
     "SpeCa",
+    "Spectrum",
     "TGate",
     "TaylorSeer",
     "TeaCache",

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property
 from typing import ClassVar
 
 from ..axes.fills import Fill
 from ..axes.fills.expansions import Newton, Spacing, Taylor
 from ..axes.sampling import Sampling
-from ..axes.schedule import FullStepSchedule
+from ..axes.schedule import spaced_schedule
 from ..axes.spans import Span
 from ..checks import Order, SomeSteps, check
 from ..models import Site
@@ -56,11 +55,7 @@ class TaylorSeer(Method):
         check(self.scope in SCOPES, "scope", self.scope, f"must be one of {', '.join(SCOPES)}")
 
     def computes(self, site: Site, step: int, sampling: Sampling) -> bool:
-        return self._schedule.full_steps(sampling.num_inference_steps)[step]
-
-    @cached_property
-    def _schedule(self) -> FullStepSchedule:
-        return FullStepSchedule(self.interval, warmup_steps=self.warmup_steps, phase=self.warmup_steps - 1)
+        return spaced_schedule(self.interval, self.warmup_steps).full_steps(sampling.num_inference_steps)[step]
 
     @property
     def leaves_out_blocks(self) -> bool:

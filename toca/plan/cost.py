@@ -199,7 +199,7 @@ def number_bytes(plan: PlanTable, itemsize: int, forecast: bool) -> int:
     """Bytes kept for one number of a quantity: its last value, and the fill's terms where it is ever forecast."""
     if not forecast or plan.fill is None:
         return itemsize
-    return itemsize + plan.fill.kept * plan.fill.term_itemsize(itemsize)
+    return itemsize + plan.fill.term_bytes(itemsize)
 
 
 def span_bytes(plan: PlanTable, span: Span, shape: CallShape, itemsize: int) -> int:

@@ -10,6 +10,7 @@ import torch
 
 from ...checks import check_fields
 from ...kernels.series import weighted_sum
+from ...models import CallShape
 from ...registry import Registered
 from ..sampling import Timeline
 from .renewal import Renewal, differences
@@ -36,6 +37,8 @@ class Fill(Registered, ABC):
     """Whether they depend on the scheduler's timesteps, and not on the number of steps alone."""
     reads_gate: ClassVar[bool] = False
     """Whether a gate that tells weights (`Gate.weights_of`) is listened to."""
+    reads_grid: ClassVar[bool] = False
+    """Whether `combine_for` is to be told the grid of the image tokens where only the arguments of a call tell it."""
     reads_latents: ClassVar[bool] = False
     """Whether the model's input is kept with its output and read when filling; such a fill is for spans around the
     model, and remembers filled steps too."""
@@ -88,6 +91,11 @@ class Fill(Registered, ABC):
         """What makes the fill of terms and weights, both as many as it says; by default their weighted sum."""
         return weighted_sum
 
+    def combine_for(self, shape: CallShape) -> Combine:
+        """The same where the sizes of the call matter: samples, frames, the grid of the tokens. For equal sizes it is
+        one object: compiled blocks guard on it."""
+        return self.combine
+
     def check_steps(self, num_inference_steps: int) -> None:  # noqa: B027 (most go with any)
         """Refuse a number of steps that it was not made for. Raises `ValueError`."""
 
@@ -95,9 +103,9 @@ class Fill(Registered, ABC):
         """The same where no gate of its own tells weights."""
         return self
 
-    def term_itemsize(self, itemsize: int) -> int:
-        """Bytes of one number of the terms besides the value, where the value's take `itemsize`."""
-        return itemsize
+    def term_bytes(self, itemsize: int) -> int:
+        """Bytes of all terms besides the value, for one number of the value, which takes `itemsize`."""
+        return self.kept * itemsize
 
     def estimate(
         self,

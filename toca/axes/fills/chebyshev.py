@@ -58,8 +58,8 @@ class Chebyshev(Fill):
         gram = design.T @ design + self.ridge * np.eye(self.kept)
         return [0.0, *np.linalg.solve(gram, self._basis([step], timeline)[0]).tolist()]
 
-    def term_itemsize(self, itemsize: int) -> int:
-        return max(4, itemsize)
+    def term_bytes(self, itemsize: int) -> int:
+        return self.kept * max(4, itemsize)
 
     def _basis(self, steps: Sequence[int], timeline: Timeline) -> np.ndarray:
         """T_0 to T_M at each step, (steps, M + 1)."""

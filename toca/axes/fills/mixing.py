@@ -73,5 +73,5 @@ class Mixture(Fill):
         weights = part.weights(step, history, timeline)
         return [*weights, *[0.0] * (self.kept + 1 - len(weights))]
 
-    def term_itemsize(self, itemsize: int) -> int:
-        return self.richest.term_itemsize(itemsize)
+    def term_bytes(self, itemsize: int) -> int:
+        return self.richest.term_bytes(itemsize)

@@ -11,6 +11,7 @@ from ..hicache import HiCache
 from ..ras import RAS
 from ..seacache import SeaCache
 from ..speca import SpeCa
+from ..spectrum import Spectrum
 from ..taylorseer import TaylorSeer
 from ..teacache import TeaCache
 from ..toca import ToCa
@@ -42,6 +43,9 @@ def flux() -> dict[str, Method]:
         "taylorseer/lite": TaylorSeer(interval=5, order=2, warmup_steps=3, scope="lite"),
         # FLUX.1-dev: the same schedule with the Hermite basis.
         "hicache/flux": HiCache(interval=6, order=2, warmup_steps=3, sigma=0.5),
+        # 50 steps, of which 14 are full, or 10.
+        "spectrum/flux": Spectrum(growth=0.75),
+        "spectrum/flux-fast": Spectrum(growth=3.0),
         # The polynomial that its authors fitted to FLUX.1-dev.
         "teacache/flux": TeaCache(
             coefficients=(498.651651, -283.781631, 55.8554382, -3.82021401, 0.264230861), threshold=0.25

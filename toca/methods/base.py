@@ -22,6 +22,7 @@ from ..plan import Plan
 from ..plan.table import check_size
 from ..registry import Registered
 from .beside import file_beside
+from .knob import Knob
 
 
 class Method(Registered, ABC):
@@ -46,6 +47,9 @@ class Method(Registered, ABC):
     """What it needs beside a model, such as a calibration file."""
     files: ClassVar[tuple[str, ...]] = ()
     """Its fields that name a file to read."""
+
+    knob: ClassVar[Knob | None] = None
+    """The one field that trades quality for speed, for methods that take one as a threshold."""
 
     reads_timesteps: ClassVar[bool] = False
     """Whether its plan depends on the scheduler's timesteps, and not on the number of steps alone."""

@@ -14,6 +14,7 @@ from ..checks import Layers, NonNegative, SomeLayers, SomeSteps, Steps
 from ..models import Site
 from ..registry import register
 from .base import Method
+from .knob import Knob
 
 
 @register
@@ -88,6 +89,7 @@ class DBCache(Method):
 
     name: ClassVar[str] = "dbcache"
     title: ClassVar[str] = "cache-dit, 2025 (software; no paper)"
+    knob: ClassVar[Knob | None] = Knob("threshold")
 
     def computes(self, site: Site, step: int, sampling: Sampling) -> bool:
         return step < self.warmup_steps or site.layer < self.first_blocks or self._is_last(site.layer, sampling)

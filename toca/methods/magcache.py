@@ -15,6 +15,7 @@ from ..checks import NonNegative, Share, Steps
 from ..models import Site
 from ..registry import register
 from .calibrated import Calibrated
+from .knob import Knob
 
 
 class Schedule(NamedTuple):
@@ -52,6 +53,7 @@ class MagCache(Calibrated):
 
     name: ClassVar[str] = "magcache"
     title: ClassVar[str] = "Ma et al., NeurIPS 2025, arXiv 2506.09045"
+    knob: ClassVar[Knob | None] = Knob("threshold")
 
     def __post_init__(self) -> None:
         super().__post_init__()

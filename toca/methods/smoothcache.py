@@ -15,6 +15,7 @@ from ..checks import NonNegative, SomeSteps, check
 from ..models import Site
 from ..registry import register
 from .calibrated import Calibrated
+from .knob import Knob
 
 
 class Skips(NamedTuple):
@@ -49,6 +50,7 @@ class SmoothCache(Calibrated):
 
     name: ClassVar[str] = "smoothcache"
     title: ClassVar[str] = "Liu et al., 2024, arXiv 2411.10510"
+    knob: ClassVar[Knob | None] = Knob("alpha")
 
     def __post_init__(self) -> None:
         super().__post_init__()

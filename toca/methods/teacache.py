@@ -20,6 +20,7 @@ from ..plan import Plan
 from ..registry import register
 from .base import Method
 from .calibrated import Calibrated
+from .knob import Knob
 
 ORDER = 4
 MOST_COEFFICIENTS = 16
@@ -103,6 +104,7 @@ class TeaCache(Calibrated):
 
     name: ClassVar[str] = "teacache"
     title: ClassVar[str] = "Liu et al., CVPR 2025, arXiv 2411.19108"
+    knob: ClassVar[Knob | None] = Knob("threshold")
 
     def __post_init__(self) -> None:
         super().__post_init__()

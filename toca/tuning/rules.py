@@ -1,0 +1,274 @@
+"""The thresholds of methods that decide while the model runs, found for speed-ups by the clock."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+from statistics import mean
+from typing import Any
+
+import numpy as np
+
+from ..axes.sampling import Sampling
+from ..methods import Method
+from ..methods.beside import file_beside
+from ..methods.knob import Knob
+from ..models import describe, known_family
+from ..registry import named, registered, to_data
+from .generations import Generation, Generations, psnr
+from .pace import FULL, Pace
+from .rule import TOLERANCE, Rule, check_speedup, unreachable, with_knob
+
+SPEEDUPS = (1.25, 1.5, 1.75, 2.0, 2.5, 3.0)
+ROUNDS = 2
+NEAR = 1.01
+"""A bracket whose ends are no further apart than by this factor is one value."""
+STRIDE = 4.0
+"""How far a bracket reaches out at a time."""
+
+
+class References:
+    """Full runs of held-out prompts, each made once for all methods.
+
+    Args:
+        generations (`Generations`): Makes them.
+        prompts (`Sequence`): The prompts.
+        seed (`int`): Of the first one's noise; the next ones have the numbers that follow.
+    """
+
+    def __init__(self, generations: Generations, prompts: Sequence[Any], seed: int):
+        self.generations, self.prompts, self.seed = generations, list(prompts), seed
+        self._samples: dict[int, np.ndarray] = {}
+
+    def make(self, number: int, method: Method) -> tuple[Generation, float]:
+        """A held-out prompt under a method, and its PSNR to the full run."""
+        if number not in self._samples:
+            self._samples[number] = self.generations.make(self.prompts[number], self.seed + number).sample
+        run = self.generations.make(self.prompts[number], self.seed + number, method)
+        return run, psnr(run.sample, self._samples[number])
+
+
+class ThresholdSearch:
+    """Looks for the thresholds of one method. Whatever was run once is known.
+
+    Args:
+        generations (`Generations`): Makes samples.
+        method (`Method`): It has a `knob`.
+        prompts (`Sequence`): To search on.
+        seed (`int`): Of the first one's noise.
+    """
+
+    def __init__(self, generations: Generations, method: Method, prompts: Sequence[Any], seed: int = 0):
+        assert method.knob is not None, "the method has a knob"
+        self.generations, self.method, self.prompts, self.seed = generations, method, list(prompts), seed
+        self.knob: Knob = method.knob
+        self.pace = Pace()
+        self._steps: dict[float, tuple[str, ...]] = {}
+
+    def at(self, value: float) -> Method:
+        """The method with a threshold."""
+        made: Method = dataclasses.replace(self.method, **{self.knob.field: value})  # type: ignore[type-var]
+        return made
+
+    def steps(self, value: float) -> tuple[str, ...]:
+        """What each step of each prompt does, one letter a step."""
+        if value not in self._steps:
+            method = self.at(value)
+            runs = [self.generations.make(prompt, self.seed + i, method) for i, prompt in enumerate(self.prompts)]
+            for run in runs:
+                self.pace.add(run)
+            self._steps[value] = tuple(run.steps for run in runs)
+        return self._steps[value]
+
+    def speedup(self, value: float) -> float:
+        """By the clock, of the search's prompts."""
+        steps = self.steps(value)
+        return self.pace.speedup(steps)
+
+    def time(self, rounds: int = ROUNDS) -> None:
+        """Time a setting that has steps of each kind, in turns with the full run.
+
+        Raises:
+            ValueError: If no threshold leaves a step to be filled and one to be computed.
+        """
+        method = self.at(self._mixed())
+        self.generations.make(self.prompts[0], self.seed)
+        for _ in range(rounds):
+            for i, prompt in enumerate(self.prompts):
+                full = self.generations.make(prompt, self.seed + i)
+                self.pace.add_pair(full, self.generations.make(prompt, self.seed + i, method))
+
+    def _mixed(self) -> float:
+        """A threshold by which some steps between the first and the last are full, and some are not."""
+        low, high = self.knob.least, self.knob.most
+        value = min(max(getattr(self.method, self.knob.field), low), high)
+        while True:
+            computed = mean(_share_computed(steps) for steps in self.steps(value))
+            if 0 < computed < 1:
+                return value
+            low, high = (value, high) if computed == 1 else (low, value)
+            if high / low < NEAR:
+                raise ValueError(
+                    f"No `{self.knob.field}` of {self.method.name} between {self.knob.least:g} and "
+                    f"{self.knob.most:g} fills some steps of these {len(self.steps(value)[0])} and computes others: "
+                    "take more steps, or let it compute fewer first steps."
+                )
+            value = Knob.between(low, high)
+
+    def value_for(self, speedup: float) -> float | None:
+        """The threshold for a speed-up, to within 2 % or just above; `None` if none is that fast."""
+        bracket = self._bracket(speedup)
+        if bracket is None:
+            return None
+        low, high = bracket
+        while high > low * NEAR:
+            near = min((low, high), key=lambda value: abs(self.speedup(value) - speedup))
+            if abs(self.speedup(near) / speedup - 1) <= TOLERANCE:
+                return near
+            slow, fast = self.speedup(low), self.speedup(high)
+            middle = Knob.between(low, high, min(max((speedup - slow) / (fast - slow), 0.25), 0.75))
+            low, high = (middle, high) if self.speedup(middle) < speedup else (low, middle)
+        return high
+
+    def _bracket(self, speedup: float) -> tuple[float, float] | None:
+        """Two thresholds next to each other of those known, the lower one slower than asked and the upper one not;
+        twice the same one if the least is too fast."""
+        while True:
+            known = sorted(self._steps)
+            high = next((value for value in known if self.speedup(value) >= speedup), None)
+            if high is None and known[-1] >= self.knob.most:
+                return None
+            if high is None:
+                self.steps(min(known[-1] * STRIDE, self.knob.most))
+            elif high > known[0]:
+                return known[known.index(high) - 1], high
+            elif high <= self.knob.least:
+                return high, high
+            else:
+                self.steps(max(high / STRIDE, self.knob.least))
+
+    def fastest(self) -> float:
+        """The largest speed-up of all that was run."""
+        return max(map(self.speedup, self._steps))
+
+
+def _share_computed(steps: str) -> float:
+    inner = steps[1:-1]
+    return inner.count(FULL) / len(inner) if inner else 1.0
+
+
+def bisect(
+    search: ThresholdSearch, held_out: References, speedups: Sequence[float] = SPEEDUPS, rounds: int = ROUNDS
+) -> Rule:
+    """The rule of one method.
+
+    Args:
+        search (`ThresholdSearch`): Of the method.
+        held_out (`References`): What the points are measured on.
+        speedups (`Sequence[float]`): To look for; what the method does not come to is replaced by the most it does.
+        rounds (`int`, defaults to 2): Of timing in turns with the full run.
+
+    Raises:
+        ValueError: If the method comes to none of the speed-ups; it names the most that it comes to.
+    """
+    search.time(rounds)
+    found = [search.value_for(speedup) for speedup in sorted(speedups)]
+    reached = {value for value in found if value is not None}
+    if not reached:
+        raise unreachable(search.method.name, min(speedups), search.fastest())
+    if None in found:
+        most = search.value_for(search.fastest() * (1 - TOLERANCE))
+        assert most is not None, "that fast it was"
+        reached.add(most)
+    points = tuple(_point(search, held_out, value) for value in sorted(reached))
+    return Rule(search.method.name, search.knob.field, _settings(search.method, search.generations.pipe), points)
+
+
+def _point(search: ThresholdSearch, held_out: References, value: float) -> tuple[float, float, float]:
+    made = [held_out.make(number, search.at(value)) for number in range(len(held_out.prompts))]
+    for run, _ in made:
+        search.pace.add(run)
+    return value, search.pace.speedup([run.steps for run, _ in made]), mean(decibels for _, decibels in made)
+
+
+def _settings(method: Method, pipe: Any) -> Mapping[str, Any]:
+    """The fields of a method but for its knob; a file that lies beside the weights is found there again."""
+    fields = dict(to_data(method)["fields"])
+    assert method.knob is not None, "the method has a knob"
+    del fields[method.knob.field]
+    own = file_beside(getattr(pipe, "name_or_path", None) or ".", method.name)
+    return fields | {name: None for name in method.files if fields[name] == str(own)}
+
+
+def tune_rules(
+    pipe: Any,
+    methods: Sequence[Method | str],
+    prompts: Sequence[Any],
+    held_out: Sequence[Any],
+    *,
+    speedups: Sequence[float] = SPEEDUPS,
+    num_inference_steps: int | None = None,
+    call: Mapping[str, Any] | None = None,
+    seed: int = 0,
+    rounds: int = ROUNDS,
+    told: Callable[[str, int], None] = lambda method, made: None,
+) -> tuple[Rule, ...]:
+    """Find the thresholds of some methods for speed-ups of the denoising loop by the clock.
+
+    Args:
+        pipe (`DiffusionPipeline`): A stock pipeline; no cache is on.
+        methods (`Sequence[Method | str]`): Methods or presets with a `knob`. A calibration that lies beside the
+            weights is taken where they lack one.
+        prompts, held_out (`Sequence`): To search on, and to measure what was found on; each what the pipeline's call
+            takes first, or a mapping of arguments.
+        speedups (`Sequence[float]`): To look for.
+        num_inference_steps (`int`, *optional*): Steps; the pipeline's own where not told.
+        call (`Mapping`, *optional*): Further arguments of the pipeline's call.
+        seed (`int`, defaults to 0): Of the first prompt's noise; held-out prompts come after the others.
+        rounds (`int`, defaults to 2): Of timing in turns with the full run.
+        told (`Callable`): Is called at the end of each method with its name, and how many samples were made so far.
+
+    Returns:
+        `tuple[Rule, ...]`: One a method.
+
+    Raises:
+        ValueError: If a method has no knob, does not run on the model or comes to none of the speed-ups; or if a
+            speed-up is below 1.
+    """
+    for speedup in speedups:
+        check_speedup(speedup)
+    taken = with_knob([named(method) if isinstance(method, str) else method for method in methods])
+    generations = Generations(pipe, num_inference_steps, call)
+    references = References(generations, held_out, seed + len(prompts))
+    rules = []
+    for method in taken:
+        search = ThresholdSearch(generations, _with_file(method, pipe), prompts, seed)
+        rules.append(bisect(search, references, speedups, rounds))
+        told(method.name, generations.made)
+    return tuple(rules)
+
+
+def _with_file(method: Method, pipe: Any) -> Method:
+    folder = getattr(pipe, "name_or_path", None)
+    return method.beside(folder) if folder else method
+
+
+def rule_methods(pipe: Any, num_inference_steps: int) -> tuple[Method, ...]:
+    """All methods with a knob that can be tuned on a pipeline: they run on its model as they are by default, and the
+    calibration that they may need lies beside the weights."""
+    layout = describe(pipe.transformer, known_family(pipe.transformer))
+    found = []
+    for cls in registered("method").values():
+        method = _with_file(cls(), pipe) if cls.knob is not None else None
+        if method is not None and not method.needs_file and _fits(method, Sampling(layout, num_inference_steps, ())):
+            found.append(method)
+    return tuple(found)
+
+
+def _fits(method: Method, sampling: Sampling) -> bool:
+    try:
+        method.check_asked(sampling.layout)
+        method.check_fits(sampling)
+    except ValueError:
+        return False
+    return True

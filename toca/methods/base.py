@@ -22,7 +22,6 @@ from ..plan import Plan
 from ..plan.table import check_size
 from ..registry import Registered
 from .beside import file_beside
-from .knob import Knob
 
 
 class Method(Registered, ABC):
@@ -48,8 +47,8 @@ class Method(Registered, ABC):
     files: ClassVar[tuple[str, ...]] = ()
     """Its fields that name a file to read."""
 
-    knob: ClassVar[Knob | None] = None
-    """The one field that trades quality for speed, for methods that take one as a threshold."""
+    knob: ClassVar[str | None] = None
+    """The field that is a threshold, if it has one: a number above 0, by which more is left out the larger it is."""
 
     reads_timesteps: ClassVar[bool] = False
     """Whether its plan depends on the scheduler's timesteps, and not on the number of steps alone."""

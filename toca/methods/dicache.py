@@ -16,7 +16,6 @@ from ..checks import NonNegative, SomeLayers, SomeSteps, check
 from ..models import Site
 from ..registry import register
 from .base import Method
-from .knob import Knob
 
 GAMMA = 1.0, 1.5
 """Bounds of gamma in the authors' code."""
@@ -98,7 +97,7 @@ class DiCache(Method):
 
     name: ClassVar[str] = "dicache"
     title: ClassVar[str] = "Bu et al., ICLR 2026, arXiv 2508.17356"
-    knob: ClassVar[Knob | None] = Knob("threshold")
+    knob: ClassVar[str | None] = "threshold"
 
     def check_fits(self, sampling: Sampling) -> None:
         super().check_fits(sampling)

@@ -14,7 +14,6 @@ from ..checks import MOST_STEPS, NonNegative, Within
 from ..models import Site
 from ..registry import register
 from .base import Method
-from .knob import Knob
 
 
 @register
@@ -84,7 +83,7 @@ class EasyCache(Method):
 
     name: ClassVar[str] = "easycache"
     title: ClassVar[str] = "Zhou et al., 2025, arXiv 2507.02860"
-    knob: ClassVar[Knob | None] = Knob("threshold")
+    knob: ClassVar[str | None] = "threshold"
 
     def computes(self, site: Site, step: int, sampling: Sampling) -> bool:
         return step < self.warmup_steps or step == sampling.num_inference_steps - 1

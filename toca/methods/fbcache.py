@@ -14,7 +14,6 @@ from ..checks import Layers, NonNegative, SomeLayers, SomeSteps, Steps
 from ..models import Site
 from ..registry import register
 from .base import Method
-from .knob import Knob
 
 
 @register
@@ -89,7 +88,7 @@ class DBCache(Method):
 
     name: ClassVar[str] = "dbcache"
     title: ClassVar[str] = "cache-dit, 2025 (software; no paper)"
-    knob: ClassVar[Knob | None] = Knob("threshold")
+    knob: ClassVar[str | None] = "threshold"
 
     def computes(self, site: Site, step: int, sampling: Sampling) -> bool:
         return step < self.warmup_steps or site.layer < self.first_blocks or self._is_last(site.layer, sampling)

@@ -15,7 +15,6 @@ from ..checks import NonNegative, Share, Steps
 from ..models import Site
 from ..registry import register
 from .calibrated import Calibrated
-from .knob import Knob
 
 
 class Schedule(NamedTuple):
@@ -53,7 +52,7 @@ class MagCache(Calibrated):
 
     name: ClassVar[str] = "magcache"
     title: ClassVar[str] = "Ma et al., NeurIPS 2025, arXiv 2506.09045"
-    knob: ClassVar[Knob | None] = Knob("threshold")
+    knob: ClassVar[str | None] = "threshold"
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -15,7 +15,6 @@ from ..checks import NonNegative, SomeSteps, check
 from ..models import Site
 from ..registry import register
 from .calibrated import Calibrated
-from .knob import Knob
 
 
 class Skips(NamedTuple):
@@ -50,7 +49,7 @@ class SmoothCache(Calibrated):
 
     name: ClassVar[str] = "smoothcache"
     title: ClassVar[str] = "Liu et al., 2024, arXiv 2411.10510"
-    knob: ClassVar[Knob | None] = Knob("alpha")
+    knob: ClassVar[str | None] = "alpha"
 
     def __post_init__(self) -> None:
         super().__post_init__()

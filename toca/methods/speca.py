@@ -15,7 +15,6 @@ from ..checks import NonNegative, Order, SomeShare, SomeSteps, Steps, check
 from ..models import Site
 from ..registry import register
 from .base import Method
-from .knob import Knob
 
 COMPARED = ("output", "residual")
 ERRORS = ("whole", "elements")
@@ -121,7 +120,7 @@ class SpeCa(Method):
 
     name: ClassVar[str] = "speca"
     title: ClassVar[str] = "Liu et al., ACM MM 2025, arXiv 2509.11628"
-    knob: ClassVar[Knob | None] = Knob("threshold")
+    knob: ClassVar[str | None] = "threshold"
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -20,7 +20,6 @@ from ..plan import Plan
 from ..registry import register
 from .base import Method
 from .calibrated import Calibrated
-from .knob import Knob
 
 ORDER = 4
 MOST_COEFFICIENTS = 16
@@ -104,7 +103,7 @@ class TeaCache(Calibrated):
 
     name: ClassVar[str] = "teacache"
     title: ClassVar[str] = "Liu et al., CVPR 2025, arXiv 2411.19108"
-    knob: ClassVar[Knob | None] = Knob("threshold")
+    knob: ClassVar[str | None] = "threshold"
 
     def __post_init__(self) -> None:
         super().__post_init__()

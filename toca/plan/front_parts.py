@@ -7,10 +7,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ..checks import Count, Seed, SomeSteps, check, check_fields, cleaned
-from .bounds import Duration
+from ..checks import Count, Seed, SomeSteps, check, check_fields, checked, cleaned
+from .bounds import Budget, Duration
 from .origin import Decibels, Speedup, finite_decibels, interval_text
 from .plan import Plan
+
+TOLERANCE = 0.02
+"""How far from a speed-up that was asked for is still that speed-up: a clock tells no better."""
 
 
 @dataclass(frozen=True)
@@ -122,8 +125,9 @@ class Rule:
     Args:
         method (`str`): Short name of the method.
         field (`str`): The field that is set: its threshold.
-        settings (`dict`): Other fields that are not as by default.
-        points (`tuple[tuple[float, float, float], ...]`): Values of the field, each with its speed-up and its PSNR.
+        settings (`dict`): Other fields that are not as by default, as plain data.
+        points (`tuple[tuple[float, float, float], ...]`): Values of the field, each with its speed-up by the clock and
+            its PSNR to the full run, both on held-out prompts.
 
     Raises:
         ValueError: If a value is of another type or out of range, or there is no point.
@@ -141,6 +145,28 @@ class Rule:
         check_fields(self)
         check(bool(self.points), "points", self.points, "must be one or more")
 
+    @property
+    def fastest(self) -> float:
+        """The largest speed-up that was seen."""
+        return max(speedup for _, speedup, _ in self.points)
+
+    def value_for(self, speedup: float) -> float:
+        """The least value of the field that is so fast: one that was tried, or one between two of them, by the
+        logarithms of the values.
+
+        Raises:
+            ValueError: If the speed-up is below 1, or none is so fast, give or take 2 %; it names the fastest.
+        """
+        wanted = checked(speedup, Budget, "speedup")
+        slower: tuple[float, float] | None = None
+        for value, reached, _ in sorted(self.points):
+            if reached >= wanted:
+                return value if slower is None else _between(slower, (value, reached), wanted)
+            slower = value, reached
+        if wanted > self.fastest * (1 + TOLERANCE):
+            self.at(wanted)
+        return min(value for value, reached, _ in self.points if reached == self.fastest)
+
     def at(self, speedup: float) -> tuple[float, float, float]:
         """The point of the best quality that is at least so fast.
 
@@ -155,3 +181,11 @@ class Rule:
             f"No setting of {cleaned(self.method, 60)} that was tried is {speedup:g} times as fast: "
             f"{self.field}={value:g} reaches {most:.2f}x at {psnr:.1f} dB."
         )
+
+
+def _between(slower: tuple[float, float], faster: tuple[float, float], speedup: float) -> float:
+    """The value between two, each with its speed-up; the faster one where the other is 0, which has no logarithm."""
+    if slower[0] <= 0:
+        return faster[0]
+    part = (speedup - slower[1]) / (faster[1] - slower[1])
+    return slower[0] ** (1 - part) * faster[0] ** part

@@ -10,17 +10,21 @@ from typing import Any
 import numpy as np
 
 from ..axes.sampling import Sampling
+from ..checks import checked
 from ..methods import Method
 from ..methods.beside import file_beside
-from ..methods.knob import Knob
 from ..models import describe, known_family
+from ..plan.bounds import Budget
+from ..plan.front_parts import TOLERANCE, Rule
 from ..registry import named, registered, to_data
 from .generations import Generation, Generations, psnr
 from .pace import FULL, Pace
-from .rule import TOLERANCE, Rule, check_speedup, unreachable, with_knob
+from .rule import unreachable, with_knob
 
 SPEEDUPS = (1.25, 1.5, 1.75, 2.0, 2.5, 3.0)
 ROUNDS = 2
+LEAST, MOST = 1e-4, 100.0
+"""Between which thresholds are looked for."""
 NEAR = 1.01
 """A bracket whose ends are no further apart than by this factor is one value."""
 STRIDE = 4.0
@@ -61,13 +65,13 @@ class ThresholdSearch:
     def __init__(self, generations: Generations, method: Method, prompts: Sequence[Any], seed: int = 0):
         assert method.knob is not None, "the method has a knob"
         self.generations, self.method, self.prompts, self.seed = generations, method, list(prompts), seed
-        self.knob: Knob = method.knob
+        self.knob: str = method.knob
         self.pace = Pace()
         self._steps: dict[float, tuple[str, ...]] = {}
 
     def at(self, value: float) -> Method:
         """The method with a threshold."""
-        made: Method = dataclasses.replace(self.method, **{self.knob.field: value})  # type: ignore[type-var]
+        made: Method = dataclasses.replace(self.method, **{self.knob: value})  # type: ignore[type-var]
         return made
 
     def steps(self, value: float) -> tuple[str, ...]:
@@ -100,8 +104,8 @@ class ThresholdSearch:
 
     def _mixed(self) -> float:
         """A threshold by which some steps between the first and the last are full, and some are not."""
-        low, high = self.knob.least, self.knob.most
-        value = min(max(getattr(self.method, self.knob.field), low), high)
+        low, high = LEAST, MOST
+        value = min(max(getattr(self.method, self.knob), low), high)
         while True:
             computed = mean(_share_computed(steps) for steps in self.steps(value))
             if 0 < computed < 1:
@@ -109,11 +113,11 @@ class ThresholdSearch:
             low, high = (value, high) if computed == 1 else (low, value)
             if high / low < NEAR:
                 raise ValueError(
-                    f"No `{self.knob.field}` of {self.method.name} between {self.knob.least:g} and "
-                    f"{self.knob.most:g} fills some steps of these {len(self.steps(value)[0])} and computes others: "
+                    f"No `{self.knob}` of {self.method.name} between {LEAST:g} and "
+                    f"{MOST:g} fills some steps of these {len(self.steps(value)[0])} and computes others: "
                     "take more steps, or let it compute fewer first steps."
                 )
-            value = Knob.between(low, high)
+            value = between(low, high)
 
     def value_for(self, speedup: float) -> float | None:
         """The threshold for a speed-up, to within 2 % or just above; `None` if none is that fast."""
@@ -126,7 +130,7 @@ class ThresholdSearch:
             if abs(self.speedup(near) / speedup - 1) <= TOLERANCE:
                 return near
             slow, fast = self.speedup(low), self.speedup(high)
-            middle = Knob.between(low, high, min(max((speedup - slow) / (fast - slow), 0.25), 0.75))
+            middle = between(low, high, min(max((speedup - slow) / (fast - slow), 0.25), 0.75))
             low, high = (middle, high) if self.speedup(middle) < speedup else (low, middle)
         return high
 
@@ -136,20 +140,25 @@ class ThresholdSearch:
         while True:
             known = sorted(self._steps)
             high = next((value for value in known if self.speedup(value) >= speedup), None)
-            if high is None and known[-1] >= self.knob.most:
+            if high is None and known[-1] >= MOST:
                 return None
             if high is None:
-                self.steps(min(known[-1] * STRIDE, self.knob.most))
+                self.steps(min(known[-1] * STRIDE, MOST))
             elif high > known[0]:
                 return known[known.index(high) - 1], high
-            elif high <= self.knob.least:
+            elif high <= LEAST:
                 return high, high
             else:
-                self.steps(max(high / STRIDE, self.knob.least))
+                self.steps(max(high / STRIDE, LEAST))
 
     def fastest(self) -> float:
         """The largest speed-up of all that was run."""
         return max(map(self.speedup, self._steps))
+
+
+def between(low: float, high: float, part: float = 0.5) -> float:
+    """The value a part of the way from one to another, by the logarithm."""
+    return float(low ** (1 - part) * high**part)
 
 
 def _share_computed(steps: str) -> float:
@@ -181,7 +190,7 @@ def bisect(
         assert most is not None, "that fast it was"
         reached.add(most)
     points = tuple(_point(search, held_out, value) for value in sorted(reached))
-    return Rule(search.method.name, search.knob.field, _settings(search.method, search.generations.pipe), points)
+    return Rule(search.method.name, search.knob, _settings(search.method, search.generations.pipe), points)
 
 
 def _point(search: ThresholdSearch, held_out: References, value: float) -> tuple[float, float, float]:
@@ -195,7 +204,7 @@ def _settings(method: Method, pipe: Any) -> Mapping[str, Any]:
     """The fields of a method but for its knob; a file that lies beside the weights is found there again."""
     fields = dict(to_data(method)["fields"])
     assert method.knob is not None, "the method has a knob"
-    del fields[method.knob.field]
+    del fields[method.knob]
     own = file_beside(getattr(pipe, "name_or_path", None) or ".", method.name)
     return fields | {name: None for name in method.files if fields[name] == str(own)}
 
@@ -236,7 +245,7 @@ def tune_rules(
             speed-up is below 1.
     """
     for speedup in speedups:
-        check_speedup(speedup)
+        checked(speedup, Budget, "speedup")
     taken = with_knob([named(method) if isinstance(method, str) else method for method in methods])
     generations = Generations(pipe, num_inference_steps, call)
     references = References(generations, held_out, seed + len(prompts))

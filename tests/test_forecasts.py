@@ -3,6 +3,7 @@ steps that their authors published."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -18,7 +19,9 @@ from toca.axes.fills.expansions import Newton, Taylor
 from toca.axes.fills.mean_velocity import MeanVelocity
 from toca.axes.fills.polynomial import Polynomial
 from toca.axes.fills.reuse import Reuse
+from toca.hooks.tracing import can_compile
 from toca.methods import Method
+from toca.methods.dmd import DMD, DynamicModes
 from toca.methods.foca import Calibrated, FoCa
 from toca.methods.spectrum import Spectrum
 
@@ -27,7 +30,8 @@ from .conformance.test_cost import check
 from .helpers import FAMILIES, TINY, inputs_for, relative_error, run_steps
 from .reference import fills as written_out
 from .reference import schedules, taylor
-from .test_fills import courses, filled, remembered, wanted_of
+from .test_compile import BLOCK_CLASSES, build, compiled
+from .test_fills import FilledBetween, courses, drawn, filled, remembered, wanted_of
 
 STEPS = 14
 every_family = pytest.mark.parametrize("family", FAMILIES)
@@ -44,6 +48,7 @@ METHODS: dict[str, tuple[Method, written_out.Rule, list[bool]]] = {
         schedules.full_steps_spectrum(STEPS, 3, 2, 1.0),
     ),
     "foca": (FoCa(interval=5), written_out.foca, taylor.full_steps(STEPS, 5, 2)),
+    "dmd": (DMD(interval=2, warmup_steps=5), written_out.dmd(6), taylor.full_steps(STEPS, 2, 5)),
 }
 every_name = pytest.mark.parametrize("name", METHODS)
 
@@ -65,8 +70,8 @@ def test_predicted_is_measured(family: str) -> None:
 
 
 def test_a_rule_is_told_from_a_like_one() -> None:
-    transformer, inputs = TINY["dit"](1), inputs_for("dit", STEPS, 1, seed=1)
-    full = taylor.full_steps(STEPS, 5, 2)
+    transformer, inputs = TINY["dit"](1), inputs_for("dit", STEPS, 2, seed=1)
+    full = taylor.full_steps(STEPS, 3, 5)
     rules = [*(rule for _, rule, _ in METHODS.values()), written_out.line, written_out.reuse]
     outputs = [written_out.run_filled(transformer, inputs, full, rule, "last") for rule in rules]
     for i, mine in enumerate(outputs):
@@ -141,11 +146,95 @@ def test_foca_first_steps() -> None:
     assert filled(Calibrated(), course[:1], 1, 9).item() == 0.0
 
 
+# --- dynamic modes -------------------------------------------------------------------------------------------------
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.data())
+def test_sums_of_exponentials_are_continued_exactly(data: Any) -> None:
+    """Growing, fading and swinging ones, at any spacing, and between the snapshots' places; each sample by itself."""
+    spacing, snapshots = data.draw(st.integers(1, 5)), data.draw(st.integers(4, 6))
+    swings = data.draw(st.booleans())
+    later = spacing * (snapshots - 1) + data.draw(st.integers(1, 2 * spacing))
+
+    def course(seed: int) -> Callable[[int], torch.Tensor]:
+        first, other = (drawn(1, 6, 4, seed=2 * seed + i).double() for i in range(2))
+        rates = drawn(2, seed=seed).double().tanh() * 0.3
+        angle = 1.5 * data.draw(st.floats(0.2, 1)) / spacing
+
+        def value(t: int) -> torch.Tensor:
+            if swings:
+                turning = first * math.cos(angle * t) + other * math.sin(angle * t)
+                return turning * math.exp(rates[0] * t / spacing)
+            return first * math.exp(rates[0] * t / spacing) + other * math.exp((rates[1] - 0.5) * t / spacing)
+
+        return value
+
+    samples = [course(seed) for seed in range(2)]
+    values = [(t, torch.cat([sample(t) for sample in samples])) for t in range(0, spacing * snapshots, spacing)]
+    got = filled(DynamicModes(), values, later, later + 1)
+    wanted = torch.cat([sample(later) for sample in samples])
+    torch.testing.assert_close(got, wanted, rtol=1e-4, atol=1e-4 * wanted.abs().max().item())
+
+
+@settings(max_examples=60, deadline=None)
+@given(courses(most=16), st.integers(4, 8))
+def test_dynamic_modes_are_those_of_the_singular_values(course: Any, window: int) -> None:
+    """The same from products of the snapshots as from the snapshots, however many there are and wherever."""
+    steps, values, step = course
+    exact = [(s, value.double()) for s, value in values]
+    wanted = wanted_of(written_out.dmd(window), exact, step)
+    got = filled(DynamicModes(window), exact, step, steps)
+    torch.testing.assert_close(got, wanted, rtol=1e-4, atol=1e-4 * wanted.abs().max().item())
+
+
+def test_dynamic_modes_are_of_samples_and_not_of_rows() -> None:
+    """Where a sample has several rows (frames, positions) they are fitted together."""
+    values = [(s, drawn(4, 3, 2, seed=s)) for s in range(5)]
+    fill = DynamicModes()
+    terms, timeline = remembered(fill, values, 9)
+    shape = toca.CallShape(batch=2, tokens=3, frames=2)
+    got = terms.total(fill.weights(5, terms.history, timeline), fill.combine_for(shape))
+    joined = [(s, value.reshape(2, 6, 2)) for s, value in values]
+    torch.testing.assert_close(got.reshape(2, 6, 2), filled(fill, joined, 5, 9))
+    assert relative_error(got, filled(fill, values, 5, 9)) > 1e-2
+
+
+def test_dynamic_modes_without_numbers() -> None:
+    """A sample whose snapshots are zero, or not finite, is reused; the other is not touched."""
+    values = [(s, drawn(3, 3, 2, seed=s)) for s in range(5)]
+    alone = filled(DynamicModes(), [(s, value[:1]) for s, value in values], 5, 9)
+    for _, value in values:
+        value[1] = 0.0
+    values[-1][1][2, 0] = float("inf")
+    got = filled(DynamicModes(), values, 5, 9)
+    torch.testing.assert_close(got[:1], alone)
+    assert torch.equal(got[1], torch.zeros(3, 2)) and torch.equal(got[2, 1:], values[-1][1][2, 1:])
+
+
+@pytest.mark.skipif(not can_compile(), reason="this torch cannot trace classes made on the fly")
+@pytest.mark.parametrize("fill", [DynamicModes()], ids=["dmd"])
+def test_compiled_blocks(fill: Any) -> None:
+    """Within a block's graph; what fills spans stands outside of it."""
+    torch._dynamo.reset()
+    transformer, inputs = build("dit")
+    method = FilledBetween(fill, full=(0, 1, 2, 3))
+    wanted = cached_run(transformer, method, inputs)
+    counter = compiled(transformer)
+    with toca.cached(transformer, method, num_inference_steps=len(inputs)):
+        assert_close(run_steps(transformer, inputs), wanted, 1e-4)
+        graphs = counter.frame_count
+        assert 0 < graphs <= 3 * BLOCK_CLASSES["dit"]
+        run_steps(transformer, inputs)
+        assert counter.frame_count == graphs
+
+
 WRONG: list[tuple[Callable[[], Any], str]] = [
     (lambda: Blend(Reuse(), MeanVelocity()), "'blend' .*mean-velocity is none"),
     (lambda: Blend(Reuse(), Newton(), 1.5), "`share` must be between 0 and 1, got 1.5"),
     (lambda: Spectrum(window=0.5), "`window` must .* got 0.5"),
     (lambda: Spectrum(mix=-0.1), "`mix` must .* got -0.1"),
+    (lambda: DMD(window=3), "`window` must .* got 3"),
     (lambda: FoCa(interval=0), "`interval` must .* got 0"),
 ]
 

@@ -45,6 +45,8 @@ SMALL: dict[str, dict[str, Any]] = {
     "blockdance": {"blocks": 1, "start": 0.2, "warmup_steps": 2, "cooldown_steps": 1},
     "dbcache": {"first_blocks": 1, "warmup_steps": 2},
     "delta-dit": {"blocks": 1, "switch": 4},
+    # From the fifth step on there are snapshots enough.
+    "dmd": {"interval": 3, "warmup_steps": 5},
     "fastercache": {"first_call": 3},
     "hicache": {"interval": 3, "order": 1},
     # Its router's scores are drawn between 0 and 1.

@@ -117,6 +117,36 @@ def foca(history: History, s: int) -> Array:
     return window[-1]
 
 
+def dmd(window: int, samples: int = 2, least: int = 4) -> Rule:
+    """Dynamic mode decomposition by the singular value decomposition of the snapshots of each sample, whose rows stand
+    side by side; a line where fewer than `least` are equally far apart."""
+
+    def rule(history: History, s: int) -> Array:
+        steps = [t for t, _ in history[-window:]]
+        tail = 1
+        while tail < len(steps) and steps[-tail] - steps[-tail - 1] == steps[-1] - steps[-2]:
+            tail += 1
+        if tail < least:
+            return line(history, s)
+        k = (s - steps[-1]) / (steps[-1] - steps[-2])
+        values = np.stack([value.reshape(samples, -1) for _, value in history[-tail:]], axis=-1)
+        return np.stack([_advanced(sample, k) for sample in values]).reshape(history[-1][1].shape)
+
+    return rule
+
+
+def _advanced(y: Array, k: float) -> Array:
+    """Snapshots in columns, oldest first, k spacings on."""
+    X, X_next = y[:, :-1].astype(complex), y[:, 1:].astype(complex)
+    U, S, Vh = np.linalg.svd(X, full_matrices=False)
+    r = int((S > 1e-4 * S[0]).sum())
+    U, S, V = U[:, :r], S[:r], Vh[:r].conj().T
+    eigenvalues, W = np.linalg.eig(U.conj().T @ X_next @ V / S)
+    modes = X_next @ V / S @ W
+    amounts = np.linalg.pinv(modes) @ y[:, -1]
+    return (modes @ (eigenvalues**k * amounts)).real
+
+
 def low_band(value: Array, cutoff: float, axis: int = 1) -> Array:
     """The part of low frequencies along an axis, by numpy's complex Fourier transform."""
     tokens = value.shape[axis]

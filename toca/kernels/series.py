@@ -20,10 +20,12 @@ def weighted_sum(value: torch.Tensor, higher: Sequence[torch.Tensor], weights: S
     total = None
     if isinstance(newest, torch.Tensor) or newest != 1:
         # In float32 at least: weights that nearly cancel are large, and half precision would not hold the parts.
-        total = value.to(torch.promote_types(value.dtype, torch.float32)) * _for_rows(newest, value)
+        wide = value.to(torch.promote_types(value.dtype, torch.float32))
+        total = wide * _for_rows(newest, wide)
     for term, weight in zip(higher, others, strict=True):
         if isinstance(weight, torch.Tensor):
-            addend = (term if total is None else term.to(total.dtype)) * _for_rows(weight, term)
+            term = term if total is None else term.to(total.dtype)
+            addend = term * _for_rows(weight, term)
             total = value + addend if total is None else total.add_(addend)
         elif weight:
             total = torch.add(value, term, alpha=weight) if total is None else total.add_(term, alpha=weight)

@@ -10,6 +10,7 @@ from .composed import CacheMethod
 from .deepcache import DeepCache
 from .delta_dit import DeltaDiT
 from .dicache import DiCache
+from .dmd import DMD
 from .duca import DuCa
 from .easycache import EasyCache
 from .fastercache import FasterCache
@@ -39,7 +40,7 @@ METHODS: dict[str, type[Method]] = registered("method")
 LISTED = (
     *("toca", "duca", "clusca", "ras", "random"),
     *("fora", "pab", "tgate", "delta-dit", "blockdance", "deepcache", "smoothcache", "magcache", "fastercache"),
-    *("taylorseer", "hicache", "foca", "spectrum"),
+    *("taylorseer", "hicache", "foca", "spectrum", "dmd"),
     *("teacache", "seacache", "fbcache", "dbcache", "easycache", "dicache", "speca"),
     *("learned", "composed", "none"),
 )
@@ -58,6 +59,7 @@ __all__ = [
     "CacheMethod",
     "ClusCa",
     "DBCache",
+    "DMD",
     "DeepCache",
     "DeltaDiT",
     "DiCache",

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import toca
@@ -13,6 +15,7 @@ from toca.plan.front_parts import Entry, Fewer, Rule, Searched
 from toca.plan.origin import HeldOut, Origin
 from toca.plan.schedulers import SchedulerMark
 
+from .calibrated import folder
 from .helpers import TINY
 
 STEPS = 6
@@ -60,9 +63,10 @@ def entry_of(plan: Plan, speedup: float, psnr: float, **fields: Any) -> Entry:
     return Entry(plan=plan, speedup=speedup, psnr=psnr, **said | fields)
 
 
-def front_of(family: str, scheduler: Any, transformer: Any = None, steps: int = STEPS, **fields: Any) -> Front:
-    """A front made by hand: the full run, every second and third step of it, hardly any, and one of fewer steps."""
-    model = TINY[family]() if transformer is None else transformer
+def front_of(model: Any, scheduler: Any, steps: int = STEPS, **fields: Any) -> Front:
+    """A front of a transformer, or of a family's tiny one, made by hand: the full run, every second and third step of
+    it, hardly any, and one of fewer steps."""
+    model = TINY[model]() if isinstance(model, str) else model
     fewer = steps - 2
     plans = {interval: toca.FORA(interval=interval).plan(model, steps) for interval in (1, 2, 3, 6)}
     entries = (
@@ -86,3 +90,16 @@ def front_of(family: str, scheduler: Any, transformer: Any = None, steps: int = 
         "versions": {"toca": "0.1.0"},
     }
     return Front(**said | fields)
+
+
+def tuned(family: str, steps: int, scheduler: Any, **fields: Any) -> Any:
+    """The method with a front of a family's tiny model, for a number of steps and a scheduler, whose timesteps it does
+    not know: bare transformers have none."""
+    return toca.Tuned(front=_saved(family, steps, type(scheduler)), **fields)
+
+
+@functools.cache
+def _saved(family: str, steps: int, scheduler: type) -> str:
+    path = Path(folder().name) / f"{family}-{scheduler.__name__}-{steps}-front.json"
+    front_of(family, scheduler(), steps, schedules=()).save(path)
+    return str(path)

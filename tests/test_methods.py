@@ -81,7 +81,7 @@ def test_every_field_is_documented(cls: type) -> None:
     for field in dataclasses.fields(cls):
         assert f"{field.name} (`" in documents, field.name
     assert cls.__doc__ and not cls.__doc__.startswith(f"{cls.__name__}(")
-    assert cls.title or cls in (toca.NoCache, toca.RandomTokens)
+    assert cls.title or cls in (toca.NoCache, toca.RandomTokens, toca.Tuned)
 
 
 def test_every_method_file_is_listed() -> None:

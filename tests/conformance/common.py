@@ -15,6 +15,7 @@ from toca.methods.calibrated import Calibrated
 from toca.registry import field_types
 
 from ..calibrated import calibrated, routed
+from ..fronts import tuned
 from ..helpers import FAMILIES, Inputs, relative_error, run_steps
 
 STEPS = 8
@@ -99,6 +100,8 @@ def registered(family: str, name: str) -> Any:
         return calibrated(family, name, STEPS, **fields)
     if issubclass(cls, toca.LearnedRouter):
         return routed(family, STEPS, scheduler_for(family), **fields)
+    if issubclass(cls, toca.Tuned):
+        return tuned(family, STEPS, scheduler_for(family), **fields)
     return cls(**fields)
 
 

@@ -41,8 +41,8 @@ CALIBRATED = ("smoothcache", "magcache")
 
 
 def methods_of(family: str) -> list[str]:
-    """Names of the methods that run on a family; a learned router is trained for one model, and fills like FORA."""
-    return [name for name in toca.methods() if runs_on(family, name) and name != "learned"]
+    """Names of the methods that run on a family; routers and fronts are of one model, and fill as others do."""
+    return [name for name in toca.methods() if runs_on(family, name) and name not in ("learned", "tuned")]
 
 
 def method_named(family: str, name: str, steps: int = STEPS) -> Any:

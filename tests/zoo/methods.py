@@ -15,6 +15,7 @@ from toca.registry import field_types
 
 from ..calibrated import draw_router, folder, record
 from ..conformance.common import CACHING, GENERIC, SMALL, method_of
+from ..fronts import front_of
 from .subject import subject_of
 from .tiny import STEPS, run
 
@@ -51,6 +52,8 @@ def method_for(entry: str, name: str) -> toca.Method:
         return cls(calibration=_calibration(entry, name), **fields)
     if issubclass(cls, toca.LearnedRouter):
         return cls(router=_router(entry), **fields)
+    if issubclass(cls, toca.Tuned):
+        return cls(front=_front(entry), **fields)
     if "threshold" in field_types(cls):
         fields.setdefault("threshold", 1e9)
     return cls(**fields)
@@ -76,6 +79,13 @@ def _calibration(entry: str, name: str) -> str:
 def _router(entry: str) -> str:
     path = _path(entry, "router")
     draw_router(subject_of(entry).model, STEPS, DDIMScheduler.__name__, path)
+    return str(path)
+
+
+@functools.cache
+def _front(entry: str) -> str:
+    path = _path(entry, "front")
+    front_of(subject_of(entry).model, DDIMScheduler(), steps=STEPS, schedules=()).save(path)
     return str(path)
 
 

@@ -33,6 +33,7 @@ from .taylorseer import TaylorSeer
 from .teacache import TeaCache
 from .tgate import TGate
 from .toca import ToCa
+from .tuned import Tuned
 
 METHODS: dict[str, type[Method]] = registered("method")
 """All methods by short name, a third party's too."""
@@ -42,7 +43,7 @@ LISTED = (
     *("fora", "pab", "tgate", "delta-dit", "blockdance", "deepcache", "smoothcache", "magcache", "fastercache"),
     *("taylorseer", "hicache", "foca", "spectrum", "dmd"),
     *("teacache", "seacache", "fbcache", "dbcache", "easycache", "dicache", "speca"),
-    *("learned", "composed", "none"),
+    *("tuned", "learned", "composed", "none"),
 )
 """The order in which they are listed: those that choose tokens, that reuse, that forecast, that decide while the model
 runs, and the others; what is not named here comes last."""
@@ -85,6 +86,7 @@ __all__ = [
     "TaylorSeer",
     "TeaCache",
     "ToCa",
+    "Tuned",
     "methods",
     "preset",
     "presets",

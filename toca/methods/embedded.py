@@ -12,13 +12,17 @@ from .learned import LearnedRouter
 from .magcache import MagCache
 from .smoothcache import SmoothCache
 from .teacache import TeaCache
+from .tuned import Tuned
 
 
 @functools.cache
 def embedded_presets() -> dict[str, Method]:
     """Those whose files this installation has, by name: `teacache/emoji`."""
     settings_of = {
-        "emoji": (SmoothCache(alpha=0.1), MagCache(threshold=0.12), TeaCache(threshold=0.2), LearnedRouter()),
+        "emoji": (SmoothCache(alpha=0.1), MagCache(threshold=0.12), TeaCache(threshold=0.2), LearnedRouter(), Tuned()),
+        "emoji-flux": (Tuned(),),
+        "fashion": (Tuned(),),
+        "emoji-video": (Tuned(),),
     }
     found = {}
     for model, settings in settings_of.items():

@@ -36,7 +36,8 @@ class Front:
         full_seconds (`float`): Of the full run's denoising loop, for one sample.
         entries (`tuple[Entry, ...]`): The plans, of one model and not all of as many steps; kept from slow to fast.
         searched (`Searched`): What they were searched on.
-        schedules (`tuple[tuple[float, ...], ...]`): The scheduler's timesteps, for each number of steps that there is.
+        schedules (`tuple[tuple[float, ...], ...]`): The scheduler's timesteps, for each number of steps that there is;
+            none where they are not known.
         fewer (`tuple[Fewer, ...]`, *optional*): What fewer steps do.
         rules (`tuple[Rule, ...]`, *optional*): Methods that decide while the model runs, at several speeds.
         made_with (`dict`, *optional*): How: the model's name, size, guidance, model calls and seconds.
@@ -65,7 +66,7 @@ class Front:
             raise ValueError("The plans of a front must all be of one model.")
         missing = {entry.num_inference_steps for entry in self.entries} - set(map(len, self.schedules))
         check(
-            not missing,
+            not (self.schedules and missing),
             "schedules",
             sorted(missing),
             "must hold the timesteps for each number of steps that plans have",
@@ -77,7 +78,7 @@ class Front:
         held_out = HeldOut(self.searched.held_out, entry.psnr, entry.psnr_low, entry.psnr_high, entry.speedup)
         return Origin(
             scheduler=self.scheduler,
-            timesteps=next(times for times in self.schedules if len(times) == entry.num_inference_steps),
+            timesteps=next((times for times in self.schedules if len(times) == entry.num_inference_steps), ()),
             reference_steps=self.num_inference_steps,
             prompts=self.searched.prompts,
             prompts_sha256=self.searched.sha256,

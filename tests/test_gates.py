@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import re
 from typing import Any
 
 import pytest
@@ -18,6 +19,7 @@ from toca.engine.summary import StepTrace, Summary
 from toca.memory.algebra import join, take
 from toca.memory.part import Part
 from toca.memory.terms import Terms
+from toca.methods.adacache import AdaCache
 from toca.methods.dicache import DiCache
 from toca.methods.easycache import EasyCache
 from toca.methods.fbcache import DBCache, FBCache
@@ -34,7 +36,7 @@ from .zoo.tiny import exists
 
 METHODS = (
     *(FBCache(), DBCache(max_cached_steps=2), TeaCache(), EasyCache(), DiCache(), SpeCa()),
-    *(SeaCache(), SeaCache(indicator="latents", max_cached_steps=2)),
+    *(SeaCache(), SeaCache(indicator="latents", max_cached_steps=2), AdaCache(), AdaCache(motion=False)),
 )
 GATES = [method.gate() for method in METHODS]
 every_gate = pytest.mark.parametrize("gate", GATES, ids=lambda gate: gate.name)
@@ -143,6 +145,35 @@ def test_threshold_falls_over_the_steps() -> None:
     assert SpeCa(0.1, 0.01, 0.0).gate().opens(Observation(5, 10, memory)).tolist() == [True, True, True]
 
 
+# --- AdaCache ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["opensora", "opensora-slow", "opensora-100"])
+def test_published_codebooks(name: str) -> None:
+    """Below a distance, and so not at it, its rate; above all of them the last one's."""
+    gate = toca.preset(f"adacache/{name}").gate()
+    rates = {
+        "opensora": {0.0: 6, 0.0799: 6, 0.08: 5, 0.2: 4, 0.3: 3, 0.399: 2, 0.4: 1, 9.0: 1, math.nan: 1},
+        "opensora-slow": {0.0: 3, 0.08: 2, 0.1599: 2, 0.16: 1, 0.5: 1},
+        "opensora-100": {0.029: 12, 0.04: 10, 0.06: 8, 0.08: 6, 0.1: 4, 0.11: 3, 0.9: 3, 2.0: 3},
+    }[name]
+    got = gate._rate(torch.tensor(list(rates), dtype=torch.float64)).tolist()
+    assert got == list(rates.values())
+
+
+def test_motion_that_is_usual_changes_nothing_and_stillness_lets_all_pass() -> None:
+    gate = AdaCache().gate()
+    ones = torch.ones(2)
+    # A frame, and one that differs by twice the usual share of both together; another video stands still.
+    share = 0.385
+    frames = torch.stack([torch.tensor([1.0 - share, 1.0 + share]), torch.tensor([1.0, 1.0])])[:, None, :, None]
+    now = Observation(5, 10, {"motion": ones}, added=frames, grid=(2, 1, 1))
+    assert gate._motion_now(now).tolist() == pytest.approx([1.0, 0.0])
+    assert gate._motion(now, 2 * ones).tolist() == pytest.approx([1.0, 0.0 + 10 * 1.0 / 2])
+    for still in (dataclasses.replace(now, step=9), dataclasses.replace(now, grid=(1, 2, 1))):
+        assert gate._motion_now(still).tolist() == [1.0, 1.0]
+
+
 # --- EasyCache -----------------------------------------------------------------------------------------------------
 
 
@@ -173,6 +204,9 @@ def test_rate_is_unknown_after_one_step() -> None:
         (SpeCa, "error", "l2"),
         (SpeCa, "warmup_steps", 0),
         (EasyCache, "warmup_steps", 1),
+        (AdaCache, "codebook", ()),
+        (AdaCache, "codebook", ((0.2, 3), (0.1, 2))),
+        (AdaCache, "depth", 1.5),
         (SeaCache, "threshold", -0.1),
         (SeaCache, "power", 0),
         (SeaCache, "residual_order", 2),
@@ -182,7 +216,7 @@ def test_rate_is_unknown_after_one_step() -> None:
     ],
 )
 def test_settings_are_checked(cls: type, name: str, value: Any) -> None:
-    with pytest.raises(ValueError, match=rf"`{name}` must .*{value}"):
+    with pytest.raises(ValueError, match=rf"`{name}` must .*{re.escape(str(value))}"):
         cls(**{name: value})
 
 
@@ -206,7 +240,7 @@ def test_numbers_in_memory_depend_on_no_feature_before_the_second_step(gate: Any
             return torch.randn(2, 2, 5, 3, generator=generator)
 
         generator = torch.Generator().manual_seed(seed)
-        seen = Observation(0, 10, {}, features(), features(), features(), features())
+        seen = Observation(0, 10, {}, features(), features(), features(), features(), added=features())
         gate.observe(seen, computed=True)
         return seen.memory
 
@@ -319,7 +353,7 @@ def test_verifying_makes_no_token_older() -> None:
     assert_equal(often, seldom)
 
 
-@pytest.mark.parametrize("name", ["fbcache", "dbcache", "dicache", "teacache", "seacache", "speca", "easycache"])
+@pytest.mark.parametrize("name", [method.name for method in dict.fromkeys(map(type, METHODS))])
 @pytest.mark.parametrize("family", FAMILIES)
 def test_a_gate_that_lets_nothing_pass_costs_nothing(name: str, family: str) -> None:
     """What stands outside of the blocks runs once, and so do the probed blocks."""

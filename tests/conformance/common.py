@@ -43,6 +43,7 @@ GENERIC: dict[str, Any] = {
 # A method that is not here is run as it is, and a gate with a `threshold` lets every step pass.
 SMALL: dict[str, dict[str, Any]] = {
     "clusca": {"interval": 3, "clusters": 8, "warmup_steps": 1},
+    "adacache": {"codebook": ((1.0, 100),), "cooldown_steps": 1},
     "blockdance": {"blocks": 1, "start": 0.2, "warmup_steps": 2, "cooldown_steps": 1},
     "dbcache": {"first_blocks": 1, "warmup_steps": 2},
     "delta-dit": {"blocks": 1, "switch": 4},

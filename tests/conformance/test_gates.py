@@ -20,6 +20,7 @@ from torch import Tensor, nn
 
 import toca
 from toca.engine.summary import Summary
+from toca.methods.adacache import AdaCache
 from toca.methods.dicache import DiCache
 from toca.methods.easycache import EasyCache
 from toca.methods.fbcache import DBCache, FBCache
@@ -51,6 +52,7 @@ class Case:
 
 POLYNOMIAL = (0.5, 1.0, 0.01)
 DRAFTS = {"decay": 0.3, "floor": 0.001, "min_drafts": 0, "max_drafts": 5, "order": 1}
+BOOK = ((0.4, 5), (0.6, 4), (0.8, 3), (1.0, 2), (1.2, 1))
 CASES = {
     "fbcache": Case(FBCache(), gates.run_dbcache, {"dit": 1.0, "pixart": 0.58, "flux": 0.78, "latte": 0.78}),
     "dbcache": Case(
@@ -70,6 +72,11 @@ CASES = {
         {"dit": 0.32, "pixart": 0.58, "flux": 0.78, "latte": 1.4},
     ),
     "dicache": Case(DiCache(), gates.run_dicache, {"dit": 0.18, "pixart": 0.43, "flux": 0.43, "latte": 0.43}),
+    "adacache": Case(
+        AdaCache(BOOK, motion_window=(0.3, 0.7)),
+        partial(gates.run_adacache, codebook=list(BOOK), depth=0.5, motion=True, window=(0.3, 0.7)),
+        {"dit": 1.0, "pixart": 0.6, "flux": 0.8, "latte": 0.8},
+    ),
     "speca": Case(
         SpeCa(warmup_steps=2, **DRAFTS),
         partial(gates.run_speca, warmup=2, **DRAFTS),
@@ -200,6 +207,7 @@ def test_a_step_takes_as_many_passes_as_there_are_decisions(name: str) -> None:
         ("dicache", {"probe_blocks": 2, "warmup_steps": 3, "threshold": 0.3}, {"probe": 2, "warmup": 3}),
         ("seacache", {"indicator": "latents", "power": 1.5}, {"latents": True, "p": 1.5}),
         ("seacache", {"residual_order": 1, "max_cached_steps": 2}, {"line": True, "most": 2}),
+        ("adacache", {"motion": False, "depth": 1.0}, {"motion": False, "depth": 1.0}),
         ("speca", {"compared": "residual", "threshold": 2.0}, {"residual": True}),
         ("speca", {"error": "elements", "threshold": 3.0}, {"elements": True}),
         ("speca", {"min_drafts": 2, "max_drafts": 3, "order": 3}, {"min_drafts": 2, "max_drafts": 3, "order": 3}),

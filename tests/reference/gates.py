@@ -246,6 +246,45 @@ def run_easycache(transformer: nn.Module, inputs: list[dict], *, threshold: floa
     return samples, letters
 
 
+def run_adacache(
+    transformer: nn.Module,
+    inputs: list[dict],
+    *,
+    threshold: float,
+    codebook: list[tuple[float, int]],
+    depth: float,
+    motion: bool,
+    window: tuple[float, float] = (0.1, 0.9),
+) -> Run:
+    """The modules are those of the drafts below, at order 0. The codebook is looked up as the authors do it: step by
+    step, counted from 1, and the block's residual with all frames in a row."""
+    samples, letters, S = [], "", len(inputs)
+    layer = int(depth * (len(blocks_of(transformer)) - 1))
+    drafter = Drafter(transformer, 0)
+    rate, at, before, moreg = 1, 0, None, 1.0
+    for i, call in enumerate(inputs):
+        computed = i + 1 == at + rate or i + 1 in (1, S - 1, S)
+        if computed:
+            drafter.drafting = False
+            step = Step(transformer, call)
+            now = step.left[layer][-1] - step.entered[layer][-1]
+            if before is not None:
+                c = relative_change(now, before) / rate
+                if motion and now.ndim == 4:
+                    was, moreg = moreg, 1.0
+                    if window[0] * S <= i + 1 <= window[1] * S:
+                        late, early = now[:, 1:], now[:, :-1]
+                        moved = (late - early).abs().sum() / (late.abs().sum() + early.abs().sum())
+                        moreg = (1 / 0.385 * moved.item()) ** 8
+                    c *= moreg + abs(10 * (moreg - was) / rate)
+                rate = next((r for bound, r in codebook if c < threshold * bound), codebook[-1][1])
+            before, at = now, i + 1
+        samples.append(drafter.run(call, i, drafting=not computed))
+        letters += "F" if computed else "r"
+    drafter.close()
+    return samples, letters
+
+
 def run_dicache(
     transformer: nn.Module, inputs: list[dict], *, threshold: float, probe: int = 1, warmup: int = 1
 ) -> Run:

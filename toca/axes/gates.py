@@ -33,6 +33,8 @@ class Observation:
         probe (`torch.Tensor` or `None`): Hidden states of the image tokens leaving the probed blocks, or block 0's
             modulated input.
         output (`torch.Tensor` or `None`): What the model returned; known to `observe` only.
+        added (`torch.Tensor` or `None`): (images, rows of an image, tokens of all frames, C): what the watched layer
+            has added to its image tokens, in a step computed in full; known to `observe` only.
         level (`NoiseLevel`): How noisy the latents are.
         grid (`tuple[int, int, int]` or `None`): Frames, rows and columns of an image's tokens, for gates that read
             it; `None` where they form none.
@@ -53,6 +55,7 @@ class Observation:
     before_last: Any = None
     draft: Any = None
     verified: Any = None
+    added: Any = None
     level: NoiseLevel = NoiseLevel.of_flow(0.5)
     grid: tuple[int, int, int] | None = None
     channel_dim: int = -1
@@ -128,6 +131,10 @@ class Gate(Registered, ABC):
     @abstractmethod
     def bytes_kept(self, sizes: GateSizes) -> int:
         """Bytes of the tensors in its memory."""
+
+    def watched_layer(self, layers: int) -> int | None:
+        """The layer, of so many, whose residual `observe` is shown of steps computed in full; `None` for none."""
+        return None
 
     def verifies(self, now: Observation) -> bool:
         """Whether a filled step is checked by running the last block on what was filled before it."""

@@ -42,6 +42,10 @@ class BlockSpan:
         """The same with its rows laid out as those of another layer; it may be kept."""
         return by_itself(laid_out(self.image_of(streams, layer, shape), shape, self.rows[layer], self.rows[like]))
 
+    def image_by_sample(self, streams: Streams, layer: int, shape: CallShape) -> torch.Tensor:
+        """The same with a row a sample."""
+        return laid_out(self.image_of(streams, layer, shape), shape, self.rows[layer], "sample")
+
     def store(
         self,
         blocks: list[BlockHandle],

@@ -10,6 +10,7 @@ from ..memory.part import Part
 from ..plan.passes import (
     MODULATED,
     VERIFIED,
+    Pass,
     probe_pass,
     probed_layers,
     resumed,
@@ -49,11 +50,12 @@ class Gatekeeper:
         self.warn, self.record, self.block_span = warn, call.record, block_span
         self.plan, self.gate, self.memory = call.plan, gate, call.memory
         self.step, self.latents = call.step, call.latents
+        self.level, self.grid = call.level, call.memory.grid
         # An image's rows stand before what it has of them.
-        channel_dim = call.spec.channel_dim % self.latents.ndim + 1
-        self.shown = {"level": call.level, "grid": call.memory.grid, "channel_dim": channel_dim}
+        self.channel_dim = call.spec.channel_dim % self.latents.ndim + 1
         self.per_sample = gate.per_sample and not self.memory.whole
         self.layers = self.plan.layout.layers
+        self.watched = gate.watched_layer(self.layers)
 
     def decide(self, lost: bool) -> list[Job]:
         """The jobs of the call.
@@ -86,7 +88,7 @@ class Gatekeeper:
             run = step_pass(self.plan, self.step, computed=True)
             if probe is not None:
                 run = watched(run, (0, probe) if probe else (), probes_input=probe == 0)
-            return [Job(part, run, now, computed=True)]
+            return [Job(part, self._watching(run), now, computed=True)]
         if probe is not None:
             return [Job(part, probe_pass(self.plan, probe), now, undecided=True)]
         return self._split(part, now, {})
@@ -139,9 +141,15 @@ class Gatekeeper:
 
     def _job(self, part: Part, now: Observation, computed: bool) -> Job:
         run = resumed(self.plan, step_pass(self.plan, self.step, computed or None), self.gate.probe or 0)
+        if computed:
+            run = self._watching(run)
         if not computed and self.gate.verifies(now):
             run = verified(self.plan, run)
         return Job(part, run, now, computed)
+
+    def _watching(self, run: Pass) -> Pass:
+        """The same run with what enters and what leaves the watched layer noted."""
+        return run if self.watched is None else watched(run, (self.watched, self.watched + 1))
 
     def observe(self, job: Job, output: torch.Tensor) -> None:
         """Show the gate a job that has run.
@@ -156,6 +164,8 @@ class Gatekeeper:
         now.output = part.by_image(output, images)
         if now.probe is None and self.gate.probe is not None:
             self._note_probe(part, now, job)
+        if job.computed and self.watched is not None:
+            now.added = part.by_image(self._added(part, job, self.watched), images)
         if job.run.verifies:
             self.record.add_pass(verifying_pass(self.plan), part)
             last = self.layers - 1
@@ -169,8 +179,9 @@ class Gatekeeper:
 
     def _observation(self, part: Part) -> Observation:
         latents = self.latents if part.rows is None else self.latents.index_select(0, part.rows)
-        now = Observation(self.step, self.plan.num_inference_steps, part.gate, **self.shown)
+        now = Observation(self.step, self.plan.num_inference_steps, part.gate)
         now.input = part.by_image(latents, part.images(self.per_sample))
+        now.level, now.grid, now.channel_dim = self.level, self.grid, self.channel_dim
         return now
 
     def _note_probe(self, part: Part, now: Observation, job: Job) -> None:
@@ -181,6 +192,11 @@ class Gatekeeper:
             now.probe = part.by_image(probed, images)
         else:
             now.probe = part.by_image(job.notes[MODULATED][0], images)
+
+    def _added(self, part: Part, job: Job, layer: int) -> torch.Tensor:
+        """(B, tokens of all frames, C): what a layer has added to the image tokens."""
+        entered = self.block_span.image_by_sample(job.notes[layer], max(layer - 1, 0), part.key.shape)
+        return self.block_span.image_by_sample(job.notes[layer + 1], layer, part.key.shape) - entered
 
     def _laid_out(self, part: Part, streams: tuple, layer: int, like: int) -> torch.Tensor:
         """The image tokens in what has left a layer, with their rows laid out as those of another one. A gate may keep

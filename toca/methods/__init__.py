@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ..registry import load_all, registered
+from .adacache import AdaCache
 from .base import Method
 from .blockdance import BlockDance
 from .clusca import ClusCa
@@ -42,7 +43,7 @@ LISTED = (
     *("toca", "duca", "clusca", "ras", "random"),
     *("fora", "pab", "tgate", "delta-dit", "blockdance", "deepcache", "smoothcache", "magcache", "fastercache"),
     *("taylorseer", "hicache", "foca", "spectrum", "dmd"),
-    *("teacache", "seacache", "fbcache", "dbcache", "easycache", "dicache", "speca"),
+    *("teacache", "seacache", "fbcache", "dbcache", "easycache", "dicache", "adacache", "speca"),
     *("tuned", "learned", "composed", "none"),
 )
 """The order in which they are listed: those that choose tokens, that reuse, that forecast, that decide while the model
@@ -56,6 +57,7 @@ def methods() -> dict[str, type[Method]]:
 
 
 __all__ = [
+    "AdaCache",
     "BlockDance",
     "CacheMethod",
     "ClusCa",

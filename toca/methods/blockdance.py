@@ -29,8 +29,10 @@ class BlockDance(Method):
     Args:
         blocks (`int`, defaults to 21): b; 21 of the 40 of Wan2.1-14B, 19 of FLUX.1-dev, all its blocks of two streams.
         interval (`int`, defaults to 2): g.
-        start, end (`float`, default to 0.4 and 0.95): The window, in shares of the steps.
-        warmup_steps, cooldown_steps (`int`, default to 5): w and c.
+        start (`float`, defaults to 0.4): Where the window begins, as a share of the steps.
+        end (`float`, defaults to 0.95): Where it ends.
+        warmup_steps (`int`, defaults to 5): w.
+        cooldown_steps (`int`, defaults to 5): c.
 
     Raises:
         ValueError: If a value is out of range; it names the value.

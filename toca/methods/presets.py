@@ -14,7 +14,7 @@ from .toca import ToCa
 
 MADE_FOR: dict[str, str | None] = {
     "dit-ddim50": "dit", "dit-ddpm250": "dit", "emoji": "pixart", "emoji-flux": "flux", "fashion": "dit",
-    "emoji-video": "latte", "flux-fast": "flux", "lite": None,
+    "emoji-video": "latte", "flux-fast": "flux", "opensora-slow": "opensora", "opensora-100": "opensora", "lite": None,
 }  # fmt: skip
 """The family that a preset was made for, by the second half of its name, where that is another; `None` for any."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ..adacache import AdaCache
 from ..base import Method
 from ..duca import DuCa
 from ..easycache import EasyCache
@@ -47,6 +48,12 @@ def videos() -> dict[str, Method]:
         "pab/opensora-plan": PAB(spatial_range=2, temporal_range=4, cross_range=6, window=(100, 850)),
         "pab/cogvideox": PAB(spatial_range=2, temporal_range=None, cross_range=None, window=(100, 850)),
         "fastercache/latte": FasterCache(first_call=7),
+        # Open-Sora 1.2: fast and slow in 30 steps, and 100 steps.
+        "adacache/opensora": AdaCache(motion_window=(0.13, 0.87)),
+        "adacache/opensora-slow": AdaCache(codebook=((0.08, 3), (0.16, 2), (1.0, 1)), motion_window=(0.13, 0.87)),
+        "adacache/opensora-100": AdaCache(
+            codebook=((0.03, 12), (0.05, 10), (0.07, 8), (0.09, 6), (0.11, 4), (1.0, 3)), motion_window=(0.1, 0.9)
+        ),
         "easycache/wan": EasyCache(threshold=0.05, warmup_steps=10),
         "easycache/hunyuanvideo": EasyCache(threshold=0.025, warmup_steps=5),
         # Allegro, 150 steps: its attention alone; which feed-forwards are broadcast is a table of steps.

@@ -11,20 +11,31 @@ from matplotlib.figure import Figure
 from toca.files.writing import atomic_path
 from toca.methods.learned import Router
 
-MODULES = {"self_attn": "self-attention", "cross_attn": "cross-attention", "ff": "feed-forward"}
+MODULES = {
+    "self_attn": "self-attention",
+    "cross_attn": "cross-attention",
+    "ff": "feed-forward",
+    "ff_context": "feed-forward of the text",
+    "block": "parallel block",
+}
 
 
 def draw(routers: list[Router], threshold: float, path: Path) -> None:
     """Write a PNG with a column a router and a panel a module; a dot where the site is reused."""
-    modules = [name for name in MODULES if any(module == name for _, module, _ in routers[0].model.sites)]
-    figure = Figure(figsize=(5.2 * len(routers), 1.5 * len(modules) + 0.9), layout="constrained", dpi=110)
-    axes = figure.subplots(len(modules), len(routers), squeeze=False, sharex="col")
-    for column, router in enumerate(routers):
+    named = [[name for name in MODULES if name in {site[1] for site in router.model.sites}] for router in routers]
+    rows = max(map(len, named))
+    figure = Figure(figsize=(5.2 * len(routers), 1.5 * rows + 0.9), layout="constrained", dpi=110)
+    axes = figure.subplots(rows, len(routers), squeeze=False, sharex="col")
+    for column, (router, modules) in enumerate(zip(routers, named, strict=True)):
         for row, module in enumerate(modules):
             image = _panel(axes[row, column], router, module, threshold)
             axes[row, column].set_title(MODULES[module], loc="left", fontsize=9)
-        axes[0, column].set_title(router.recipe, loc="right", fontsize=11, fontweight="bold")
-        axes[-1, column].set_xlabel("step, in the order of sampling")
+        for axis in axes[len(modules) :, column]:
+            axis.set_axis_off()
+        title = f"{router.training.get('model', router.model.family)}, {router.recipe}"
+        axes[0, column].set_title(title, loc="right", fontsize=11, fontweight="bold")
+        axes[len(modules) - 1, column].set_xlabel("step, in the order of sampling")
+        axes[len(modules) - 1, column].tick_params(labelbottom=True)
     figure.colorbar(image, ax=axes, label=f"r (grey: always full)\ndot: r at most {threshold:g}, reused", pad=0.01)
     with atomic_path(path) as temporary:
         figure.savefig(temporary, format="png")
@@ -38,7 +49,7 @@ def _panel(axis: Any, router: Router, module: str, threshold: float) -> Any:
     image = axis.imshow(scores, aspect="auto", cmap="YlGnBu", vmin=0, vmax=1, interpolation="nearest")
     layers, steps = np.nonzero(scores <= threshold)
     axis.plot(steps, layers, ".", color="black", markersize=3)
-    axis.set_yticks(range(len(columns)))
+    axis.set_yticks(range(len(columns)), [router.model.sites[i][0] for i in columns])
     axis.set_xticks(range(0, len(router.scores), max(1, len(router.scores) // 10)))
     axis.set_ylabel("layer")
     axis.tick_params(labelsize=7)

@@ -1,49 +1,70 @@
-"""The loop of both recipes: rounds until there were enough iterations, a log, checkpoints."""
+"""The loop of both recipes: rounds until there were enough iterations, a bar, a log, checkpoints."""
 
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import torch
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from toca.files.writing import atomic_path
 
 from .recipe import Recipe
 
 SAVE_SECONDS = 60.0
+PARTS = 20
+"""A run is logged, and its router put aside, so often."""
 ROUNDS = 1_000_003
 """A round draws from seed * ROUNDS + its number, so that a run that was stopped goes on as if it had not been."""
 
 
-def train(recipe: Recipe, iterations: int, checkpoint: Path, log: Path, made_with: dict[str, Any]) -> None:
+def train(
+    recipe: Recipe,
+    iterations: int,
+    work: Path,
+    made_with: dict[str, Any],
+    put_aside: Callable[[int], None],
+) -> None:
     """Train until `recipe` has had at least so many iterations.
 
     Args:
-        recipe (`Recipe`): What to train; goes on from `checkpoint` if that is there.
+        recipe (`Recipe`): What to train; goes on from the checkpoint if there is one.
         iterations (`int`): Iterations from the start, those of the checkpoint included.
-        checkpoint (`Path`): Written every minute and at the end.
-        log (`Path`): A line every twentieth of the iterations is appended to it, and printed.
+        work (`Path`): Folder of `checkpoint.pt`, written every minute and at the end, and of `log.txt`, to which a
+            line every twentieth of the iterations is appended; it is printed too.
         made_with (`dict`): What a checkpoint must have been made with.
+        put_aside (`Callable`): Called with the number of iterations as often as a line is written.
 
     Raises:
         ValueError: If the checkpoint was made with something else.
     """
+    checkpoint = work / "checkpoint.pt"
     number = _restore(recipe, checkpoint, made_with)
     saved, logged, start = time.monotonic(), recipe.iteration, time.monotonic()
-    while recipe.iteration < iterations:
-        recipe.round(torch.Generator().manual_seed(recipe.settings.seed * ROUNDS + number))
-        number += 1
-        if recipe.iteration - logged >= iterations // 20 or recipe.iteration >= iterations:
-            _log(recipe, log, logged, time.monotonic() - start)
-            logged = recipe.iteration
-        if time.monotonic() - saved > SAVE_SECONDS or recipe.iteration >= iterations:
-            _save(recipe, checkpoint, number, made_with)
-            saved = time.monotonic()
+    with _progress() as progress:
+        bar = progress.add_task(recipe.name, total=iterations, completed=recipe.iteration, said="")
+        while recipe.iteration < iterations:
+            recipe.round(torch.Generator().manual_seed(recipe.settings.seed * ROUNDS + number))
+            number += 1
+            progress.update(bar, completed=recipe.iteration, said=f"loss {recipe.losses[-1][0]:.3g}")
+            if recipe.iteration - logged >= iterations // PARTS or recipe.iteration >= iterations:
+                _log(recipe, work / "log.txt", logged, time.monotonic() - start, progress)
+                put_aside(recipe.iteration)
+                logged = recipe.iteration
+            if time.monotonic() - saved > SAVE_SECONDS or recipe.iteration >= iterations:
+                _save(recipe, checkpoint, number, made_with)
+                saved = time.monotonic()
 
 
-def mean_losses(losses: list[tuple[float, float]], parts: int = 20) -> list[tuple[int, float, float]]:
+def _progress() -> Progress:
+    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.completed}/{task.total}"))
+    return Progress(*columns, TextColumn("{task.fields[said]}"), TimeElapsedColumn(), TimeRemainingColumn())
+
+
+def mean_losses(losses: list[tuple[float, float]], parts: int = PARTS) -> list[tuple[int, float, float]]:
     """Of each part of the iterations: the last one's number, the mean loss, the mean error."""
     ends = sorted({round(len(losses) * (i + 1) / parts) for i in range(parts)} - {0})
     starts = [0, *ends[:-1]]
@@ -55,11 +76,11 @@ def _means(losses: list[tuple[float, float]]) -> tuple[float, float]:
     return float(f"{loss:.4g}"), float(f"{error:.4g}")
 
 
-def _log(recipe: Recipe, path: Path, since: int, seconds: float) -> None:
+def _log(recipe: Recipe, path: Path, since: int, seconds: float, progress: Progress) -> None:
     loss, error = _means(recipe.losses[since:])
     share = recipe.logits.share(recipe.settings.threshold)
     line = f"{seconds:.0f} s, iteration {recipe.iteration}: loss {loss:.4g}, error {error:.4g}, computed {share:.1%}"
-    print(line, flush=True)
+    progress.console.print(line, highlight=False)
     with path.open("a", encoding="utf-8") as file:
         file.write(line + "\n")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -50,6 +51,15 @@ class Logits:
         self.steps = steps
         self.rows = {step: nn.Parameter(row.to(device)) for step, row in draw.items()}
 
+    @torch.no_grad()
+    def start_from(self, table: Sequence[Sequence[float] | None]) -> None:
+        """Take the scores of a router that was trained before, in the steps that it has learned."""
+        for step, row in self.rows.items():
+            learned = table[step]
+            if learned is not None:
+                row.copy_(torch.logit(torch.tensor(learned), eps=1e-4))
+        self.clamp()
+
     def scores(self, step: int) -> Tensor:
         """r of every site in a step."""
         return torch.sigmoid(self.rows[step])
@@ -86,7 +96,7 @@ class Recipe(ABC):
 
     def __init__(self, denoiser: Denoiser, blender: Blender, settings: Settings):
         self.denoiser, self.blender, self.settings = denoiser, blender, settings
-        self.logits = Logits(self.name, denoiser.steps, len(blender.modules), settings.seed, denoiser.device)
+        self.logits = Logits(self.name, denoiser.steps, len(blender.handles), settings.seed, denoiser.device)
         self.optimizer = torch.optim.AdamW(self.logits.rows.values(), lr=settings.lr, weight_decay=0.0)
         self.losses: list[tuple[float, float]] = []
 

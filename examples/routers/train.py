@@ -1,6 +1,7 @@
 """Trains a router that says, for every step and site, whether to compute or to reuse. See README.md beside this file.
 
-python -m examples.routers.train --recipe learning-to-cache --output router.json
+python -m examples.routers.train --smoke
+python -m examples.routers.train --recipe learning-to-cache --model emoji-flux
 python -m examples.routers.train --recipe harmonica --output router.json
 """
 
@@ -14,6 +15,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from rich import print
+from rich.progress import track
 from torch import Tensor
 
 from toca.files.writing import atomic_path
@@ -26,7 +29,7 @@ from toca.pipelines.registry import find_model
 from toca.plan.schedulers import SchedulerMark
 
 from .blending import Blender
-from .conditions import conditions_for, split_prompts
+from .conditions import split_prompts
 from .harmonica import HarmoniCa
 from .learning_to_cache import LearningToCache
 from .loop import mean_losses, train
@@ -34,18 +37,20 @@ from .recipe import Recipe, Settings
 from .trajectory import Denoiser
 
 PUBLISHED = {"learning-to-cache": Settings(64, 1e-3, 5e-6), "harmonica": Settings(64, 1e-2, 7e-8)}
+FOLDER = Path(".data/routers")
 SMOKE = {"batch": 2, "iterations": 40, "latents": 4}
 
 
 def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--recipe", choices=RECIPES, required=True)
-    parser.add_argument("--output", type=Path, required=True, help="the router's file")
+    parser.add_argument("--recipe", choices=RECIPES, default="learning-to-cache")
+    parser.add_argument("--output", type=Path, help="the router's file; .data/routers/MODEL-RECIPE.json if not given")
     parser.add_argument("--model", default="emoji", help="a name, a folder or a hub id, as for toca generate")
     parser.add_argument("--prompts", type=Path, help="captions, one a line; the model's prompts.json if not given")
     parser.add_argument("--steps", type=int, default=20, help="the number of steps the router is for")
     parser.add_argument("--guidance-scale", type=float, help="what suits the model, if not given")
+    parser.add_argument("--size", type=int, help="of the pictures in pixels; what suits the model, if not given")
     parser.add_argument("--iterations", type=int, default=2000, help="steps of the optimizer")
     parser.add_argument("--batch", type=int, help="samples in an iteration; 64 if not given")
     parser.add_argument("--lr", type=float, help="the published one if not given: 1e-3 (L2C), 1e-2 (HarmoniCa)")
@@ -53,12 +58,16 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--threshold", type=float, default=0.1, help="r above which a site counts as computed")
     parser.add_argument("--latents", type=int, default=256, help="clean latents generated for learning-to-cache")
     parser.add_argument("--proxy-every", type=int, default=500, help="iterations between image errors (HarmoniCa)")
+    parser.add_argument("--proxy-batch", type=int, default=4, help="samples that they are measured on, at most")
+    parser.add_argument("--start", type=Path, help="a router of the same model and steps to go on from")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--device", help="the best one here if not given")
-    parser.add_argument("--work", type=Path, help="folder of checkpoint and log; .data/routers/OUTPUT if not given")
+    parser.add_argument("--work", type=Path, help="folder of checkpoint, log and the routers on the way")
     parser.add_argument("--smoke", action="store_true", help=f"a trial of a minute, which learns nothing: {SMOKE}")
     options = parser.parse_args(arguments)
-    options.work = options.work or Path(".data/routers") / options.output.stem
+    name = f"{Path(options.model).name}-{options.recipe}{'-smoke' if options.smoke else ''}"
+    options.output = options.output or FOLDER / f"{name}.json"
+    options.work = options.work or FOLDER / options.output.stem
     if options.smoke:
         vars(options).update(SMOKE)
     return options
@@ -93,7 +102,8 @@ def clean_latents(denoiser: Denoiser, options: argparse.Namespace) -> tuple[Tens
     if not path.exists():
         generator = torch.Generator().manual_seed(options.seed)
         captions = denoiser.captions(options.latents, generator)
-        made = [denoiser.sampling(part, generator).finish() for part in captions.split(16)]
+        parts = captions.split(16)
+        made = [denoiser.sampling(part, generator).finish() for part in track(parts, "making clean latents")]
         with atomic_path(path) as temporary:
             torch.save((torch.cat(made).cpu(), captions), temporary)
     clean, captions = torch.load(path, weights_only=True)
@@ -101,10 +111,17 @@ def clean_latents(denoiser: Denoiser, options: argparse.Namespace) -> tuple[Tens
 
 
 def recipe_of(options: argparse.Namespace, denoiser: Denoiser, blender: Blender) -> Recipe:
-    """The recipe with its data."""
+    """The recipe with its data, at its beginning."""
+    recipe = _new_recipe(options, denoiser, blender)
+    if options.start is not None:
+        recipe.logits.start_from(Router.load(options.start).scores)
+    return recipe
+
+
+def _new_recipe(options: argparse.Namespace, denoiser: Denoiser, blender: Blender) -> Recipe:
     settings = settings_of(options)
     if options.recipe == "harmonica":
-        proxy = {"proxy_every": options.proxy_every, "proxy_batch": min(4, settings.batch)}
+        proxy = {"proxy_every": options.proxy_every, "proxy_batch": min(options.proxy_batch, settings.batch)}
         return HarmoniCa(denoiser, blender, settings, **proxy)
     clean, captions = clean_latents(denoiser, options)
     return LearningToCache(denoiser, blender, settings, clean=clean, captions=captions)
@@ -114,6 +131,8 @@ def made_with(options: argparse.Namespace, denoiser: Denoiser) -> dict[str, Any]
     """All that decides, with the iterations, what comes out."""
     own = {"proxy_every": options.proxy_every} if options.recipe == "harmonica" else {"latents": options.latents}
     model = {"model": options.model, "guidance_scale": denoiser.guidance_scale}
+    model |= {} if options.start is None else {"start": options.start.name}
+    model |= {} if options.size is None else {"size": options.size}
     return {**model, **asdict(settings_of(options)), **own}
 
 
@@ -131,20 +150,24 @@ def router_of(recipe: Recipe, pipe: Any, made_with: dict[str, Any]) -> Router:
 
 
 def run(options: argparse.Namespace) -> Router:
-    """Train, and write the router."""
+    """Train, and write the router; those on the way lie in `routers` in the folder of the run."""
+    print(f"loading {options.model}")
     pipe = load(options.model, dtype="float32", device=options.device)
     pipe.set_progress_bar_config(disable=True)
-    conditions = conditions_for(pipe, training_prompts(options))
-    denoiser = Denoiser(pipe, conditions, options.steps, guidance_scale(options, pipe))
+    denoiser = Denoiser(pipe, training_prompts(options), options.steps, guidance_scale(options, pipe), options.size)
     facts = made_with(options, denoiser)
-    options.work.mkdir(parents=True, exist_ok=True)
+    (options.work / "routers").mkdir(parents=True, exist_ok=True)
     with Blender(pipe.transformer) as blender:
         recipe = recipe_of(options, denoiser, blender)
         made_by = {"recipe": recipe.name, "steps": options.steps, **facts}
-        train(recipe, options.iterations, options.work / "checkpoint.pt", options.work / "log.txt", made_by)
+
+        def put_aside(iteration: int) -> None:
+            router_of(recipe, pipe, facts).save(options.work / "routers" / f"{iteration:06d}.json")
+
+        train(recipe, options.iterations, options.work, made_by, put_aside)
     router = router_of(recipe, pipe, facts)
     router.save(options.output)
-    print(f"Saved {options.output}: {recipe.logits.share(options.threshold):.1%} of the learned entries computed.")
+    print(f"saved {options.output}: {recipe.logits.share(options.threshold):.1%} of the learned entries computed.")
     return router
 
 

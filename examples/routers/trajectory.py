@@ -1,4 +1,4 @@
-"""The denoising loop of the stock DiT and PixArt pipelines, open between its steps."""
+"""The denoising loop of a stock pipeline, open between its steps."""
 
 from __future__ import annotations
 
@@ -8,31 +8,47 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .conditions import Conditions
+from toca.models import known_family
+
+from .conditions import Beginning, beginning_of, settings_of_call
 
 
 class Denoiser:
     """A pipeline's transformer and scheduler, for a number of steps.
 
     Args:
-        pipe: A stock DiT or PixArt pipeline; its weights are frozen.
-        conditions (`Conditions`): What it may be asked for.
+        pipe: A stock pipeline that calls its transformer once a step; its weights are frozen.
+        prompts (`list[str]`): What it may be asked for; of no use for a class-conditional one.
         num_inference_steps (`int`): Number of steps.
         guidance_scale (`float`): Of classifier-free guidance.
+        size (`int`, *optional*): Of the pictures, in pixels; what suits the model by default.
+
+    Raises:
+        ValueError: If the pipeline, or its scheduler, calls the transformer in another way.
     """
 
-    def __init__(self, pipe: Any, conditions: Conditions, num_inference_steps: int, guidance_scale: float):
+    def __init__(
+        self,
+        pipe: Any,
+        prompts: list[str],
+        num_inference_steps: int,
+        guidance_scale: float,
+        size: int | None = None,
+    ):
         self.transformer = pipe.transformer.requires_grad_(False).eval()
-        self.conditions = conditions
+        self.spec = known_family(self.transformer)
         self.guidance_scale = guidance_scale
         self.device = self.transformer.device
-        self._scheduler = copy.deepcopy(pipe.scheduler)
-        self._scheduler.set_timesteps(num_inference_steps, device=self.device)
+        settings = settings_of_call(pipe, num_inference_steps, guidance_scale, size)
+        begun: Beginning = beginning_of(pipe, prompts, settings)
+        self.conditions, self._latents, self._scheduler = begun.conditions, begun.latents, begun.scheduler
         self.timesteps = self._scheduler.timesteps
         if len(self.timesteps) != num_inference_steps:
             calls = len(self.timesteps)
             name = type(pipe.scheduler).__name__
             raise ValueError(f"{name} calls the model {calls} times in {num_inference_steps} steps: take another one.")
+        if self.spec.timestep_scale is None:
+            raise ValueError(f"Nobody has said how a {type(self.transformer).__name__} counts its timesteps.")
 
     @property
     def steps(self) -> int:
@@ -45,14 +61,20 @@ class Denoiser:
             scheduler.set_begin_index(step)
         return scheduler
 
+    def timestep(self, step: int, rows: int) -> Tensor:
+        """(rows,): the timestep of a step as the model is told it, which some count from 0 to 1."""
+        scheduled = self.timesteps[step]
+        scale, offset = self.spec.timestep_scale, self.spec.timestep_offset
+        told = scheduled if (scale, offset) == (1.0, 0.0) else ((scheduled - offset) / scale).to(self._latents.dtype)
+        return told.expand(rows)
+
     def noise(self, count: int, generator: torch.Generator) -> Tensor:
         """What a generation starts from."""
-        return self.gaussian(count, generator) * self._scheduler.init_noise_sigma
+        return self.gaussian(count, generator) * getattr(self._scheduler, "init_noise_sigma", 1.0)
 
     def gaussian(self, count: int, generator: torch.Generator) -> Tensor:
         """Normal numbers in the shape of latents; the same on every device."""
-        config = self.transformer.config
-        shape = (count, config.in_channels, config.sample_size, config.sample_size)
+        shape = (count, *self._latents.shape[1:])
         return torch.randn(shape, generator=generator).to(self.device, self.transformer.dtype)
 
     def captions(self, count: int, generator: torch.Generator) -> Tensor:
@@ -60,17 +82,27 @@ class Denoiser:
         return torch.randint(len(self.conditions), (count,), generator=generator)
 
     def sampling(self, captions: Tensor, generator: torch.Generator) -> Trajectory:
-        """A generation of these captions before its first step, with guidance if the scale is above 1."""
-        guided = self.guidance_scale > 1
+        """A generation of these captions before its first step, with guidance where the model has it."""
+        return self.sampling_from(self.noise(len(captions), generator), captions)
+
+    def sampling_from(self, latents: Tensor, captions: Tensor) -> Trajectory:
+        """The same from given noise."""
+        guided = self.conditions.guided
         condition = self.conditions.pick_guided(captions) if guided else self.conditions.pick(captions)
-        return Trajectory(self, self.noise(len(captions), generator), condition, guided)
+        return Trajectory(self, latents, condition, guided)
 
     def noised(self, clean: Tensor, step: int, condition: dict[str, Any], generator: torch.Generator) -> Trajectory:
         """Clean latents with the noise that the model meets before `step`; without guidance."""
         scheduler = self.scheduler(step)
+        # Flow matching calls it by another name than diffusion.
+        add_noise = getattr(scheduler, "add_noise", None) or self._scale_noise(scheduler)
         timestep = self.timesteps[step].expand(len(clean))
-        latents = scheduler.add_noise(clean, self.gaussian(len(clean), generator), timestep)
+        latents = add_noise(clean, self.gaussian(len(clean), generator), timestep)
         return Trajectory(self, latents, condition, guided=False, step=step)
+
+    @staticmethod
+    def _scale_noise(scheduler: Any) -> Any:
+        return lambda clean, noise, timestep: scheduler.scale_noise(clean, timestep, noise)
 
 
 class Trajectory:
@@ -90,12 +122,15 @@ class Trajectory:
         self.scheduler = denoiser.scheduler(step)
 
     def predict(self) -> Tensor:
-        """What the model says of the noise in this step, of each guidance branch by itself."""
-        timestep = self.denoiser.timesteps[self.step]
+        """What the model predicts in this step, for each guidance branch by itself."""
+        spec = self.denoiser.spec
         latents = torch.cat([self.latents] * 2) if self.guided else self.latents
-        latents = self.scheduler.scale_model_input(latents, timestep)
-        output = self.denoiser.transformer(latents, timestep=timestep.expand(len(latents)), **self.condition).sample
-        return output[:, : latents.shape[1]]  # models that learn their variance put it behind
+        if hasattr(self.scheduler, "scale_model_input"):
+            latents = self.scheduler.scale_model_input(latents, self.denoiser.timesteps[self.step])
+        told = {spec.latents: latents, spec.timestep: self.denoiser.timestep(self.step, len(latents))}
+        output = self.denoiser.transformer(**self.condition, **told)[0]
+        # Models that learn their variance put it behind.
+        return output.narrow(spec.channel_dim, 0, latents.shape[spec.channel_dim])
 
     @torch.no_grad()
     def advance(self, prediction: Tensor) -> None:

@@ -11,6 +11,7 @@ import pytest
 
 import toca
 from tests.helpers import tiny_flux_pipeline
+from tests.tuning.clocks import BlockClock
 from toca.plan.front_parts import Rule
 from toca.registry import registered
 from toca.tuning import clock
@@ -191,24 +192,9 @@ def test_every_method_that_decides_by_itself_says_by_what():
         assert cls.knob is not None and LEAST <= getattr(cls(), cls.knob) <= MOST, cls.name
 
 
-class Blocks:
-    """A clock by which each block of a transformer takes a second, and all else no time."""
-
-    def __init__(self, transformer) -> None:
-        self.now = 0.0
-        for block in (*transformer.transformer_blocks, *transformer.single_transformer_blocks):
-            block.attn.register_forward_pre_hook(self._tick)
-
-    def _tick(self, *_) -> None:
-        self.now += 1
-
-    def perf_counter(self) -> float:
-        return self.now
-
-
 def test_a_tiny_pipeline_is_tuned_and_left_as_it_was(monkeypatch):
     pipe, told = tiny_flux_pipeline(), []
-    monkeypatch.setattr(clock, "time", Blocks(pipe.transformer))
+    monkeypatch.setattr(clock, "time", BlockClock(pipe))
     before = dict(vars(pipe).get("_progress_bar_config", {}))
     call = {"height": 32, "width": 32, "max_sequence_length": 8}
     arguments = {"speedups": (1.3,), "num_inference_steps": 6, "call": call, "rounds": 1}

@@ -8,6 +8,9 @@ from ..methods import Method
 from ..plan.front_parts import Rule
 from ..registry import from_data, registered
 
+SLOWEST = 1.01
+"""What is no faster than this is as slow as the full run."""
+
 
 def setting_for(rule: Rule, speedup: float) -> Method:
     """The method of a rule with the threshold for a speed-up. Where it takes a file that lies beside the model's
@@ -23,6 +26,8 @@ def setting_for(rule: Rule, speedup: float) -> Method:
 
 def unreachable(method: str, speedup: float, fastest: float) -> ValueError:
     """The error for a speed-up that a method does not come to."""
+    if fastest < SLOWEST:
+        return ValueError(f"{method} is no faster than the full run here, whatever its threshold: take a tuned plan.")
     return ValueError(
         f"{method} gets no further than {fastest:.2f}x here, and {speedup:g}x was asked for: ask for "
         f"{int(fastest * 100) / 100:g}x or less, let it compute fewer first steps, or take a tuned plan."

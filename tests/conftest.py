@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from collections.abc import Iterator
 
 import pytest
@@ -10,6 +11,9 @@ import pytest
 os.environ.setdefault("MPLBACKEND", "Agg")
 # Said before torch is imported, and so to the programs that tests start as well.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+# What the user of this machine has tuned is nothing to the tests.
+CACHE = tempfile.TemporaryDirectory(prefix="toca-cache-")
+os.environ["TOCA_CACHE"] = CACHE.name
 
 import torch  # noqa: E402
 

@@ -21,6 +21,7 @@ from .models.fingerprint import fingerprint
 from .plan import Plan
 from .plan.table import PlanTable
 from .registry import named
+from .tuning.budget import method_for
 
 logger = logging.getLogger(__name__)
 
@@ -31,6 +32,7 @@ def enable_cache(
     target: Target,
     method: Method | Plan | str | None = None,
     *,
+    speedup: float | None = None,
     num_inference_steps: int | None = None,
     batched_cfg: bool | None = None,
 ) -> Target:
@@ -48,8 +50,13 @@ def enable_cache(
             published for the model's family; the summary says which setting that is. A calibration or a router that
             lies in the pipeline's folder is taken where one is named or needed. A preset of another family than the
             model's warns.
+        speedup (`float`, *optional*): How many times as fast as the full run, at least, by the clock. The best plan of
+            that speed is taken from the front that `toca.tune` made for this model, scheduler and number of steps,
+            or that lies with the weights. With the name of a method that has a threshold: that method, with the
+            threshold that the front has for it.
         num_inference_steps (`int`, *optional*): Number of calls in a generation, for a bare transformer (required
-            there unless `method` is a plan). A pipeline's scheduler knows it.
+            there unless `method` is a plan). A pipeline's scheduler knows it; with a `speedup` it tells which front
+            is meant where there are several.
         batched_cfg (`bool`, *optional*): Whether the two halves of a batch are the classifier-free-guidance branches
             of the same samples. Found out from a pipeline; a bare transformer means `False` unless told.
 
@@ -58,7 +65,8 @@ def enable_cache(
 
     Raises:
         ValueError: If the model is not of a supported family, a cache is already on (this library's or another's), a
-            bare transformer comes without a step count, or the plan does not fit the model. Nothing is changed then.
+            bare transformer comes without a step count, or the plan does not fit the model; for a `speedup` also if
+            there is no front, which says what makes one, or nothing in it is so fast. Nothing is changed then.
 
     Example:
         ```python
@@ -69,11 +77,14 @@ def enable_cache(
     """
     if isinstance(target, type):
         raise ValueError(f"`target` must be a pipeline or a transformer, got the class {target.__name__}.")
+    num_inference_steps = checked(num_inference_steps, SomeSteps | None, "num_inference_steps")
+    chosen = ""
+    if speedup is not None:
+        method, chosen = method_for(target, method, speedup, num_inference_steps)
     named_by = DEFAULT if method is None else method if isinstance(method, str) else None
     method = _with_own_files(named(named_by) if named_by is not None else method, target, named_by is not None)
     if not isinstance(method, (Method, Plan)):
         raise TypeError(f"`method` must be a method, a plan or the name of a preset, got {type(method).__name__}.")
-    num_inference_steps = checked(num_inference_steps, SomeSteps | None, "num_inference_steps")
     batched_cfg = checked(batched_cfg, bool | None, "batched_cfg")
     pipeline = None if isinstance(target, nn.Module) else target
     done: list[nn.Module] = []
@@ -86,8 +97,7 @@ def enable_cache(
             own = method if choice is None else choice.method
             _enable_one(transformer, own, pipeline, num_inference_steps, batched_cfg, len(transformers) > 1)
             done.append(transformer)
-            if choice is not None:
-                _engine(transformer).chosen = choice.about
+            _engine(transformer).chosen = chosen if choice is None else choice.about
     except BaseException:
         for transformer in done:
             remove(transformer)
@@ -173,12 +183,14 @@ def cached(
     target: Target,
     method: Method | Plan | str | None = None,
     *,
+    speedup: float | None = None,
     num_inference_steps: int | None = None,
     batched_cfg: bool | None = None,
 ) -> Iterator[Target]:
     """`enable_cache` for the length of a `with` block. However the block ends no cache is on then, also where another
     one was put on inside. Within another `cached` of the same target it is refused, and the outer one goes on."""
-    enable_cache(target, method, num_inference_steps=num_inference_steps, batched_cfg=batched_cfg)
+    steps = num_inference_steps
+    enable_cache(target, method, speedup=speedup, num_inference_steps=steps, batched_cfg=batched_cfg)
     try:
         yield target
     finally:

@@ -1,0 +1,122 @@
+"""Fronts that are at hand: those a user made before, and the one that lies beside a model's weights."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from ..checks import cleaned
+from ..files.user_folder import user_folder
+from ..methods.beside import file_beside
+from ..models import describe, known_family
+from ..models.fingerprint import Fingerprint, fingerprint
+from ..plan.front import Front
+from ..plan.schedulers import SchedulerMark
+
+
+class Found(NamedTuple):
+    """A front, and the file that holds it."""
+
+    path: Path
+    front: Front
+
+
+def keep(front: Front, pipe: Any) -> Path:
+    """Save a front in the user's folder, where `find_front` finds it for this model, scheduler and number of steps;
+    one that was there before is replaced.
+
+    Raises:
+        OSError: If it cannot be written.
+    """
+    scheduler = _digest(asdict(front.scheduler))[:8]
+    path = _folder() / f"{_start(front.model, pipe)}-{scheduler}-{front.num_inference_steps}.json"
+    front.save(path)
+    return path
+
+
+def find_front(pipe: Any, num_inference_steps: int | None = None) -> Found:
+    """The front for a pipeline's model and scheduler: the user's own, else the one beside the weights.
+
+    Args:
+        pipe (`DiffusionPipeline`): The pipeline.
+        num_inference_steps (`int`, *optional*): A number of steps that the front must have plans of.
+
+    Raises:
+        ValueError: If there is none, which names what makes one; or if there are several and the number of steps, by
+            which they differ, is not told.
+    """
+    scheduler = getattr(pipe, "scheduler", None)
+    transformer = getattr(pipe, "transformer", None)
+    if scheduler is None or transformer is None:
+        raise ValueError("A budget is for a pipeline with a transformer and a scheduler: they tell which front fits.")
+    layout = describe(getattr(transformer, "_orig_mod", transformer), known_family(transformer))
+    model, mark = fingerprint(layout), SchedulerMark.of(scheduler)
+    fitting: dict[int, Found] = {}
+    misfits: list[str] = []
+    for path in _candidates(model, pipe):
+        front = Front.load(path)
+        misfit = _misfit(front, model, mark, num_inference_steps)
+        if misfit:
+            misfits.append(misfit)
+        else:
+            fitting.setdefault(front.num_inference_steps, Found(path, front))
+    if not fitting:
+        raise ValueError(_none(pipe, num_inference_steps, misfits))
+    if num_inference_steps is None and len(fitting) > 1:
+        numbers = " and ".join(map(str, sorted(fitting)))
+        raise ValueError(f"There are fronts of this model for {numbers} steps: pass `num_inference_steps`.")
+    return fitting.get(num_inference_steps or 0) or next(iter(fitting.values()))
+
+
+def tune_command(pipe: Any, more: str = "") -> str:
+    """The one command, or call, that makes a front for a pipeline."""
+    name = getattr(pipe, "name_or_path", None)
+    return f"`toca tune {cleaned(str(name))}{more}`" if name else "toca.tune(pipe)"
+
+
+def _candidates(model: Fingerprint, pipe: Any) -> list[Path]:
+    own = sorted(_folder().glob(f"{_start(model, pipe)}-*.json"))
+    name = getattr(pipe, "name_or_path", None)
+    beside = [file_beside(name, "tuned")] if name else []
+    return own + [path for path in beside if path.is_file()]
+
+
+def _misfit(front: Front, model: Fingerprint, mark: SchedulerMark, steps: int | None) -> str:
+    """Why a front is not for a pipeline, in words; empty where it is."""
+    difference = front.model.difference(model)
+    if difference:
+        return f"was made {difference}"
+    difference = front.scheduler.difference(mark)
+    if difference:
+        return f"was made with {difference}"
+    if steps is not None and steps not in front.steps:
+        return f"has plans of {' or '.join(map(str, front.steps))} steps"
+    return ""
+
+
+def _none(pipe: Any, steps: int | None, misfits: list[str]) -> str:
+    wanted = "" if steps is None else f" and {steps} steps"
+    more = "" if steps is None else f" --steps {steps}"
+    there = f" (the one at hand {misfits[0]})" if misfits else ""
+    scheduler = type(pipe.scheduler).__name__
+    return f"There is no front of this model for {scheduler}{wanted}{there}: {tune_command(pipe, more)} makes one."
+
+
+def _start(model: Fingerprint, pipe: Any) -> str:
+    """How the names of a model's files begin. Fine-tuned copies are built alike, so that the model's name counts too;
+    a folder is the same one by whatever path."""
+    name = str(getattr(pipe, "name_or_path", None) or "")
+    name = os.path.realpath(name) if os.path.isdir(name) else name
+    return f"{model.family}-{_digest([model.to_dict(), name])[:12]}"
+
+
+def _digest(data: Any) -> str:
+    return hashlib.sha256(json.dumps(data, sort_keys=True).encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def _folder() -> Path:
+    return user_folder() / "fronts"

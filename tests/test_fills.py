@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 import toca
 from toca.axes.fills import Fill
-from toca.axes.fills.bands import Bands, low_pass
+from toca.axes.fills.bands import Bands
 from toca.axes.fills.chebyshev import Chebyshev
 from toca.axes.fills.expansions import Hermite, Newton, Taylor
 from toca.axes.fills.fitted import Fitted
@@ -32,6 +32,7 @@ from toca.axes.sampling import Sampling, Timeline, spaced_timesteps
 from toca.axes.spans import Span
 from toca.engine.install import engine_of
 from toca.hooks.tracing import can_compile
+from toca.kernels.bands import low_pass
 from toca.memory.terms import Terms
 from toca.models import Site
 from toca.plan import Plan

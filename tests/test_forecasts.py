@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import toca
+from toca.axes.fills.bands import Bands
 from toca.axes.fills.blend import Blend
 from toca.axes.fills.chebyshev import Chebyshev
 from toca.axes.fills.expansions import Newton, Taylor
@@ -20,9 +21,11 @@ from toca.axes.fills.mean_velocity import MeanVelocity
 from toca.axes.fills.polynomial import Polynomial
 from toca.axes.fills.reuse import Reuse
 from toca.hooks.tracing import can_compile
+from toca.kernels.bands import low_pass_of_grids
 from toca.methods import Method
 from toca.methods.dmd import DMD, DynamicModes
 from toca.methods.foca import Calibrated, FoCa
+from toca.methods.freqca import FreqCa
 from toca.methods.spectrum import Spectrum
 
 from .conformance.common import assert_close, cached_run, differ
@@ -46,6 +49,16 @@ METHODS: dict[str, tuple[Method, written_out.Rule, list[bool]]] = {
         Spectrum(growth=1.0, warmup_steps=3, degree=2, ridge=1.0, mix=0.6),
         written_out.blend(written_out.chebyshev(STEPS, 2, 1.0), written_out.line, 0.6),
         schedules.full_steps_spectrum(STEPS, 3, 2, 1.0),
+    ),
+    "freqca, cosines": (
+        FreqCa(interval=4, cutoff=0.3),
+        written_out.bands_of_grids(written_out.reuse, written_out.hermite_series(2, 0.71), 0.3, (8, 8)),
+        taylor.full_steps(STEPS, 4, 3),
+    ),
+    "freqca, waves": (
+        FreqCa(interval=4, cutoff=0.3, transform="fourier"),
+        written_out.bands(written_out.reuse, written_out.hermite_series(2, 0.71), 0.3),
+        taylor.full_steps(STEPS, 4, 3),
     ),
     "foca": (FoCa(interval=5), written_out.foca, taylor.full_steps(STEPS, 5, 2)),
     "dmd": (DMD(interval=2, warmup_steps=5), written_out.dmd(6), taylor.full_steps(STEPS, 2, 5)),
@@ -122,6 +135,65 @@ def test_the_terms_of_a_blend_are_as_wide_as_they_must_be() -> None:
     terms, _ = remembered(fill, [(s, torch.ones(1, 2, 2, dtype=torch.bfloat16)) for s in range(2)], 4)
     assert [term.dtype for term in terms.higher] == [torch.float32] * 3 + [torch.bfloat16]
     assert sum(term.element_size() for term in terms.higher) == fill.term_bytes(2) == 14
+
+
+# --- FreqCa --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("grid", [(1, 1), (1, 5), (6, 1), (4, 4), (3, 8), (7, 5)], ids=str)
+@pytest.mark.parametrize("cutoff", [0.1, 0.3, 0.5, 0.77, 1.0])
+@pytest.mark.parametrize("frames", [1, 3])
+def test_the_low_cosines_are_those_of_the_matrix(grid: tuple[int, int], cutoff: float, frames: int) -> None:
+    value = drawn(2, frames * math.prod(grid), 3)
+    wanted = torch.from_numpy(written_out.low_cosines(value.double().numpy(), cutoff, grid))
+    got = low_pass_of_grids(value, cutoff, (2 * frames, *grid))
+    torch.testing.assert_close(got.double(), wanted, rtol=1e-5, atol=1e-5)
+    by_frame = value.reshape(2 * frames, -1, 3)
+    torch.testing.assert_close(low_pass_of_grids(by_frame, cutoff, (2 * frames, *grid)).reshape(value.shape), got)
+    pixels = by_frame.unflatten(1, grid).permute(0, 3, 1, 2)
+    torch.testing.assert_close(
+        low_pass_of_grids(pixels, cutoff, None), got.reshape(-1, *grid, 3).permute(0, 3, 1, 2), rtol=1e-5, atol=1e-5
+    )
+    assert low_pass_of_grids(value.bfloat16(), cutoff, None).dtype == torch.bfloat16
+
+
+def test_a_smooth_picture_is_low_and_a_checkerboard_is_not() -> None:
+    down, across = torch.meshgrid(torch.arange(8.0), torch.arange(12.0), indexing="ij")
+    smooth = torch.cos(math.pi * (across + 0.5) / 12).reshape(1, 96, 1)
+    board = ((down + across) % 2 * 2 - 1).reshape(1, 96, 1)
+    torch.testing.assert_close(low_pass_of_grids(smooth + board, 0.1, (1, 8, 12)), smooth, rtol=0, atol=0.05)
+    assert low_pass_of_grids(board, 0.1, (1, 8, 12)).abs().max() < 0.05
+
+
+def test_tokens_that_form_no_grid_are_a_line() -> None:
+    """Text, and rows that are less than a grid."""
+    for tokens in (7, 16):
+        value = drawn(4, tokens, 3)
+        line = low_pass_of_grids(value, 0.4, None)
+        torch.testing.assert_close(low_pass_of_grids(value, 0.4, (2, 8, 4)), line)
+
+
+def test_the_grid_of_packed_latents_is_read_from_their_positions() -> None:
+    """FLUX: its call tells tokens alone. Without positions that form a grid they are a line."""
+    transformer, inputs = TINY["flux"](1), inputs_for("flux", STEPS, 1, seed=1, height=8, width=32)
+    method, high = FreqCa(interval=4, cutoff=0.3), written_out.hermite_series(2, 0.71)
+    full = taylor.full_steps(STEPS, 4, 3)
+    for calls, grid in ((inputs, (4, 16)), ([_scattered(call) for call in inputs], (64, 1))):
+        rule = written_out.bands_of_grids(written_out.reuse, high, 0.3, grid)
+        wanted = written_out.run_filled(transformer, calls, full, rule, "last")
+        assert_close(cached_run(transformer, method, calls), wanted, 2e-5)
+
+
+def _scattered(call: dict[str, Any]) -> dict[str, Any]:
+    ids = call["img_ids"].clone()
+    ids[..., 1] *= 3
+    return call | {"img_ids": ids}
+
+
+@pytest.mark.parametrize(("preset", "family"), [("freqca/flux", "flux"), ("freqca/qwenimage", "dit")])
+def test_freqcas_published_steps(preset: str, family: str) -> None:
+    steps = toca.preset(preset).plan(TINY[family](), 50).steps
+    assert [s for s, letter in enumerate(steps) if letter == "F"] == [0, 1, *range(2, 50, 6)]
 
 
 # --- FoCa ----------------------------------------------------------------------------------------------------------
@@ -213,7 +285,7 @@ def test_dynamic_modes_without_numbers() -> None:
 
 
 @pytest.mark.skipif(not can_compile(), reason="this torch cannot trace classes made on the fly")
-@pytest.mark.parametrize("fill", [DynamicModes()], ids=["dmd"])
+@pytest.mark.parametrize("fill", [DynamicModes(), Bands(transform="cosine")], ids=lambda fill: fill.name)
 def test_compiled_blocks(fill: Any) -> None:
     """Within a block's graph; what fills spans stands outside of it."""
     torch._dynamo.reset()
@@ -235,6 +307,7 @@ WRONG: list[tuple[Callable[[], Any], str]] = [
     (lambda: Spectrum(window=0.5), "`window` must .* got 0.5"),
     (lambda: Spectrum(mix=-0.1), "`mix` must .* got -0.1"),
     (lambda: DMD(window=3), "`window` must .* got 3"),
+    (lambda: FreqCa(transform="wavelet"), "`transform` must be 'cosine' or 'fourier', got 'wavelet'"),  # type: ignore[arg-type]
     (lambda: FoCa(interval=0), "`interval` must .* got 0"),
 ]
 

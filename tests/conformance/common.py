@@ -50,6 +50,7 @@ SMALL: dict[str, dict[str, Any]] = {
     # From the fifth step on there are snapshots enough.
     "dmd": {"interval": 3, "warmup_steps": 5},
     "fastercache": {"first_call": 3},
+    "freqca": {"interval": 3, "warmup_steps": 2},
     "hicache": {"interval": 3, "order": 1},
     # Its router's scores are drawn between 0 and 1.
     "learned": {"threshold": 0.6},

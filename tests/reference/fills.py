@@ -172,6 +172,40 @@ def bands(low: Rule, high: Rule, cutoff: float) -> Rule:
     return rule
 
 
+def cosines(n: int) -> Array:
+    """The orthonormal DCT-II as a matrix: a row for each frequency."""
+    rows = [[math.cos(math.pi * (2 * i + 1) * u / (2 * n)) for i in range(n)] for u in range(n)]
+    return np.array(rows) * np.array([math.sqrt((1 if u == 0 else 2) / n) for u in range(n)])[:, None]
+
+
+def low_cosines(value: Array, cutoff: float, grid: tuple[int, int]) -> Array:
+    """The part of low frequencies over grids of tokens (rows, grids x tokens, C); tokens that are no grids are one of
+    a single column. A model's output (B, channels, ..., rows, columns) is a grid of pixels."""
+    if value.ndim > 3:
+        pixels = value.reshape(-1, *value.shape[-2:], 1)
+        return low_cosines(pixels.reshape(len(pixels), -1, 1), cutoff, value.shape[-2:]).reshape(value.shape)
+    if value.shape[1] % math.prod(grid):
+        grid = (value.shape[1], 1)
+    height, width = grid
+    down, across = cosines(height), cosines(width)
+    waves = np.array([[math.hypot(u / height, v / width) for v in range(width)] for u in range(height)])
+    passes = waves <= cutoff * waves.max() + 1e-9
+    frames = value.reshape(-1, height, width, value.shape[-1])
+    spectrum = np.einsum("uh,vw,bhwc->buvc", down, across, frames) * passes[:, :, None]
+    return np.einsum("uh,vw,buvc->bhwc", down, across, spectrum).reshape(value.shape)
+
+
+def bands_of_grids(low: Rule, high: Rule, cutoff: float, grid: tuple[int, int]) -> Rule:
+    """One rule for the low cosines of a grid and another for the rest."""
+
+    def rule(history: History, s: int) -> Array:
+        lows = [(t, low_cosines(value, cutoff, grid)) for t, value in history]
+        rests = [(t, value - lows[i][1]) for i, (t, value) in enumerate(history)]
+        return low(lows, s) + high(rests, s)
+
+    return rule
+
+
 def segments(rules: Sequence[Rule], labels: Sequence[int]) -> Rule:
     """In each step the rule that it names."""
     return lambda history, s: rules[labels[s]](history, s)

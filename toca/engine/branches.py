@@ -49,8 +49,8 @@ class Branches(dict[Hashable, BranchMemory]):
                 warn(why, why)
             if call.plan.gate is not None:
                 memory.paired = memory.parts[0].paired = guidance.is_paired(call.latents)
-            if call.plan.gate is not None and call.plan.gate.reads_grid:
-                memory.grid = grid_of(call)
+            if any(axis is not None and axis.reads_grid for axis in (call.plan.gate, call.plan.fill)):
+                memory.grid = memory.parts[0].grid = grid_of(call)
         call.memory = memory
 
     def _is_stale(self, memory: BranchMemory, call: Call, condition: Condition, whole: bool) -> bool:

@@ -27,6 +27,7 @@ def take(plan: PlanTable, part: Part, images: torch.Tensor, of: int) -> Part:
         return tensor.unflatten(dim, (batch, repeats)).index_select(dim, rows).flatten(dim, dim + 1)
 
     taken = Part.start(plan, part.key.with_rows(len(rows)), part.paired)
+    taken.grid = part.grid
     taken.rows = rows if part.rows is None else part.rows[rows]
     taken.guided = part.guided
     for mine, theirs in zip(part.sites, taken.sites, strict=True):
@@ -65,7 +66,7 @@ def join(plan: PlanTable, parts: list[Part], whole: CallKey) -> Part:
         return together.flatten(0, 2)
 
     one = Part.start(plan, first.key.with_rows(halves * len(numbers)), first.paired)
-    one.guided = first.guided
+    one.guided, one.grid = first.guided, first.grid
     if one.key.shape.batch < whole.shape.batch:
         one.rows, one.numbers = joined(*(part.rows for part in parts if part.rows is not None)), tuple(numbers)
     for site, *sites in zip(one.sites, *(part.sites for part in parts), strict=True):

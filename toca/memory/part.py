@@ -49,8 +49,8 @@ class Part:
         gate (`dict[str, torch.Tensor]`): What the gate keeps; the first dimension is the image.
         labels (`torch.Tensor` or `None`): (rows, image tokens of a row), int32: what the selection has observed of
             each of them.
-        grid (`tuple[int, int]` or `None`): Rows and columns of the image tokens, where only the arguments of a call
-            tell them and a fill asks.
+        grid (`tuple[int, int, int]` or `None`): Frames, rows and columns of a sample's image tokens, where a fill asks
+            and they form a grid.
     """
 
     key: CallKey
@@ -64,13 +64,16 @@ class Part:
     spans: dict[Span, Terms] = field(default_factory=dict)
     gate: dict[str, torch.Tensor] = field(default_factory=dict)
     labels: torch.Tensor | None = None
-    grid: tuple[int, int] | None = None
+    grid: tuple[int, int, int] | None = None
 
     @property
     def sizes(self) -> CallShape:
         """The sizes of its calls, with the grid where that has been asked for."""
         shape = self.key.shape
-        return shape if self.grid is None else replace(shape, grid=self.grid)
+        if self.grid is None or shape.grid is not None:
+            return shape
+        frames, rows, columns = self.grid
+        return replace(shape, frames=frames, tokens=rows * columns, grid=(rows, columns))
 
     @classmethod
     def start(cls, plan: PlanTable, key: CallKey, paired: bool = False) -> Part:

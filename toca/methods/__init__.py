@@ -18,6 +18,7 @@ from .fastercache import FasterCache
 from .fbcache import DBCache, FBCache
 from .foca import FoCa
 from .fora import FORA
+from .freqca import FreqCa
 from .hicache import HiCache
 from .learned import LearnedRouter
 from .magcache import MagCache
@@ -42,7 +43,7 @@ METHODS: dict[str, type[Method]] = registered("method")
 LISTED = (
     *("toca", "duca", "clusca", "ras", "random"),
     *("fora", "pab", "tgate", "delta-dit", "blockdance", "deepcache", "smoothcache", "magcache", "fastercache"),
-    *("taylorseer", "hicache", "foca", "spectrum", "dmd"),
+    *("taylorseer", "hicache", "freqca", "foca", "spectrum", "dmd"),
     *("teacache", "seacache", "fbcache", "dbcache", "easycache", "dicache", "adacache", "speca"),
     *("tuned", "learned", "composed", "none"),
 )
@@ -72,6 +73,7 @@ __all__ = [
     "FORA",
     "FasterCache",
     "FoCa",
+    "FreqCa",
     "HiCache",
     "LearnedRouter",
     "MagCache",

@@ -7,6 +7,7 @@ from ..blockdance import BlockDance
 from ..clusca import ClusCa
 from ..fbcache import DBCache, FBCache
 from ..fora import FORA
+from ..freqca import FreqCa
 from ..hicache import HiCache
 from ..ras import RAS
 from ..seacache import SeaCache
@@ -43,6 +44,8 @@ def flux() -> dict[str, Method]:
         "taylorseer/lite": TaylorSeer(interval=5, order=2, warmup_steps=3, scope="lite"),
         # FLUX.1-dev: the same schedule with the Hermite basis.
         "hicache/flux": HiCache(interval=6, order=2, warmup_steps=3, sigma=0.5),
+        # 50 steps; the authors run it at 6 and at 9.
+        "freqca/flux": FreqCa(interval=6, transform="cosine"),
         # 50 steps, of which 14 are full, or 10.
         "spectrum/flux": Spectrum(growth=0.75),
         "spectrum/flux-fast": Spectrum(growth=3.0),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from ..base import Method
 from ..deepcache import DeepCache
 from ..fbcache import DBCache
+from ..freqca import FreqCa
 from ..ras import RAS
 from ..teacache import TeaCache
 
@@ -31,6 +32,8 @@ def images() -> dict[str, Method]:
         ),  # fmt: skip
         # As serving engines set cache-dit for Qwen-Image.
         "dbcache/qwenimage": DBCache(threshold=0.12, first_blocks=1, last_blocks=0, warmup_steps=4),
+        # 50 steps; the authors run it at 6 and at 9.
+        "freqca/qwenimage": FreqCa(interval=6, transform="fourier"),
         # Ours: nobody has published a setting for transformers. The long skips carry what the first seven blocks make
         # to the last seven; N is that of Stable Diffusion.
         "deepcache/hunyuandit": DeepCache(interval=3, outer_blocks=7),

@@ -58,6 +58,7 @@ SMALL: dict[str, dict[str, Any]] = {
     # Bare transformers have no scheduler that tells timesteps.
     "pab": {"window": (-1.0, 1001.0)},
     "ras": {"warmup_steps": 2, "dense_steps": (5,)},
+    "scalingcache": {"warmup_steps": 2, "threshold": 2.5},
     "smoothcache": {"alpha": 0.8},
     # Drafts that are not verified cost what the plan says; those that are, are tested in test_gates.py.
     "speca": {"min_drafts": 6, "max_drafts": 100, "warmup_steps": 2},

@@ -37,7 +37,7 @@ VALUES: dict[str, dict[str, Any]] = {
 }
 
 
-CALIBRATED = ("smoothcache", "magcache")
+CALIBRATED = ("smoothcache", "magcache", "scalingcache")
 
 
 def methods_of(family: str) -> list[str]:

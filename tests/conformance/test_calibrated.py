@@ -18,14 +18,18 @@ from .common import STEPS, assert_close, assert_equal, cached_run, differ, every
 from .test_batch import rows_of
 from .test_cost import check
 
-FIELDS: dict[str, dict[str, Any]] = {"smoothcache": {"alpha": 0.8}, "magcache": {"threshold": 0.6}}
+FIELDS: dict[str, dict[str, Any]] = {
+    "smoothcache": {"alpha": 0.8},
+    "magcache": {"threshold": 0.6},
+    "scalingcache": {"warmup_steps": 2, "threshold": 2.5},
+}
 calibrated_method = pytest.mark.parametrize("name", FIELDS)
 
 
 def method_of(family: str, name: str) -> Any:
     method = calibrated(family, name, STEPS, **FIELDS[name])
     steps = method.plan(TINY[family](), STEPS).steps
-    assert set(steps) & set("amr") and 1 <= steps.count("F") < STEPS
+    assert set(steps) & set("amry") and 1 <= steps.count("F") < STEPS
     return method
 
 

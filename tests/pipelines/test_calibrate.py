@@ -31,10 +31,12 @@ from toca.pipelines.method_options import find_method, from_record, method_name,
 from toca.pipelines.registry import EMBEDDED, find_model
 from toca.pipelines.skeleton import load_skeleton
 
-NAMES = ("smoothcache", "magcache", "teacache")
+SHIPPED = ("smoothcache", "magcache", "teacache")
+NAMES = (*SHIPPED, "scalingcache")
 STEPS = 7
 SMALL = ["--height", "64", "--width", "64", "--steps", str(STEPS)]
 every_method = pytest.mark.parametrize("name", NAMES)
+shipped_method = pytest.mark.parametrize("name", SHIPPED)
 
 
 @pytest.fixture(autouse=True)
@@ -243,7 +245,7 @@ def test_and_so_does_the_command_line(run, folder):
 # --- the embedded model --------------------------------------------------------------------------------------------
 
 
-@every_method
+@shipped_method
 def test_the_embedded_model_has_a_calibration_at_its_own_steps(name):
     transformer = load_skeleton("emoji").transformer
     method, entry = presets()[f"{name}/emoji"], find_model("emoji")
@@ -271,7 +273,7 @@ def test_the_embedded_calibrations_are_of_the_embedded_weights():
     assert max(abs(a - b) for a, b in zip(got, kept, strict=True)) < 0.05
 
 
-@every_method
+@shipped_method
 def test_a_preset_of_the_embedded_model_is_a_preset(name):
     preset = find_method(f"{name}/emoji")
     assert method_name(preset) == f"{name}/emoji"
@@ -279,7 +281,7 @@ def test_a_preset_of_the_embedded_model_is_a_preset(name):
     assert method_name(replace(preset, calibration=None)) == name
 
 
-@every_method
+@shipped_method
 def test_a_picture_does_not_say_where_the_package_lies(name):
     method = CacheMethod(when=find_method(f"{name}/emoji"), which="toca/pixart")
     data = json.loads(json.dumps(recorded(method)))

@@ -50,7 +50,7 @@ class LagErrors(Gauge):
         name, now, call = next(names), streams_of(output), self.call
         before = self.before.setdefault((call.branch, name, layer), deque(maxlen=self.max_lag))
         for step, streams in before:
-            self.errors.add((name, call.step, call.step - step), _relative_change(now, streams, call.shape.batch))
+            self.errors.add((name, call.step, call.step - step), relative_change(now, streams, call.shape.batch))
         before.append((call.step, now))
 
     def forget(self) -> None:
@@ -66,7 +66,7 @@ def curve_name(stack: str, module: str) -> str:
     return f"{stack}.{module}"
 
 
-def _relative_change(now: Streams, before: Streams, samples: int) -> torch.Tensor:
+def relative_change(now: Streams, before: Streams, samples: int) -> torch.Tensor:
     """`sum |now - before| / sum |now|` over all streams of each sample, (samples,), float32."""
     changed = (_size(a.float() - b.float(), samples) for a, b in zip(now, before, strict=True))
     whole = (_size(stream.float(), samples) for stream in now)

@@ -153,7 +153,8 @@ class Decisions:
         if run.row[i] == COMPUTE and handle.keep:
             handle.scales = _numbers(terms.scales(step, fill, plan.timeline), compiled)
         elif run.row[i].forecasts:
-            handle.weights = _weights(fill_weights(fill.weights(step, terms.history, plan.timeline)), compiled)
+            weights = fill.weights_at(self.layout.sites[i], step, terms.history, plan.timeline)
+            handle.weights = _weights(fill_weights(weights), compiled)
 
     def _freeze_blocks(self, plan: PlanTable, job: Job, step: int, compiled: bool, first: int) -> None:
         run, part = job.run, job.part

@@ -27,6 +27,7 @@ from .pab import PAB
 from .presets import preset, presets
 from .random_tokens import RandomTokens
 from .ras import RAS
+from .scalingcache import ScalingCache
 from .seacache import SeaCache
 from .smoothcache import SmoothCache
 from .speca import SpeCa
@@ -43,7 +44,7 @@ METHODS: dict[str, type[Method]] = registered("method")
 LISTED = (
     *("toca", "duca", "clusca", "ras", "random"),
     *("fora", "pab", "tgate", "delta-dit", "blockdance", "deepcache", "smoothcache", "magcache", "fastercache"),
-    *("taylorseer", "hicache", "freqca", "foca", "spectrum", "dmd"),
+    *("taylorseer", "hicache", "scalingcache", "freqca", "foca", "spectrum", "dmd"),
     *("teacache", "seacache", "fbcache", "dbcache", "easycache", "dicache", "adacache", "speca"),
     *("tuned", "learned", "composed", "none"),
 )
@@ -82,6 +83,7 @@ __all__ = [
     "PAB",
     "RAS",
     "RandomTokens",
+    "ScalingCache",
     "SeaCache",
     "SmoothCache",
     "SpeCa",

@@ -10,7 +10,7 @@ import torch
 
 from ...checks import check_fields
 from ...kernels.series import weighted_sum
-from ...models import CallShape
+from ...models import CallShape, Site
 from ...registry import Registered
 from ..sampling import Timeline
 from .renewal import Renewal, differences
@@ -80,6 +80,10 @@ class Fill(Registered, ABC):
             history (`Sequence[int]`): The steps that computed, latest first.
             timeline (`Timeline`): The steps of the generation.
         """
+
+    def weights_at(self, site: Site, step: int, history: Sequence[int], timeline: Timeline) -> list[float]:
+        """The same for one site, where sites differ."""
+        return self.weights(step, history, timeline)
 
     @property
     def renewal(self) -> Renewal:

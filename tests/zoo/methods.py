@@ -20,7 +20,7 @@ from .subject import subject_of
 from .tiny import STEPS, run
 
 KINDS = ("tokens", "sites", "forecast", "blocks")
-"""What a method does in a step that is not full; every model meets one of each kind in all runs of the tests."""
+"""What a method does in a step that is not full."""
 
 
 def kind_of(method: toca.Method) -> str:

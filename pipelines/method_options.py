@@ -84,7 +84,10 @@ def load_plan(path: str) -> Any:
 
 
 def method_name(method: Any) -> str:
-    """What to call a method on a picture: the preset it equals, else its short name; `plan` for a plan."""
+    """What to call a method on a picture: the preset it equals, else its short name; `plan` for a plan, and its own
+    name for one that was made on the model."""
+    if isinstance(method, toca.Plan):
+        return "plan" if method.origin is None else cleaned(method.method, 60)
     names = (name for name, preset in presets().items() if preset == method)
     classes = (name for name, cls in toca.methods().items() if cls is type(method))
     return next(names, next(classes, "plan"))

@@ -10,6 +10,7 @@ import toca
 from toca.methods.presets import DEFAULT, Choice, default_for, foreign_to
 from toca.models import family_of, known_family
 from toca.pipelines.arguments import takes_argument
+from toca.pipelines.budget import check_budget, with_budget
 from toca.pipelines.calibration import with_calibration
 from toca.pipelines.config import GenerationConfig
 from toca.pipelines.loading import load, no_transformer, pick_device, pick_dtype
@@ -39,6 +40,7 @@ class Request:
     dtype: str | None = None
     device: str | None = None
     pickled_weights: bool = False
+    speedup: float | None = None
 
 
 @dataclass(frozen=True)
@@ -63,6 +65,12 @@ class PreparedGeneration:
     keep: tuple[int, ...] | None
     dtype: str
     device: str
+
+    @property
+    def full_config(self) -> GenerationConfig:
+        """What the full model is asked for beside it: the steps of the run that a tuned plan was compared to."""
+        origin = getattr(self.method, "origin", None)
+        return self.config if origin is None else replace(self.config, num_inference_steps=origin.reference_steps)
 
 
 def prepare(request: Request, recipe: Recipe | None = None) -> PreparedGeneration:
@@ -90,7 +98,9 @@ def prepare(request: Request, recipe: Recipe | None = None) -> PreparedGeneratio
         parts: Any = getattr(pipe, "components", {})
         raise no_transformer(model, type(pipe), [type(part).__name__ for part in parts.values()])
     label = _label(request, model, method, pipe)
-    if method is _PRESET_OF_MODEL:
+    if method is _OF_BUDGET:
+        method, label = _budgeted(request, recipe, model, pipe)
+    elif method is _PRESET_OF_MODEL:
         method = preset_for(model, pipe.transformer, request.settings, pipe)
     method = with_calibration(method, model)
     config = _from_recipe(request, recipe.config) if recipe else own_config(request, model, type(pipe), method)
@@ -101,10 +111,14 @@ def prepare(request: Request, recipe: Recipe | None = None) -> PreparedGeneratio
 
 
 _PRESET_OF_MODEL = object()
+_OF_BUDGET = object()
 
 
 def _chosen_method(request: Request, recipe: Recipe | None) -> Any:
     """The method that the request or the recipe names, before anything is loaded."""
+    if request.speedup is not None:
+        check_budget(request.speedup, request.method, request.plan, request.settings)
+        return _OF_BUDGET
     if request.plan is not None and request.method is not None:
         raise ValueError("Give --method or --plan, not both.")
     if request.plan is not None:
@@ -119,8 +133,18 @@ def _chosen_method(request: Request, recipe: Recipe | None) -> Any:
     return recipe.method if recipe.method is None else override(recipe.method, request.settings)
 
 
+def _budgeted(request: Request, recipe: Recipe | None, model: str, pipe: Any) -> tuple[Any, str]:
+    """What reaches the speed-up that was asked for, and what to call it."""
+    assert request.speedup is not None, "a budget was given"
+    steps = request.steps or (recipe.config.num_inference_steps if recipe else None)
+    usual = own_config(replace(request, steps=None), model, type(pipe), None).num_inference_steps
+    return with_budget(pipe, model, request.speedup, request.method, request.settings, steps, usual)
+
+
 def _label(request: Request, model: str, method: Any, pipe: Any) -> str:
     """What to call the method of a generation: as it was asked for, else as it is known."""
+    if method is _OF_BUDGET:
+        return ""
     if method is _PRESET_OF_MODEL:
         return label_of(_named_so(request, choice_for(model, pipe.transformer, pipe)), request.settings)
     if request.method is not None and not isinstance(method, toca.Plan):

@@ -16,29 +16,30 @@ ENOUGH_SECONDS = 5.0
 
 
 @torch.no_grad()
-def measure_seconds(pipe: Any, config: GenerationConfig, methods: list[Any | None]) -> list[float]:
-    """Wall-clock seconds of the first batch, end to end, for each method: the fastest of several turns.
+def measure_seconds(pipe: Any, runs: list[tuple[GenerationConfig, Any | None]]) -> list[float]:
+    """Wall-clock seconds of the first batch, end to end, for each configuration and method: the fastest of several
+    turns.
 
-    The methods take turns, after one warm-up of each, so that a slow moment of the machine hits all of them alike;
+    They take turns, after one warm-up of each, so that a slow moment of the machine hits all of them alike;
     and since other work on it only ever adds time, the fastest turn is the nearest to the model's own. There are at
     least `MIN_TURNS`, and more, up to `MAX_TURNS`, until `ENOUGH_SECONDS` have gone by. Nothing is saved while the
     clock runs.
     """
-    batch = next(config.batches())
-    seconds: list[list[float]] = [[] for _ in methods]
+    seconds: list[list[float]] = [[] for _ in runs]
     with progress_bar(pipe, None):
-        for method in methods:
-            _time_once(pipe, config, batch, method)
+        for config, method in runs:
+            _time_once(pipe, config, method)
         started = time.perf_counter()
         for turn in range(1, MAX_TURNS + 1):
-            for method, taken in zip(methods, seconds, strict=True):
-                taken.append(_time_once(pipe, config, batch, method))
+            for (config, method), taken in zip(runs, seconds, strict=True):
+                taken.append(_time_once(pipe, config, method))
             if turn >= MIN_TURNS and time.perf_counter() - started > ENOUGH_SECONDS:
                 break
     return [min(taken) for taken in seconds]
 
 
-def _time_once(pipe: Any, config: GenerationConfig, batch: range, method: Any | None) -> float:
+def _time_once(pipe: Any, config: GenerationConfig, method: Any | None) -> float:
+    batch = next(config.batches())
     with cached_for(pipe, method, config.num_inference_steps):
         _synchronize(pipe)
         start = time.perf_counter()

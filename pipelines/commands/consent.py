@@ -55,4 +55,4 @@ def _unnamed(record: Record, request: Request) -> list[str]:
 
 def names_method(request: Request) -> bool:
     """Whether the user chose a method, so that the recipe's is not looked at."""
-    return request.method is not None or request.plan is not None
+    return request.method is not None or request.plan is not None or request.speedup is not None

@@ -43,6 +43,7 @@ def generate(
     model: options.ModelOption = None,
     method: options.MethodOption = None,
     plan: Annotated[str | None, typer.Option(metavar="FILE", help="A plan saved by `toca plan`.")] = None,
+    speedup: options.SpeedupOption = None,
     settings: options.SetOption = None,
     steps: options.StepsOption = None,
     guidance_scale: options.GuidanceOption = None,
@@ -63,7 +64,7 @@ def generate(
     """Generate images or a video from a prompt."""
     request = Request(
         prompt, class_label, model, method, plan, settings or [], steps, guidance_scale, height, width, num_frames,
-        seed, batch_size, num_images, dtype, device, pickled_weights,
+        seed, batch_size, num_images, dtype, device, pickled_weights, speedup,
     )  # fmt: skip
     check_output(output_path)
     recipe = None if from_file is None else _recipe_of(from_file, request, yes)
@@ -110,8 +111,9 @@ def _check_video(prepared: PreparedGeneration) -> None:
 
 
 def _run(prepared: PreparedGeneration, method: Any | None, done: Done) -> GenerationResult:
+    config = prepared.full_config if method is None else prepared.config
     with progress_bar(prepared.pipe, "full model" if method is None else method_name(method)):
-        return run(prepared.pipe, prepared.config, method, done)
+        return run(prepared.pipe, config, method, done)
 
 
 def _save(
@@ -144,7 +146,8 @@ def _kept(prepared: PreparedGeneration, samples: list[Sample]) -> list[Sample]:
 
 def _recipe(prepared: PreparedGeneration, sample: Sample, method: Any | None) -> Recipe:
     facts = {"model": prepared.model, "dtype": prepared.dtype, "device": prepared.device}
-    return Recipe.of(sample, prepared.config, method=method, **facts)
+    config = prepared.full_config if method is None else prepared.config
+    return Recipe.of(sample, config, method=method, **facts)
 
 
 def _measure(prepared: PreparedGeneration, result: GenerationResult, baseline: GenerationResult) -> Comparison:
@@ -153,7 +156,8 @@ def _measure(prepared: PreparedGeneration, result: GenerationResult, baseline: G
     )
     assert result.summary is not None, "only a cached run is compared"
     with errors.status("Measuring the speed-up"):
-        full, cached = measure_seconds(prepared.pipe, prepared.config, [None, prepared.method])
+        runs = [(prepared.full_config, None), (prepared.config, prepared.method)]
+        full, cached = measure_seconds(prepared.pipe, runs)
     return Comparison(
         title=prepared.config.prompt or f"class {prepared.config.class_label}",
         method=method_name(prepared.method),

@@ -12,6 +12,9 @@ ModelOption = Annotated[str | None, typer.Option("--model", metavar="NAME|FOLDER
 MethodOption = Annotated[
     str | None, typer.Option("--method", metavar="NAME", help="A preset, a method or a plan file; see `toca methods`.")
 ]
+SpeedupOption = Annotated[
+    float | None, typer.Option("--speedup", metavar="X", help="The best that is X times as fast; see `toca tune`.")
+]
 SetOption = Annotated[
     list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change a field of the method; repeatable.")
 ]

@@ -88,12 +88,12 @@ def test_the_progress_bar_is_put_back(pixart):
 def test_methods_take_turns_on_the_clock(pixart, monkeypatch):
     runs = []
 
-    def run_once(pipe, config, batch, method):
+    def run_once(pipe, config, method):
         runs.append(method)
         return {None: 2.0, "fora": 1.0}[method] + 0.01 * len(runs)
 
     monkeypatch.setattr(timing, "_time_once", run_once)
-    seconds = timing.measure_seconds(pixart, CONFIG, [None, "fora"])
+    seconds = timing.measure_seconds(pixart, [(CONFIG, None), (CONFIG, "fora")])
     assert runs == [None, "fora"] * (1 + timing.MAX_TURNS)
     assert seconds == pytest.approx([2.03, 1.04])  # the fastest, the warm-up left out
 
@@ -102,12 +102,13 @@ def test_slow_models_run_the_fewest_turns(pixart, monkeypatch):
     monkeypatch.setattr(timing, "ENOUGH_SECONDS", 0.0)
     runs = []
     monkeypatch.setattr(timing, "_time_once", lambda *arguments: runs.append(arguments) or 1.0)
-    assert timing.measure_seconds(pixart, CONFIG, [None]) == [1.0]
+    assert timing.measure_seconds(pixart, [(CONFIG, None)]) == [1.0]
     assert len(runs) == 1 + timing.MIN_TURNS
 
 
 def test_the_clock_runs_for_real(pixart):
-    seconds = timing.measure_seconds(pixart, replace(CONFIG, num_inference_steps=2), [None, METHOD])
+    config = replace(CONFIG, num_inference_steps=2)
+    seconds = timing.measure_seconds(pixart, [(config, None), (config, METHOD)])
     assert all(0 < one < 60 for one in seconds)
 
 

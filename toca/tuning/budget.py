@@ -47,8 +47,8 @@ def method_for(pipe: Any, name: Any, speedup: float, num_inference_steps: int | 
     return Budgeted(set_to, f"{method.name} {told_threshold(set_to)} for {speedup:g}x")
 
 
-def with_threshold(pipe: Any, front: Front, method: Method, speedup: float) -> Method:
-    """A method with the threshold for a speed-up.
+def with_threshold(pipe: Any, front: Front, method: Method, speedup: float, called: str | None = None) -> Method:
+    """A method with the threshold for a speed-up; `called` is what a user calls the model, for a message.
 
     Raises:
         ValueError: If the front has none for this method, which names what finds one; or if it is not so fast.
@@ -56,7 +56,7 @@ def with_threshold(pipe: Any, front: Front, method: Method, speedup: float) -> M
     try:
         rule = front.rule(method.name)
     except ValueError as error:
-        command = tune_command(pipe, f" --method {method.name}")
+        command = tune_command(pipe, f" --method {method.name}", called)
         raise ValueError(f"{str(error).removesuffix('.')}: {command} finds one.") from error
     found = setting_for(rule, speedup)
     folder = getattr(pipe, "name_or_path", None)

@@ -38,12 +38,16 @@ def keep(front: Front, pipe: Any) -> Path:
     return path
 
 
-def find_front(pipe: Any, num_inference_steps: int | None = None) -> Found:
+def find_front(
+    pipe: Any, num_inference_steps: int | None = None, usual_steps: int | None = None, called: str | None = None
+) -> Found:
     """The front for a pipeline's model and scheduler: the user's own, else the one beside the weights.
 
     Args:
         pipe (`DiffusionPipeline`): The pipeline.
         num_inference_steps (`int`, *optional*): A number of steps that the front must have plans of.
+        usual_steps (`int`, *optional*): Where several are at hand and none must be, the one of so many is taken.
+        called (`str`, *optional*): What a user calls the model, for a message.
 
     Raises:
         ValueError: If there is none, which names what makes one; or if there are several and the number of steps, by
@@ -65,16 +69,17 @@ def find_front(pipe: Any, num_inference_steps: int | None = None) -> Found:
         else:
             fitting.setdefault(front.num_inference_steps, Found(path, front))
     if not fitting:
-        raise ValueError(_none(pipe, num_inference_steps, misfits))
-    if num_inference_steps is None and len(fitting) > 1:
+        raise ValueError(_none(pipe, num_inference_steps, misfits, called))
+    wanted = num_inference_steps or usual_steps
+    if num_inference_steps is None and wanted not in fitting and len(fitting) > 1:
         numbers = " and ".join(map(str, sorted(fitting)))
         raise ValueError(f"There are fronts of this model for {numbers} steps: pass `num_inference_steps`.")
-    return fitting.get(num_inference_steps or 0) or next(iter(fitting.values()))
+    return fitting.get(wanted or 0) or next(iter(fitting.values()))
 
 
-def tune_command(pipe: Any, more: str = "") -> str:
+def tune_command(pipe: Any, more: str = "", called: str | None = None) -> str:
     """The one command, or call, that makes a front for a pipeline."""
-    name = getattr(pipe, "name_or_path", None)
+    name = called or getattr(pipe, "name_or_path", None)
     return f"`toca tune {cleaned(str(name))}{more}`" if name else "toca.tune(pipe)"
 
 
@@ -98,12 +103,12 @@ def _misfit(front: Front, model: Fingerprint, mark: SchedulerMark, steps: int | 
     return ""
 
 
-def _none(pipe: Any, steps: int | None, misfits: list[str]) -> str:
+def _none(pipe: Any, steps: int | None, misfits: list[str], called: str | None) -> str:
     wanted = "" if steps is None else f" and {steps} steps"
     more = "" if steps is None else f" --steps {steps}"
     there = f" (the one at hand {misfits[0]})" if misfits else ""
-    scheduler = type(pipe.scheduler).__name__
-    return f"There is no front of this model for {scheduler}{wanted}{there}: {tune_command(pipe, more)} makes one."
+    what = f"There is no front of this model for {type(pipe.scheduler).__name__}{wanted}{there}"
+    return f"{what}: {tune_command(pipe, more, called)} makes one."
 
 
 def _start(model: Fingerprint, pipe: Any) -> str:

@@ -54,7 +54,10 @@ SMALL: dict[str, dict[str, Any]] = {
     "hicache": {"interval": 3, "order": 1},
     # Its router's scores are drawn between 0 and 1.
     "learned": {"threshold": 0.6},
+    "lemica": {"full_steps": (0, 1, 4, 6), "num_inference_steps": STEPS},
     "magcache": {"threshold": 0.6},
+    "meancache": {"full_steps": (0, 1, 3, 6), "num_inference_steps": STEPS, "look_back": (1, 2, 3, 1)},
+    "budcache": {"budget": 4},
     # Bare transformers have no scheduler that tells timesteps.
     "pab": {"window": (-1.0, 1001.0)},
     "ras": {"warmup_steps": 2, "dense_steps": (5,)},
@@ -69,8 +72,15 @@ _GENERIC_TYPES = {type(method) for method in GENERIC.values()}
 REGISTERED = tuple(name for name, cls in toca.methods().items() if cls not in _GENERIC_TYPES)
 METHODS = ("preset", *GENERIC, *REGISTERED)
 CACHING = tuple(name for name in METHODS if name != "none")
-# Those with a file of a model belong to one number of steps.
-ANY_LENGTH = tuple(name for name in CACHING if name not in REGISTERED or not toca.methods()[name].files)
+
+
+def _of_one_length(name: str) -> bool:
+    """Whether a method belongs to one number of steps: those with a file of a model, or a list of full steps."""
+    cls = toca.methods().get(name)
+    return name in REGISTERED and cls is not None and bool(cls.files or "num_inference_steps" in field_types(cls))
+
+
+ANY_LENGTH = tuple(name for name in CACHING if not _of_one_length(name))
 
 every_family = pytest.mark.parametrize("family", FAMILIES)
 every_method = pytest.mark.parametrize("name", METHODS)
@@ -91,6 +101,15 @@ def runs_on(family: str, name: str) -> bool:
     return toca.methods()[name]().runs_on(toca.models.FAMILIES[family])
 
 
+def fits_scheduler(method: Any, family: str) -> bool:
+    """Whether a method runs with the scheduler that the family's pipeline comes with."""
+    try:
+        method.check_scheduler(scheduler_for(family))
+    except ValueError:
+        return False
+    return True
+
+
 def registered(family: str, name: str) -> Any:
     """A method of the registry with its settings for small models, and with the file that it needs."""
     cls = toca.methods()[name]
@@ -105,6 +124,8 @@ def registered(family: str, name: str) -> Any:
         return routed(family, STEPS, scheduler_for(family), **fields)
     if issubclass(cls, toca.Tuned):
         return tuned(family, STEPS, scheduler_for(family), **fields)
+    if not fits_scheduler(cls(**fields), family):
+        pytest.skip(f"{name} does not run with the schedulers of {family} pipelines")
     return cls(**fields)
 
 

@@ -20,7 +20,7 @@ from toca.models import FAMILIES as REGISTERED
 
 from ..calibrated import calibrated
 from ..helpers import FAMILIES, TINY, Inputs, inputs_for, randomize, run_steps, tiny_flux
-from .common import assert_close, assert_equal, cached_run, runs_on
+from .common import assert_close, assert_equal, cached_run, fits_scheduler, runs_on
 from .test_batch import rows_of
 from .test_gates import CASES, lively
 
@@ -31,6 +31,9 @@ VALUES: dict[str, dict[str, Any]] = {
     "dbcache": {"first_blocks": 1, "warmup_steps": 1, "threshold": 0.3},
     "easycache": {"warmup_steps": 2},
     "tgate": {"gate_step": 3},
+    "lemica": {"full_steps": (0, 1, 4), "num_inference_steps": STEPS},
+    "meancache": {"full_steps": (0, 1, 4), "num_inference_steps": STEPS, "look_back": (1, 2, 3)},
+    "budcache": {"budget": 3},
     "clusca": {"interval": 3, "clusters": 4},
     "toca": {"fresh_ratio": 0.3},
     "duca": {"fresh_ratio": 0.3},
@@ -42,14 +45,16 @@ CALIBRATED = ("smoothcache", "magcache", "scalingcache")
 
 def methods_of(family: str) -> list[str]:
     """Names of the methods that run on a family; routers and fronts are of one model, and fill as others do."""
-    return [name for name in toca.methods() if runs_on(family, name) and name not in ("learned", "tuned")]
+    fitting = [name for name in toca.methods() if runs_on(family, name) and name not in ("learned", "tuned")]
+    return [name for name in fitting if fits_scheduler(toca.methods()[name](), family)]
 
 
 def method_named(family: str, name: str, steps: int = STEPS) -> Any:
     """A method with values that suit the tiny models."""
     if name in CALIBRATED:
         return calibrated(family, name, steps)
-    return toca.methods()[name](**VALUES.get(name, {}))
+    values = VALUES.get(name, {})
+    return toca.methods()[name](**values | ({"num_inference_steps": steps} if "num_inference_steps" in values else {}))
 
 
 def warnings(caplog: pytest.LogCaptureFixture) -> list[str]:

@@ -6,6 +6,7 @@ from ..registry import load_all, registered
 from .adacache import AdaCache
 from .base import Method
 from .blockdance import BlockDance
+from .budcache import BudCache
 from .clusca import ClusCa
 from .composed import CacheMethod
 from .deepcache import DeepCache
@@ -21,13 +22,16 @@ from .fora import FORA
 from .freqca import FreqCa
 from .hicache import HiCache
 from .learned import LearnedRouter
+from .lemica import LeMiCa
 from .magcache import MagCache
+from .meancache import MeanCache
 from .no_cache import NoCache
 from .pab import PAB
 from .presets import preset, presets
 from .random_tokens import RandomTokens
 from .ras import RAS
 from .scalingcache import ScalingCache
+from .scm import SCM
 from .seacache import SeaCache
 from .smoothcache import SmoothCache
 from .speca import SpeCa
@@ -44,12 +48,13 @@ METHODS: dict[str, type[Method]] = registered("method")
 LISTED = (
     *("toca", "duca", "clusca", "ras", "random"),
     *("fora", "pab", "tgate", "delta-dit", "blockdance", "deepcache", "smoothcache", "magcache", "fastercache"),
+    *("lemica", "meancache", "budcache", "scm"),
     *("taylorseer", "hicache", "scalingcache", "freqca", "foca", "spectrum", "dmd"),
     *("teacache", "seacache", "fbcache", "dbcache", "easycache", "dicache", "adacache", "speca"),
     *("tuned", "learned", "composed", "none"),
 )
-"""The order in which they are listed: those that choose tokens, that reuse, that forecast, that decide while the model
-runs, and the others; what is not named here comes last."""
+"""The order in which they are listed: those that choose tokens, that reuse, whose steps are a list or a mask, that
+forecast, that decide while the model runs, and the others; what is not named here comes last."""
 
 
 def methods() -> dict[str, type[Method]]:
@@ -61,6 +66,7 @@ def methods() -> dict[str, type[Method]]:
 __all__ = [
     "AdaCache",
     "BlockDance",
+    "BudCache",
     "CacheMethod",
     "ClusCa",
     "DBCache",
@@ -76,13 +82,16 @@ __all__ = [
     "FoCa",
     "FreqCa",
     "HiCache",
+    "LeMiCa",
     "LearnedRouter",
     "MagCache",
+    "MeanCache",
     "Method",
     "NoCache",
     "PAB",
     "RAS",
     "RandomTokens",
+    "SCM",
     "ScalingCache",
     "SeaCache",
     "SmoothCache",

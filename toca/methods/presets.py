@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from ..models import FamilySpec, capabilities_of
+from ..models import FAMILIES, FamilySpec, capabilities_of
 from ..models.capabilities import MEASURE
 from ..registry import settings
 from .base import Method
@@ -13,10 +13,11 @@ from .published import published as published
 from .toca import ToCa
 
 MADE_FOR: dict[str, str | None] = {
-    "dit-ddim50": "dit", "dit-ddpm250": "dit", "emoji": "pixart", "emoji-flux": "flux", "fashion": "dit",
-    "emoji-video": "latte", "flux-fast": "flux", "opensora-slow": "opensora", "opensora-100": "opensora", "lite": None,
+    "emoji": "pixart", "emoji-flux": "flux", "fashion": "dit", "emoji-video": "latte",
+    "opensora-slow": "opensora", "opensora-100": "opensora", "lite": None,
 }  # fmt: skip
-"""The family that a preset was made for, by the second half of its name, where that is another; `None` for any."""
+"""The family that a preset was made for, by the second half of its name, where that does not begin with it; `None` for
+any."""
 
 BUILT_ALIKE: dict[str, str] = {"latte": "toca/opensora"}
 """For families without a setting of their own, one of a model that is built alike."""
@@ -56,7 +57,8 @@ def foreign_to(name: str, family: str) -> str | None:
 
 def _made_for(name: str) -> str | None:
     ending = name.partition("/")[2]
-    return MADE_FOR.get(ending, ending or None)
+    family = ending.partition("-")[0]
+    return MADE_FOR.get(ending, (family if family in FAMILIES else ending) or None)
 
 
 @dataclass(frozen=True)

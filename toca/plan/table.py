@@ -168,8 +168,8 @@ class PlanTable:
             )
         if outer > inner:
             raise ValueError(
-                f"{self.fill.name} needs a model that returns no more than it is given: this one takes {inner} "
-                f"numbers for a token and returns {outer}."
+                f"{self.fill.name} needs a model that returns no more than it is given: this {self.layout.family} "
+                f"model takes {inner} numbers for a token and returns {outer}."
             )
 
     def _check_choice(self, step: int, row: tuple[Action, ...]) -> None:

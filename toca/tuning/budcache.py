@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from ..checks import Seed, Share, SomeSteps, Steps, check, check_fields
+from ..methods.budcache import first_steps, starting_mask
 from .annealing import Cooling, Found, Losses, annealing, hill_climbing
 from .moves import REACH, FullSteps, random_shift, shifts
 
@@ -52,14 +53,11 @@ class BudCacheSearch:
     @property
     def fixed(self) -> int:
         """The first full steps, which stay where they are."""
-        return max(1, self.full_steps // 4)
+        return first_steps(self.full_steps)
 
     @property
     def start(self) -> FullSteps:
-        places = random.Random(f"start {self.seed}").sample(
-            range(self.fixed, self.num_steps), self.full_steps - self.fixed
-        )
-        return (*range(self.fixed), *sorted(places))
+        return starting_mask(self.num_steps, self.full_steps, self.seed)
 
     def __call__(self, losses: Losses[FullSteps]) -> Iterator[Found[FullSteps]]:
         """The best so far, after each evaluation.

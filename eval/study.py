@@ -54,7 +54,7 @@ class Study:
         self._items = items_of(choose(subject.prompts, settings.prompts, settings.seed), settings.samples)
         seed, code, batch = settings.seed, code_fingerprint(), settings.batch_size
         turns = (settings.repeats, settings.warmups)
-        self._gallery = Gallery(subject, self._items, seed, batch, store, code)
+        self._gallery = Gallery(subject, self._items, seed, batch, store, code, settings.float_pictures)
         timed = self._items[: settings.bench_batch_size or batch]
         self._stopwatch = Stopwatch(subject, timed, seed, *turns, store, code)
         self._maps = TokenMaps(self._gallery)

@@ -68,6 +68,8 @@ class Settings(Strict):
             own prompts, or its classes, unless told.
         prompts_sha256 (`str`, *optional*), prompts_expected (`int`, *optional*): What that file must be and hold.
         samples (`int`): Samples of each prompt, from different noise.
+        float_pictures (`bool`): Whether to keep pictures in float32 beside the 8 bits of their files, and to compute
+            fidelity of these: 12 bytes a pixel and frame on the disk, and no end of the PSNR near 59 dB.
         seed (`int`): Of prompts and noise.
         batch_size (`int`): Samples at a time.
         bench_batch_size (`int`, *optional*): The same where times are taken; as many unless told.
@@ -88,6 +90,7 @@ class Settings(Strict):
     prompts_sha256: str | None = None
     prompts_expected: AtLeastOne | None = None
     samples: AtLeastOne = 1
+    float_pictures: bool = True
     seed: Whole = 0
     batch_size: AtLeastOne = 8
     bench_batch_size: AtLeastOne | None = None

@@ -1,8 +1,13 @@
-"""How near a variant's pictures come to those of the full run, sample by sample."""
+"""How near a variant's pictures come to those of the full run, sample by sample.
+
+Both are given as they were before they were rounded to 8 bits, where the pipeline hands that out, or as 8-bit files
+have them. Two runs that differ by less than a rounding are identical in 8 bits, or near 59 dB, whatever they were.
+"""
 
 from __future__ import annotations
 
 from functools import partial
+from typing import Any
 
 import numpy as np
 import torch
@@ -11,7 +16,7 @@ from torchmetrics.functional.image import peak_signal_noise_ratio, structural_si
 
 from toca.eval.metrics.metric import Metric, ToFullRun
 from toca.eval.metrics.perceptual import PerceptualDistance
-from toca.eval.metrics.pictures import as_pictures
+from toca.eval.metrics.pictures import check_pair, levels
 from toca.eval.metrics.registry import register
 
 PSNR, SSIM, PERCEPTUAL = "psnr", "ssim", "perceptual"
@@ -20,13 +25,13 @@ TWO = 2
 
 
 def psnr(images: Tensor, references: Tensor) -> Tensor:
-    """(N, ...) uint8 to (N,) decibels; infinite where a sample is identical."""
+    """(N, ...) on the scale of 8 bits to (N,) decibels; infinite where a sample is identical."""
     every = tuple(range(1, images.ndim))
     return peak_signal_noise_ratio(images.double(), references.double(), data_range=255.0, reduction="none", dim=every)
 
 
 def ssim(images: Tensor, references: Tensor) -> Tensor:
-    """(N, frames, 3, height, width) uint8 to (N,), the mean over frames.
+    """(N, frames, 3, height, width) on the scale of 8 bits to (N,), the mean over frames.
 
     Gaussian window of 11 pixels, sigma 1.5; at the borders the picture is reflected.
     """
@@ -51,12 +56,15 @@ def _ssim(samples: np.ndarray, references: np.ndarray) -> list[float | None]:
 
 def _distance(of: PerceptualDistance, samples: np.ndarray, references: np.ndarray) -> list[float | None]:
     """The mean over frames."""
-    distances = of(as_pictures(samples), as_pictures(references))
+    check_pair(samples, references)
+    frames = (torch.from_numpy(np.ascontiguousarray(each)).flatten(0, 1) for each in (samples, references))
+    distances = of(*(each.permute(0, 3, 1, 2) for each in frames))
     return numbers(distances.double().view(samples.shape[:2]).mean(1))
 
 
 def _channels_first(samples: np.ndarray, references: np.ndarray) -> tuple[Tensor, Tensor]:
-    ours, theirs = (torch.from_numpy(array).permute(0, 1, 4, 2, 3) for array in (samples, references))
+    check_pair(samples, references)
+    ours, theirs = (torch.from_numpy(levels(array)).permute(0, 1, 4, 2, 3) for array in (samples, references))
     return ours, theirs
 
 
@@ -65,10 +73,11 @@ def perceptual(distance: PerceptualDistance) -> ToFullRun:
     of = partial(_distance, distance)
     return ToFullRun(
         key=PERCEPTUAL, label=distance.name, digits=_LOOKS.digits, sign=_LOOKS.sign, place=_LOOKS.place, compute=of,
-        source=distance.source,
+        source=distance.source, floats=True,
     )  # fmt: skip
 
 
-register(ToFullRun(key=PSNR, label="PSNR", unit="dB", digits=1, sign=1, place=10, compute=_psnr, at_once=TWO))
-register(ToFullRun(key=SSIM, label="SSIM", digits=3, sign=1, place=20, compute=_ssim, at_once=TWO))
+_TWO_FLOATS: dict[str, Any] = {"at_once": TWO, "floats": True}
+register(ToFullRun(key=PSNR, label="PSNR", unit="dB", digits=1, sign=1, place=10, compute=_psnr, **_TWO_FLOATS))
+register(ToFullRun(key=SSIM, label="SSIM", digits=3, sign=1, place=20, compute=_ssim, **_TWO_FLOATS))
 _LOOKS = register(Metric(key=PERCEPTUAL, digits=4, sign=-1, level="sample", place=30))

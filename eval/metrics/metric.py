@@ -15,6 +15,8 @@ from toca.eval.metrics.reference import Reference
 from toca.eval.metrics.scores import Refusal, SetScore
 
 Level = Literal["sample", "set"]
+FLOAT = "float"
+"""The tag of what is computed of pictures before they were rounded to 8 bits."""
 
 
 @dataclass(frozen=True)
@@ -25,11 +27,19 @@ class Heading:
         label (`str`): Of the column.
         digits (`int`): After the point.
         sign (`int`): 1 where more is better and -1 where less is.
+        tag (`str`): Of which pictures: `FLOAT` before they were rounded to 8 bits, empty of 8-bit files. Figures of
+            different tags are never compared.
     """
 
     label: str
     digits: int
     sign: int = 1
+    tag: str = ""
+
+    @property
+    def text(self) -> str:
+        """The label with its tag."""
+        return f"{self.label}, {self.tag}" if self.tag else self.label
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,6 +77,7 @@ class ToFullRun(Metric):
     Args:
         compute (`Callable`): `(samples, references) -> values`: two arrays (N, frames, height, width, 3), uint8, to a
             figure of each sample, `None` where it has none; or the reason why such samples have none at all.
+        floats (`bool`): Whether it also takes both as float32 in 0..1, as they were before they were rounded.
         at_once (`int`, *optional*): Samples that it is given, always as many; any number unless told.
         videos (`bool`): Whether it is of videos, and nothing is to be said of it where samples are pictures.
         source (`str`): What figures depend on beside the samples and the code of toca, such as weights or a version.
@@ -75,6 +86,7 @@ class ToFullRun(Metric):
     level: Level = "sample"
     compute: Callable[[np.ndarray, np.ndarray], list[float | None] | Refusal]
     at_once: int | None = None
+    floats: bool = False
     videos: bool = False
     source: str = ""
 

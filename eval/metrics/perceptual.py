@@ -37,17 +37,22 @@ class PerceptualDistance(ABC):
         """The distance of each pair.
 
         Args:
-            images, references (`Tensor`): (N, 3, height, width), uint8.
+            images, references (`Tensor`): (N, 3, height, width), uint8, or float32 in 0..1.
 
         Returns:
             `Tensor`: (N,), float32 on the CPU; 0 for identical pictures.
         """
         parts = []
         for pair in zip(images.split(CHUNK), references.split(CHUNK), strict=True):
-            ours, theirs = (self.features(part.float() / 127.5 - 1) for part in pair)
+            ours, theirs = (self.features(_from_minus_one(part)) for part in pair)
             squares = [(_unit(a) - _unit(b)).square() for a, b in zip(ours, theirs, strict=True)]
             parts.append(self.combine(squares).float().cpu())
         return torch.cat(parts)
+
+
+def _from_minus_one(images: Tensor) -> Tensor:
+    """uint8, or float32 in 0..1, to float32 in -1..1."""
+    return images * 2 - 1 if images.is_floating_point() else images.float() / 127.5 - 1
 
 
 def _unit(features: Tensor) -> Tensor:

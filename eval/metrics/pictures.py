@@ -40,10 +40,21 @@ def check_prompts(metric: str, samples: np.ndarray, prompts: Sequence[str]) -> N
         raise ValueError(f"{metric} needs one prompt a sample, got {len(prompts)} for {len(samples)} samples.")
 
 
+def levels(samples: np.ndarray) -> np.ndarray:
+    """Pictures on the scale of 8 bits, in float64: exact, whether they were rounded to it or not.
+
+    Args:
+        samples (`np.ndarray`): Any shape; uint8, or float32 in 0..1.
+    """
+    return samples.astype(np.float64) if samples.dtype == np.uint8 else samples.astype(np.float64) * 255
+
+
 def check_pair(samples: np.ndarray, references: np.ndarray) -> None:
-    """Raises ValueError unless both are samples of one shape."""
-    check_samples(samples)
-    check_samples(references)
+    """Raises ValueError unless both are samples of one shape, as 8-bit files have them or before they were rounded:
+    (N, frames, height, width, 3), both uint8, or both float32 in 0..1."""
+    for each in (samples, references):
+        if each.dtype != np.float32 or samples.dtype != references.dtype or each.ndim != 5 or each.shape[-1] != 3:
+            check_samples(each)
     if samples.shape != references.shape:
         raise ValueError(f"Samples of {samples.shape} cannot be compared with {references.shape}: give the same ones.")
 

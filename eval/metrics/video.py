@@ -12,9 +12,9 @@ from torch import Tensor
 
 from toca.eval.metrics.extractors import Extractor
 from toca.eval.metrics.features import extract
-from toca.eval.metrics.fidelity import numbers, psnr
+from toca.eval.metrics.fidelity import TWO, numbers, psnr
 from toca.eval.metrics.metric import Metric, ToFullRun
-from toca.eval.metrics.pictures import as_pictures, check_pair, check_samples
+from toca.eval.metrics.pictures import as_pictures, check_pair, check_samples, levels
 from toca.eval.metrics.registry import register
 from toca.eval.metrics.scores import Refusal, SampleScores
 
@@ -48,7 +48,7 @@ def motion_psnr(samples: np.ndarray, references: np.ndarray) -> list[float | Non
     tells which of the two a cache makes.
 
     Args:
-        samples, references (`np.ndarray`): (N, frames, height, width, 3), uint8.
+        samples, references (`np.ndarray`): (N, frames, height, width, 3), uint8, or float32 in 0..1.
 
     Returns:
         `list` or `Refusal`: N values in decibels, against a peak of 255; `None` where all changes are equal. None at
@@ -64,7 +64,7 @@ def motion_psnr(samples: np.ndarray, references: np.ndarray) -> list[float | Non
 
 
 def _changes(samples: np.ndarray) -> Tensor:
-    videos = torch.from_numpy(samples).short()
+    videos = torch.from_numpy(levels(samples))
     return videos[:, 1:] - videos[:, :-1]
 
 
@@ -75,5 +75,8 @@ def _still(metric: str, samples: np.ndarray) -> Refusal | None:
 
 register(Metric(key=TEMPORAL, digits=4, sign=1, level="sample", place=190))
 register(
-    ToFullRun(key="motion_psnr", label=MOTION, unit="dB", digits=1, sign=1, place=50, compute=motion_psnr, videos=True)
+    ToFullRun(
+        key="motion_psnr", label=MOTION, unit="dB", digits=1, sign=1, place=50, compute=motion_psnr, videos=True,
+        at_once=TWO, floats=True,
+    )  # fmt: skip
 )

@@ -93,7 +93,7 @@ def fidelity(name: str, metric: Heading) -> Quantity:
         interval = None if row.psnr is None else row.fidelity[name]
         return None if interval is None else interval.mean
 
-    return Quantity(metric.label, metric.sign, value)
+    return Quantity(metric.text, metric.sign, value)
 
 
 def quality(column: ScoreColumn) -> Quantity:

@@ -63,10 +63,16 @@ def _about(results: Results, environment: dict[str, Any]) -> str:
         f"{environment['device']}, {environment['threads']} threads, torch {environment['torch']}, {config['dtype']}, "
         f"{environment['git'] or 'no checkout'}; taken from {results.taken[0]} to {results.taken[1]}.\n\n"
         "Speed-ups are medians (quartiles) of ratios to the full run, turn by turn; FLOPs are the denoiser's, counted "
-        "in eager mode. Fidelity is against the pictures of the full run: means [95 % paired bootstrap over prompts]. "
+        f"in eager mode. Fidelity is against the pictures of the full run{_before_rounding(results)}: means [95 % "
+        "paired bootstrap over prompts]. "
         "*Gain* is over the uncached run with fewer steps in the same time, or with as many FLOPs, sample by sample; "
         "between two numbers of steps it is interpolated. More is better."
     )
+
+
+def _before_rounding(results: Results) -> str:
+    """Which pictures they are, where they are not those of the files."""
+    return ", both before they are rounded to 8 bits" if results.metrics[PSNR].tag else ""
 
 
 def _at_speedup(results: Results, target: float) -> str:
@@ -133,7 +139,7 @@ def _columns(results: Results) -> list[str]:
 
 
 def _labels(results: Results) -> list[str]:
-    return [metric.label for metric in results.metrics.values()]
+    return [metric.text for metric in results.metrics.values()]
 
 
 def _cells(results: Results, row: Row) -> list[str]:
@@ -191,7 +197,7 @@ def notes(results: Results) -> list[str]:
         "or less."
     )
     if results.config["perceptual"] is not None:
-        lines.append(f"{results.metrics[PERCEPTUAL].label}: {results.config['perceptual']}; less is better.")
+        lines.append(f"{results.metrics[PERCEPTUAL].text}: {results.config['perceptual']}; less is better.")
     return lines
 
 

@@ -11,6 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from toca.eval.findings.results import Results, Row
+from toca.eval.metrics.fidelity import PSNR
 from toca.eval.variants import FEWER_STEPS
 from toca.files.figures import plain
 
@@ -97,7 +98,7 @@ def _dress(axes: Axes, results: Results) -> None:
     title = plain(f"{results.model}: {steps} steps, {results.prompts} prompts")
     axes.set_title(title, loc="left", color=DARK, fontsize=12)
     axes.set_xlabel("speed-up of the denoising loop, by the clock", color=DARK)
-    axes.set_ylabel("PSNR against the full run, dB", color=DARK)
+    axes.set_ylabel(f"{results.metrics[PSNR].text} against the full run", color=DARK)
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(color="#ececec", linewidth=0.8)
     axes.set_axisbelow(True)

@@ -17,8 +17,9 @@ from toca.eval.metrics.fidelity import PSNR
 from toca.eval.report import Report, read_report
 from toca.eval.report.columns import NONE, interval_cell, mib
 
+OF_PSNR = "PSNR, dB"
 HEADINGS = (
-    "", "wall speed-up", "end to end", "FLOPs", "PSNR, dB", "gain over fewer steps, dB", "CLIP score, to full",
+    "", "wall speed-up", "end to end", "FLOPs", OF_PSNR, "gain over fewer steps, dB", "CLIP score, to full",
     "cache, MiB",
 )  # fmt: skip
 
@@ -29,7 +30,9 @@ def short_table(report: Report, steps: Sequence[int]) -> str:
     fewer = [row for row in reversed(report.results.uncached) if row.num_inference_steps in steps]
     lines = [_line(report, row, row.name) for row in methods]
     lines += [_line(report, row, f"*no cache, {row.num_inference_steps} steps*") for row in fewer]
-    table = (HEADINGS, ["---"] * len(HEADINGS), *lines)
+    tag = report.results.metrics[PSNR].tag
+    headings = [f"{heading}, {tag}" if tag and heading == OF_PSNR else heading for heading in HEADINGS]
+    table = (headings, ["---"] * len(HEADINGS), *lines)
     return "\n".join(f"| {' | '.join(cells)} |" for cells in table)
 
 

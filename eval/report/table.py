@@ -102,7 +102,7 @@ def _fidelity_columns(report: Report) -> list[Column]:
 
 def _fidelity_column(name: str, metric: Heading) -> Column:
     hint = f"mean [95 % bootstrap interval]; {direction(metric.sign)}"
-    return Column(metric.label, FIDELITY, hint, lambda row: interval_cell(row.fidelity[name], f".{metric.digits}f"))
+    return Column(metric.text, FIDELITY, hint, lambda row: interval_cell(row.fidelity[name], f".{metric.digits}f"))
 
 
 def _identical(row: Row, count: int) -> Cell:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import inspect
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, TypeAlias
 
+import numpy as np
 import torch
 from PIL import Image
 
@@ -59,10 +61,13 @@ class Run:
     Args:
         frames (`list[list[PIL.Image.Image]]`): The frames of each sample; one for a picture.
         facts (`Facts`): What the cache did.
+        floats (`np.ndarray`, *optional*): The same before they were rounded to 8 bits: (n, frames, height, width, 3),
+            float32 in 0..1. `None` where nobody asked, or the pipeline hands out nothing finer than `frames`.
     """
 
     frames: list[list[Image.Image]]
     facts: Facts
+    floats: np.ndarray | None = None
 
 
 def identity_of(subject: Subject, variant: Variant, items: list[Item], seed: int, code: str) -> dict[str, Any]:
@@ -85,13 +90,27 @@ def identity_of(subject: Subject, variant: Variant, items: list[Item], seed: int
 
 
 @torch.no_grad()
-def run_items(subject: Subject, variant: Variant, items: list[Item], seed: int) -> Run:
-    """Make the samples of one batch."""
+def run_items(subject: Subject, variant: Variant, items: list[Item], seed: int, floats: bool = False) -> Run:
+    """Make the samples of one batch.
+
+    Args:
+        subject (`Subject`), variant (`Variant`), items (`list[Item]`), seed (`int`): As for `ready`.
+        floats (`bool`): Whether to ask for the pictures before they are rounded, too.
+
+    Raises:
+        ValueError: If a picture is of no numbers, which 8 bits would hide.
+    """
+    arguments = _as_floats(subject.pipe) if floats else {}
     with ready(subject, variant, items, seed) as (call, summarize):
         with CallWatch(transformers_of(subject.pipe)) as watch:
-            output = call()
+            output = call(**arguments)
         facts = facts_of(watch.calls, summarize())
-    return Run(_frames(subject.pipe, output), facts)
+    made = _made(subject.pipe, output)
+    if not isinstance(made, np.ndarray):
+        return Run(made, facts)
+    if not np.isfinite(made).all():
+        raise ValueError("the pictures are of no numbers (NaN)")
+    return Run([[_rounded(frame) for frame in sample] for sample in made], facts, made)
 
 
 @contextlib.contextmanager
@@ -151,7 +170,22 @@ def facts_of(calls: int, summary: Told | None) -> Facts:
     )
 
 
-def _frames(pipe: Any, output: Any) -> list[list[Image.Image]]:
-    if makes_video(type(pipe)):
-        return [list(frames) for frames in output.frames]
-    return [[image] for image in output.images]
+def _as_floats(pipe: Any) -> dict[str, Any]:
+    """What asks a pipeline for pictures that are not rounded, if it takes it."""
+    return {"output_type": "np"} if "output_type" in inspect.signature(type(pipe).__call__).parameters else {}
+
+
+def _made(pipe: Any, output: Any) -> list[list[Image.Image]] | np.ndarray:
+    """The frames of each sample, or all of them as floats where the pipeline made such."""
+    video = makes_video(type(pipe))
+    made = output.frames if video else output.images
+    if not isinstance(made, np.ndarray):
+        return [list(frames) for frames in made] if video else [[image] for image in made]
+    pictures = (made if video else made[:, None]).astype(np.float32, copy=False)
+    # A grey picture is one channel here, and three in its file.
+    return np.repeat(pictures, 3, axis=-1) if pictures.shape[-1] == 1 else pictures
+
+
+def _rounded(frame: np.ndarray) -> Image.Image:
+    """(height, width, 3) in 0..1 to 8 bits, as diffusers rounds what it hands out as PIL pictures."""
+    return Image.fromarray((frame * 255).round().astype(np.uint8))

@@ -41,6 +41,21 @@ class Chunk:
         """The same samples of the full run."""
         return self.samples if self.variant == BASELINE else self.gallery.load(BASELINE, self.place)
 
+    def floats(self, chosen: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
+        """Some of the samples, by their places in the chunk, before they were rounded, and the same of the full run.
+
+        They are four times as large as the others: whoever looks at them takes a few at a time.
+        """
+        ours = self.gallery.load_floats(self.variant, self.place, chosen)
+        if self.variant == BASELINE:
+            return ours, ours
+        return ours, self.gallery.load_floats(BASELINE, self.place, chosen)
+
+    @property
+    def count(self) -> int:
+        """Of the samples."""
+        return len(self.gallery.items[self.place])
+
 
 Looked = TypeVar("Looked")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import cached_property, partial
 from typing import Any, TypeAlias
 
@@ -10,10 +11,11 @@ import numpy as np
 
 from toca.eval.findings.rows import Samples
 from toca.eval.metrics.fidelity import perceptual as made_by
-from toca.eval.metrics.metric import Heading, ToFullRun
+from toca.eval.metrics.metric import FLOAT, Heading, ToFullRun
 from toca.eval.metrics.perceptual import PerceptualDistance
 from toca.eval.metrics.registry import metrics
 from toca.eval.metrics.scores import Refusal
+from toca.eval.metrics.tags import DifferentTags
 from toca.eval.samples.pictures import Gallery
 from toca.eval.scoring.chunk import Chunk, Task, carry_out
 from toca.eval.store.environment import scoring_fingerprint
@@ -21,6 +23,8 @@ from toca.eval.store.store import Store
 from toca.eval.variants import BASELINE, Variant
 
 STAGE = "fidelity"
+FEW = 16
+"""Float pictures at a time for a metric that takes any number: whole batches of a network, and few for memory."""
 
 Found: TypeAlias = "list[float | None] | Refusal | None"
 
@@ -43,7 +47,12 @@ class Fidelity:
     def tasks(self, variant: Variant) -> list[Task[Found]]:
         """What is to be done before `of` finds everything in the store: a task for each metric that is not there."""
         missing = [metric for metric in self._metrics if self._kept(variant, metric) is None]
-        return [Task(partial(_look, metric), partial(self._keep, variant, metric)) for metric in missing]
+        if missing:
+            self._check_tag(variant)
+        return [
+            Task(partial(_look, metric, self._tag_of(metric)), partial(self._keep, variant, metric))
+            for metric in missing
+        ]
 
     def of(self, variant: Variant) -> Samples:
         """Every metric of every sample, by the metric's key. `None` is a sample without a value: PSNR has none where
@@ -58,12 +67,32 @@ class Fidelity:
     def metrics(self) -> dict[str, Heading]:
         """The columns of fidelity, by the same keys: those that pictures of this size and kind have."""
         found = self.of(BASELINE)
-        return {metric.key: metric.heading for metric in self._metrics if metric.key in found}
+        return {
+            metric.key: replace(metric.heading, tag=self._tag_of(metric))
+            for metric in self._metrics
+            if metric.key in found
+        }
 
     @cached_property
     def notes(self) -> list[str]:
         """Why metrics are missing, in sentences."""
         return [kept["refused"] for kept in self._found(BASELINE).values() if kept["refused"] is not None]
+
+    @cached_property
+    def _tag(self) -> str:
+        """Of the full run's pictures."""
+        return FLOAT if self._gallery.has_floats(BASELINE) else ""
+
+    def _tag_of(self, metric: ToFullRun) -> str:
+        return self._tag if metric.floats else ""
+
+    def _check_tag(self, variant: Variant) -> None:
+        """Raise `DifferentTags` where a variant has no float pictures and the full run has, or the other way round."""
+        if self._gallery.has_floats(variant) != bool(self._tag):
+            raise DifferentTags(
+                f"The pictures of {variant.name!r} and of the full run were not kept alike, one as float32 and one in "
+                "8 bits: run the stage `generate` anew in another folder."
+            )
 
     def _found(self, variant: Variant) -> dict[str, dict[str, Any]]:
         carry_out(self.tasks(variant), self._gallery, variant)
@@ -84,27 +113,30 @@ class Fidelity:
     def _key(self, variant: Variant, metric: ToFullRun) -> list[Any]:
         """All that a metric's figures depend on."""
         pictures = [self._gallery.key(variant), self._gallery.key(BASELINE)]
-        return [*pictures, metric.key, metric.source, self._code]
+        return [*pictures, metric.key, metric.source, self._tag_of(metric), self._code]
 
 
-def _look(metric: ToFullRun, chunk: Chunk) -> Found:
+def _look(metric: ToFullRun, tag: str, chunk: Chunk) -> Found:
     """The values of a chunk, or the reason why there are none; `None` for pictures where a metric is of videos."""
-    if metric.videos and chunk.samples.shape[1] == 1:
-        return None
-    if metric.at_once is None:
-        return metric.compute(chunk.samples, chunk.references)
-    return _in_groups(metric, metric.at_once, chunk.samples, chunk.references)
-
-
-def _in_groups(metric: ToFullRun, size: int, samples: np.ndarray, references: np.ndarray) -> Found:
-    """So many at a time, the last one again where a group is not full: torch lays a lone picture out otherwise in
-    memory, and then adds its pixels up in another order."""
-    count = len(samples)
     values: list[float | None] = []
-    for start in range(0, count, size):
-        group = [min(place, count - 1) for place in range(start, start + size)]
-        found = metric.compute(samples[group], references[group])
+    for group in _groups(chunk.count, metric.at_once, FEW if tag == FLOAT else chunk.count):
+        samples, references = _pair(chunk, tag, group)
+        if metric.videos and samples.shape[1] == 1:
+            return None
+        found = metric.compute(samples, references)
         if isinstance(found, Refusal):
             return found
         values += found
-    return values[:count]
+    return values[: chunk.count]
+
+
+def _groups(count: int, at_once: int | None, most: int) -> list[list[int]]:
+    """Places of so many samples at a time, the last one again where a group is not full: torch lays a lone picture out
+    otherwise in memory, and then adds its pixels up in another order. Up to `most` where any number will do."""
+    if at_once is None:
+        return [list(range(start, min(start + most, count))) for start in range(0, count, most)]
+    return [[min(place, count - 1) for place in range(start, start + at_once)] for start in range(0, count, at_once)]
+
+
+def _pair(chunk: Chunk, tag: str, group: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
+    return chunk.floats(group) if tag == FLOAT else (chunk.samples[group], chunk.references[group])

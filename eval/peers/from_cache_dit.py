@@ -1,4 +1,5 @@
-"""cache-dit (Apache-2.0): its DBCache, with and without TaylorSeer. Written against version 1.5.3."""
+"""cache-dit (Apache-2.0): its DBCache as it is, with what forecasts the residual (TaylorSeer, DMD, FoCa), and with a
+mask of steps (SCM). Written against version 1.5.3."""
 
 from __future__ import annotations
 
@@ -14,6 +15,8 @@ from toca.checks import check
 from toca.eval.peers.denoisers import transformers_of
 from toca.eval.peers.held import held_bytes
 from toca.eval.peers.peer import Peer, PeerRefusal
+
+MASKS, POLICIES = ("slow", "medium", "fast", "ultra"), ("dynamic", "static")
 
 
 @dataclass(frozen=True)
@@ -55,6 +58,10 @@ class DBCache(Peer):
         """What forecasts the residual; `None` where it is reused as it is."""
         return None
 
+    def masked(self, num_inference_steps: int) -> dict[str, Any]:
+        """What says beforehand which steps compute; nothing where the residual of the first blocks decides."""
+        return {}
+
     @contextlib.contextmanager
     def enabled(self, pipe: Any, num_inference_steps: int) -> Iterator[Callable[[], int]]:
         import cache_dit
@@ -67,6 +74,7 @@ class DBCache(Peer):
             max_warmup_steps=self.max_warmup_steps,
             max_cached_steps=self.max_cached_steps,
             max_continuous_cached_steps=self.max_continuous_cached_steps,
+            **self.masked(num_inference_steps),
         )
         with _hushed():
             try:
@@ -115,6 +123,82 @@ class DBCacheTaylorSeer(DBCache):
         from cache_dit import TaylorSeerCalibratorConfig
 
         return TaylorSeerCalibratorConfig(taylorseer_order=self.taylorseer_order)
+
+
+@dataclass(frozen=True)
+class DBCacheDMD(DBCache):
+    """DBCache that forecasts the residual by dynamic mode decomposition: a sum of exponentials through the last steps
+    that computed, or a line where these are fewer than four.
+
+    Args:
+        dmd_history (`int`, defaults to 6): Steps that the sum is fitted to.
+
+    Raises:
+        ValueError: If a value is out of range.
+    """
+
+    dmd_history: int = 6
+
+    name: ClassVar[str] = "peer:cache-dit-dbcache-dmd"
+    title: ClassVar[str] = "DBCache of cache-dit with DMD"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check(self.dmd_history >= 1, "dmd_history", self.dmd_history, "must be at least 1")
+
+    def calibrator(self) -> Any:
+        from cache_dit import DMDCalibratorConfig
+
+        return DMDCalibratorConfig(dmd_history=self.dmd_history)
+
+
+@dataclass(frozen=True)
+class DBCacheFoCa(DBCache):
+    """DBCache that forecasts the residual as FoCa does: a step of an ODE solver, which the next one corrects.
+
+    Raises:
+        ValueError: If a value is out of range.
+    """
+
+    name: ClassVar[str] = "peer:cache-dit-dbcache-foca"
+    title: ClassVar[str] = "DBCache of cache-dit with FoCa"
+
+    def calibrator(self) -> Any:
+        from cache_dit import FoCaCalibratorConfig
+
+        return FoCaCalibratorConfig()
+
+
+@dataclass(frozen=True)
+class DBCacheSCM(DBCache):
+    """Steps computation mask: the steps that compute are said beforehand, denser at the start.
+
+    Args:
+        mask_policy (`str`, defaults to "medium"): How many: "slow", "medium", "fast" or "ultra".
+        steps_computation_policy (`str`, defaults to "dynamic"): Whether the other steps are always cached ("static"),
+            or where the first blocks' residual says so ("dynamic").
+
+    Raises:
+        ValueError: If a value is out of range.
+    """
+
+    mask_policy: str = "medium"
+    steps_computation_policy: str = "dynamic"
+
+    name: ClassVar[str] = "peer:cache-dit-scm"
+    title: ClassVar[str] = "SCM of cache-dit"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for field, known in (("mask_policy", MASKS), ("steps_computation_policy", POLICIES)):
+            value = getattr(self, field)
+            check(value in known, field, value, f"must be one of {', '.join(known)}")
+
+    def masked(self, num_inference_steps: int) -> dict[str, Any]:
+        import cache_dit
+
+        mask = cache_dit.steps_mask(total_steps=num_inference_steps, mask_policy=self.mask_policy)
+        return {"steps_computation_mask": mask, "steps_computation_policy": self.steps_computation_policy}
 
 
 @contextlib.contextmanager

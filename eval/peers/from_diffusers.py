@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from abc import abstractmethod
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Any, ClassVar
 
 from torch import nn
@@ -14,6 +14,9 @@ from toca.checks import check
 from toca.eval.peers.denoisers import transformers_of
 from toca.eval.peers.host import Host
 from toca.eval.peers.peer import Peer, PeerRefusal
+
+SEACACHE_TOLD = "Cosmos3OmniTransformer"
+"""The one model whose pipeline tells the cache context of each call its place in the schedule (diffusers 0.42)."""
 
 
 class DiffusersPeer(Peer):
@@ -275,3 +278,52 @@ class DiffusersMagCache(DiffusersPeer):
 
     def check_model(self, transformer: nn.Module) -> None:
         _check_one_stack(self, transformer)
+
+
+@dataclass(frozen=True)
+class DiffusersSeaCache(DiffusersPeer):
+    """All blocks skipped while what the latents say through a filter of their spectrum has hardly changed.
+
+    diffusers knows the latents of two models alone, and needs the scheduler's step and sigma with each call, which no
+    pipeline but Cosmos 3's tells: elsewhere it would run every step in full, with a warning.
+
+    Args:
+        threshold (`float`, defaults to 0.25): Relative change, summed up since the last full step, up to which a step
+            is skipped.
+        residual_order (`int`, defaults to 1): 0 reuses the residual, 1 draws a line through the last two.
+        retention_steps, cache_end_steps (`int`, defaults to 1): First and last steps, which always compute.
+        max_consecutive_cached (`int`, defaults to 2): Most steps skipped in a row; 0 for any number.
+        power_exp (`float`, defaults to 3.0): Of the filter.
+
+    Raises:
+        ValueError: If a value is out of range.
+    """
+
+    threshold: float = 0.25
+    residual_order: int = 1
+    retention_steps: int = 1
+    cache_end_steps: int = 1
+    max_consecutive_cached: int = 2
+    power_exp: float = 3.0
+
+    name: ClassVar[str] = "peer:diffusers-seacache"
+    title: ClassVar[str] = "SeaCache of diffusers"
+    configuration: ClassVar[str] = "SeaCacheConfig"
+    function: ClassVar[str] = "apply_sea_cache"
+
+    def __post_init__(self) -> None:
+        for field in ("threshold", "retention_steps", "cache_end_steps", "max_consecutive_cached"):
+            value = getattr(self, field)
+            check(value >= 0, field, value, "must be non-negative")
+        check(self.residual_order in (0, 1), "residual_order", self.residual_order, "must be 0 or 1")
+        check(self.power_exp > 0, "power_exp", self.power_exp, "must be positive")
+
+    def settings(self, host: Host, num_inference_steps: int) -> dict[str, Any]:
+        return asdict(self)
+
+    def check_model(self, transformer: nn.Module) -> None:
+        if type(transformer).__name__ != SEACACHE_TOLD:
+            raise PeerRefusal(
+                f"{self.title} needs the scheduler's step and sigma with each call, which the pipelines of "
+                f"{type(transformer).__name__} do not tell: every step would run in full."
+            )

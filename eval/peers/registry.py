@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from toca.eval.peers.from_cache_dit import DBCache, DBCacheTaylorSeer
+from toca.eval.peers.from_cache_dit import DBCache, DBCacheDMD, DBCacheFoCa, DBCacheSCM, DBCacheTaylorSeer
 from toca.eval.peers.from_diffusers import (
     DiffusersFirstBlockCache,
     DiffusersMagCache,
     DiffusersPAB,
+    DiffusersSeaCache,
     DiffusersTaylorSeer,
 )
 from toca.eval.peers.peer import Peer
@@ -19,8 +20,12 @@ _ALL: tuple[type[Peer], ...] = (
     DiffusersTaylorSeer,
     DiffusersPAB,
     DiffusersMagCache,
+    DiffusersSeaCache,
     DBCache,
     DBCacheTaylorSeer,
+    DBCacheDMD,
+    DBCacheFoCa,
+    DBCacheSCM,
 )
 
 

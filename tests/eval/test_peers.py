@@ -14,11 +14,12 @@ import toca
 from tests.helpers import FAMILIES, TINY_PIPELINES, pipeline_arguments, tiny_pixart_pipeline
 from toca.eval.counting.flops import FlopMeter
 from toca.eval.peers import Peer, PeerRefusal, find_peer, peers
-from toca.eval.peers.from_cache_dit import DBCache, DBCacheTaylorSeer
+from toca.eval.peers.from_cache_dit import DBCache, DBCacheDMD, DBCacheFoCa, DBCacheSCM, DBCacheTaylorSeer
 from toca.eval.peers.from_diffusers import (
     DiffusersFirstBlockCache,
     DiffusersMagCache,
     DiffusersPAB,
+    DiffusersSeaCache,
     DiffusersTaylorSeer,
 )
 from toca.eval.peers.held import held_bytes
@@ -39,6 +40,9 @@ LITE = replace(TAYLORSEER, use_lite_mode=True)
 PAB = DiffusersPAB(cross_range=3)
 DBCACHE = DBCache(fn_compute_blocks=1, residual_diff_threshold=ALWAYS, max_warmup_steps=2)
 DBCACHE_TAYLOR = DBCacheTaylorSeer(fn_compute_blocks=1, residual_diff_threshold=ALWAYS, max_warmup_steps=2)
+DBCACHE_DMD = DBCacheDMD(fn_compute_blocks=1, residual_diff_threshold=ALWAYS, max_warmup_steps=2)
+DBCACHE_FOCA = DBCacheFoCa(fn_compute_blocks=1, residual_diff_threshold=ALWAYS, max_warmup_steps=2)
+SCM = DBCacheSCM(fn_compute_blocks=1, max_warmup_steps=0, mask_policy="ultra", steps_computation_policy="static")
 
 # The letter of each call: what the methods' published rules make of these settings. PAB's window is in the scheduler's
 # timesteps, so there only what is skipped is checked.
@@ -51,6 +55,9 @@ RUNS = [
     (PAB, FAMILIES, None),
     (DBCACHE, ("dit", "pixart", "flux"), "FFaaaa"),
     (DBCACHE_TAYLOR, ("dit", "pixart", "flux"), "FFaaaa"),
+    (DBCACHE_DMD, ("pixart", "flux"), "FFaaaa"),
+    (DBCACHE_FOCA, ("pixart", "flux"), "FFaaaa"),
+    (SCM, ("dit", "pixart", "flux"), "FFFaaF"),
 ]
 MATRIX = [
     pytest.param(peer, family, letters, id=f"{peer.name.removeprefix('peer:')}-{family}-{number}")
@@ -67,7 +74,9 @@ REFUSALS = [
     (TAYLORSEER, "pixart", "nothing to cache"),
     (TAYLORSEER, "latte", "nothing to cache"),
     (LITE, "dit", "`proj_out`"),
+    *((DiffusersSeaCache(), family, "do not tell") for family in FAMILIES),
     (DBCACHE, "latte", "no adapter"),
+    (SCM, "latte", "no adapter"),
     (DBCache(), "pixart", "always computes 8 blocks, and PixArtTransformer2DModel has 3"),
 ]
 
@@ -280,6 +289,12 @@ def test_every_peer_has_its_name():
         (DiffusersMagCache, {"retention_ratio": 2.0}),
         (DBCache, {"fn_compute_blocks": 0}),
         (DBCacheTaylorSeer, {"taylorseer_order": 0}),
+        (DBCacheDMD, {"dmd_history": 0}),
+        (DBCacheSCM, {"mask_policy": "none"}),
+        (DBCacheSCM, {"steps_computation_policy": "random"}),
+        (DiffusersSeaCache, {"residual_order": 2}),
+        (DiffusersSeaCache, {"threshold": -0.1}),
+        (DiffusersSeaCache, {"power_exp": 0.0}),
     ],
 )
 def test_settings_out_of_range_are_named(cls, settings):

@@ -19,6 +19,7 @@ from toca.eval.findings.rows import make_row, with_matches
 from toca.eval.metrics.bootstrap import RESAMPLES
 from toca.eval.report import Report
 from toca.eval.report.token_maps import TokenMaps
+from toca.eval.samples.held_out import unseen_prompts
 from toca.eval.samples.pictures import Gallery, VariantFailed
 from toca.eval.samples.prompts import choose, items_of
 from toca.eval.samples.shards import WHOLE, Shard
@@ -29,7 +30,7 @@ from toca.eval.store.environment import code_fingerprint, environment
 from toca.eval.store.store import Store
 from toca.eval.timing.rivals import competition
 from toca.eval.timing.speed import Speed, Stopwatch
-from toca.eval.variants import BASELINE, Failure, Lineup, Variant, fewer_steps
+from toca.eval.variants import BASELINE, Failure, Lineup, Variant, fewer_steps, in_own_steps
 from toca.pipelines.commands.console import errors
 
 
@@ -50,8 +51,9 @@ class Study:
     def __init__(self, subject: Subject, lineup: Lineup, settings: Settings, store: Store, progress: Progress) -> None:
         self._subject, self._settings, self._progress = subject, settings, progress
         self._uncached = [*fewer_steps(subject.steps, settings.fewer_steps), BASELINE]
-        self._methods = lineup.variants
-        self._items = items_of(choose(subject.prompts, settings.prompts, settings.seed), settings.samples)
+        self._methods = [in_own_steps(variant, subject.steps) for variant in lineup.variants]
+        unseen, self._seen = unseen_prompts(subject, self._methods)
+        self._items = items_of(choose(unseen, settings.prompts, settings.seed), settings.samples)
         seed, code, batch = settings.seed, code_fingerprint(), settings.batch_size
         turns = (settings.repeats, settings.warmups)
         self._gallery = Gallery(subject, self._items, seed, batch, store, code, settings.float_pictures)
@@ -130,7 +132,7 @@ class Study:
             methods=[with_matches(row, uncached, found.metrics, prompts) for row in methods],
             failures=self.failures,
             taken=self._first_and_last(speeds),
-            notes=[*found.notes, *self._competition(speeds)],
+            notes=[*found.notes, *self._seen, *self._competition(speeds)],
         )
         maps, plans = self._maps.found(self._methods)
         return Report(

@@ -19,6 +19,7 @@ from toca.eval.store.environment import fingerprint
 from toca.eval.store.naming import check_name, check_shown, names_uncached
 from toca.files.reading import parse_yaml
 from toca.methods.presets import presets
+from toca.methods.tuned import Tuned
 from toca.pipelines import method_options
 from toca.pipelines.calibration import with_calibration
 from toca.pipelines.setting_text import settings_of, value_text
@@ -131,6 +132,15 @@ def _check_own(variant: Variant) -> None:
 
 def _for_model(method: Compared | None, model: str) -> Compared | None:
     return method.for_model(model) if isinstance(method, Peer) else with_calibration(method, model)
+
+
+def in_own_steps(variant: Variant, full: int) -> Variant:
+    """The variant in the number of steps that a search found best for its budget, if it was compared to a full run of
+    `full` steps: they may be fewer."""
+    method = variant.method
+    if isinstance(method, Tuned) and method.front is not None and method.found.num_inference_steps == full:
+        return replace(variant, steps=method.num_inference_steps)
+    return variant
 
 
 def fewer_steps(full: int, counts: Sequence[int] | None = None) -> list[Variant]:

@@ -106,7 +106,7 @@ class Settings(Strict):
     device: str | None = None
     pickled_weights: bool = False
     threads: Annotated[Whole, Field(ge=1, le=MOST_THREADS)] | None = None
-    speedups: tuple[Annotated[Real, Field(gt=1)], ...] = (1.5, 2.0, 3.0)
+    speedups: tuple[Annotated[Real, Field(gt=1)], ...] = (1.5, 2.0, 2.5, 3.0)
     scores: ScoreSettings = ScoreSettings()
 
     @model_validator(mode="after")

@@ -185,6 +185,10 @@ class Results:
     def to_data(self) -> dict[str, Any]:
         """Everything as plain data, for JSON."""
         data = asdict(self)
+        for metric in data["metrics"].values():
+            # Of 8-bit files, as all figures were before there was a tag.
+            if not metric["tag"]:
+                del metric["tag"]
         for rows, found in (("uncached", self.uncached), ("methods", self.methods)):
             for entry, row in zip(data[rows], found, strict=True):
                 entry |= {"wall_over_flops": row.wall_over_flops, "compile_seconds": row.compile_seconds}

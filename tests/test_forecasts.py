@@ -26,6 +26,7 @@ from toca.methods import Method
 from toca.methods.dmd import DMD, DynamicModes
 from toca.methods.foca import Calibrated, FoCa
 from toca.methods.freqca import FreqCa
+from toca.methods.hyca import HyCa, SolverPool, solvers
 from toca.methods.spectrum import Spectrum
 
 from .conformance.common import assert_close, cached_run, differ
@@ -61,6 +62,7 @@ METHODS: dict[str, tuple[Method, written_out.Rule, list[bool]]] = {
         taylor.full_steps(STEPS, 4, 3),
     ),
     "foca": (FoCa(interval=5), written_out.foca, taylor.full_steps(STEPS, 5, 2)),
+    "hyca": (HyCa(interval=3), written_out.solver_pool(4), taylor.full_steps(STEPS, 3, 5)),
     "dmd": (DMD(interval=2, warmup_steps=5), written_out.dmd(6), taylor.full_steps(STEPS, 2, 5)),
 }
 every_name = pytest.mark.parametrize("name", METHODS)
@@ -218,6 +220,51 @@ def test_foca_first_steps() -> None:
     assert filled(Calibrated(), course[:1], 1, 9).item() == 0.0
 
 
+# --- HyCa ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("shape", [(2, 9, 8), (2, 3, 4, 5), (2, 6, 2, 3, 4)], ids=["tokens", "pixels", "frames"])
+@pytest.mark.parametrize("steps", [(0, 1, 2, 3, 4), (0, 1, 2, 5, 8, 11), (0, 3), (0, 4, 5, 6)], ids=str)
+@pytest.mark.parametrize("clusters", [1, 3, 50])
+def test_each_cluster_has_its_solver(shape: tuple[int, ...], steps: tuple[int, ...], clusters: int) -> None:
+    """Channels that lie still, move evenly, bend and jump."""
+    channel = -1 if len(shape) == 3 else 1
+    kinds = torch.arange(shape[channel]) % 4
+    values = []
+    for s in steps:
+        course = torch.stack(
+            [torch.tensor(0.0), torch.tensor(s), torch.tensor(0.1 * s * s), (torch.tensor(2.0 * s)).sin()]
+        )
+        way = course[kinds].movedim(0, -1).reshape(-1, *[1] * (len(shape) - 2)) if channel == 1 else course[kinds]
+        values.append((s, drawn(*shape, seed=1) + way * drawn(*shape, seed=2) + 0.05 * drawn(*shape, seed=s + 3)))
+    wanted = wanted_of(written_out.solver_pool(clusters), values, steps[-1] + 2)
+    torch.testing.assert_close(filled(SolverPool(clusters), values, steps[-1] + 2, 20), wanted, rtol=1e-4, atol=1e-4)
+
+
+def test_channels_that_move_alike_are_forecast_by_what_suits_them() -> None:
+    """Even channels are parabolas, odd ones lie still but for noise: each is continued as well as can be."""
+    even = torch.arange(8) % 2 == 0
+    start, slope = drawn(1, 30, 8), drawn(1, 30, 8, seed=1)
+
+    def value(s: int) -> torch.Tensor:
+        return start + torch.where(even, slope * (0.2 * s + 0.1 * s * s), 0.01 * drawn(1, 30, 8, seed=s + 2))
+
+    values = [(s, value(s)) for s in (0, 2, 4, 6, 8)]
+    got = filled(SolverPool(2), values, 9, 10)
+    torch.testing.assert_close(got[..., even], value(9)[..., even], rtol=1e-3, atol=1e-3)
+    assert torch.equal(got[..., ~even], values[-1][1][..., ~even])
+
+
+def test_solvers_continue_what_they_are_made_for() -> None:
+    """All of the pool but reuse a straight line, over any gaps; the midpoint a parabola."""
+    history = (11, 8, 6, 1)
+    for weights in solvers(13, history):
+        assert sum(weights) == pytest.approx(1)
+    lines = [sum(w * t for w, t in zip(weights, history, strict=True)) for weights in solvers(13, history)]
+    assert lines == pytest.approx([11, *[13] * 6])
+    assert sum(w * t * t for w, t in zip(solvers(13, history)[-1], history, strict=True)) == pytest.approx(169)
+
+
 # --- dynamic modes -------------------------------------------------------------------------------------------------
 
 
@@ -285,7 +332,7 @@ def test_dynamic_modes_without_numbers() -> None:
 
 
 @pytest.mark.skipif(not can_compile(), reason="this torch cannot trace classes made on the fly")
-@pytest.mark.parametrize("fill", [DynamicModes(), Bands(transform="cosine")], ids=lambda fill: fill.name)
+@pytest.mark.parametrize("fill", [DynamicModes(), SolverPool(), Bands(transform="cosine")], ids=lambda fill: fill.name)
 def test_compiled_blocks(fill: Any) -> None:
     """Within a block's graph; what fills spans stands outside of it."""
     torch._dynamo.reset()
@@ -308,6 +355,7 @@ WRONG: list[tuple[Callable[[], Any], str]] = [
     (lambda: Spectrum(mix=-0.1), "`mix` must .* got -0.1"),
     (lambda: DMD(window=3), "`window` must .* got 3"),
     (lambda: FreqCa(transform="wavelet"), "`transform` must be 'cosine' or 'fourier', got 'wavelet'"),  # type: ignore[arg-type]
+    (lambda: HyCa(clusters=0), "`clusters` must .* got 0"),
     (lambda: FoCa(interval=0), "`interval` must .* got 0"),
 ]
 

@@ -147,6 +147,104 @@ def _advanced(y: Array, k: float) -> Array:
     return (modes @ (eigenvalues**k * amounts)).real
 
 
+def solver_pool(clusters: int, samples: int = 2) -> Rule:
+    """HyCa as toca reads it, sample by sample, cluster by cluster and solver by solver."""
+
+    def rule(history: History, s: int) -> Array:
+        if len(history) < 5:
+            return line(history, s)
+        shape, pixels = history[-1][1].shape, history[-1][1].ndim > 3
+        course = []
+        for t, value in history[-5:]:
+            last = np.moveaxis(value, 1, -1) if pixels else value
+            course.append((t, last.reshape(samples, -1, last.shape[-1])))
+        filled = np.stack([_by_cluster([(t, value[b]) for t, value in course], s, clusters) for b in range(samples)])
+        if pixels:
+            return np.moveaxis(filled.reshape(shape[0], *shape[2:], shape[1]), -1, 1)
+        return filled.reshape(shape)
+
+    return rule
+
+
+def _by_cluster(course: History, s: int, clusters: int) -> Array:
+    """One sample's (numbers, channels)."""
+    values = np.stack([value for _, value in course])
+    labels = _clustered(_descriptors(values), min(clusters, values.shape[-1]))
+    forecast = np.zeros_like(values[-1])
+    for k in set(labels.tolist()):
+        mine = labels == k
+        known = [(t, value[:, mine]) for t, value in course]
+        errors = [((solver(known[:-1], known[-1][0]) - known[-1][1]) ** 2).sum() for solver in SOLVERS]
+        forecast[:, mine] = SOLVERS[int(np.argmin(errors))](known, s)
+    return forecast
+
+
+def _slopes(course: History) -> list[Array]:
+    """Latest first."""
+    return [(b - a) / (t - r) for (r, a), (t, b) in zip(course[-2::-1], course[:0:-1], strict=True)]
+
+
+def _taylor(order: int) -> Rule:
+    def solver(course: History, s: int) -> Array:
+        (f0, f1, *_), x = _slopes(course), s - course[-1][0]
+        second = (f0 - f1) / (course[-1][0] - course[-2][0])
+        return course[-1][1] + (x * f0 if order else 0) + (x * x / 2 * second if order > 1 else 0)
+
+    return solver
+
+
+def _multistep(*parts: float) -> Rule:
+    def solver(course: History, s: int) -> Array:
+        x = s - course[-1][0]
+        return course[-1][1] + x * sum(part * slope for part, slope in zip(parts, _slopes(course), strict=False))
+
+    return solver
+
+
+def _midpoint(course: History, s: int) -> Array:
+    """Slopes are those of the middles of the gaps; the slope of the middle ahead is on the line through them."""
+    (f0, f1, *_), (r, t, u) = _slopes(course), [t for t, _ in course[-3:]]
+    slope = f0 + (f0 - f1) * ((s + u) / 2 - (t + u) / 2) / ((t + u) / 2 - (r + t) / 2)
+    return course[-1][1] + (s - u) * slope
+
+
+SOLVERS: list[Rule] = [
+    *(_taylor(order) for order in range(3)),
+    _multistep(3 / 2, -1 / 2),
+    _multistep(5 / 3, -2 / 3),
+    _multistep(2, -3 / 2, 1 / 2),
+    _midpoint,
+]
+
+
+def _descriptors(values: Array) -> Array:
+    """(values, numbers, channels) -> (channels, 6)."""
+    rows = []
+    for c in range(values.shape[-1]):
+        course = values[:, :, c]
+        norms = [math.sqrt((np.diff(course, n, axis=0)[-1] ** 2).mean()) for n in range(4)]
+        power = (np.abs(np.fft.fft(course, axis=0)[1 : len(course) // 2 + 1]) ** 2).mean(axis=1)
+        flatness = math.exp(np.log(power).mean()) / power.mean()
+        rows.append([norms[1], norms[2], norms[0], norms[3] / norms[1], norms[2] / norms[1], flatness])
+    each = np.log(np.array(rows))
+    return (each - each.mean(axis=0)) / each.std(axis=0)
+
+
+def _clustered(points: Array, clusters: int) -> Array:
+    """Lloyd's algorithm from evenly spaced points, ten times over."""
+    centres = points[[k * len(points) // clusters for k in range(clusters)]]
+
+    def nearest() -> Array:
+        return ((points[:, None] - centres[None]) ** 2).sum(axis=-1).argmin(axis=1)
+
+    for _ in range(10):
+        labels = nearest()
+        centres = np.stack(
+            [points[labels == k].mean(axis=0) if (labels == k).any() else centres[k] for k in range(clusters)]
+        )
+    return nearest()
+
+
 def low_band(value: Array, cutoff: float, axis: int = 1) -> Array:
     """The part of low frequencies along an axis, by numpy's complex Fourier transform."""
     tokens = value.shape[axis]

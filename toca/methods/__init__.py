@@ -21,6 +21,7 @@ from .foca import FoCa
 from .fora import FORA
 from .freqca import FreqCa
 from .hicache import HiCache
+from .hyca import HyCa
 from .learned import LearnedRouter
 from .lemica import LeMiCa
 from .magcache import MagCache
@@ -49,7 +50,7 @@ LISTED = (
     *("toca", "duca", "clusca", "ras", "random"),
     *("fora", "pab", "tgate", "delta-dit", "blockdance", "deepcache", "smoothcache", "magcache", "fastercache"),
     *("lemica", "meancache", "budcache", "scm"),
-    *("taylorseer", "hicache", "scalingcache", "freqca", "foca", "spectrum", "dmd"),
+    *("taylorseer", "hicache", "scalingcache", "freqca", "foca", "spectrum", "hyca", "dmd"),
     *("teacache", "seacache", "fbcache", "dbcache", "easycache", "dicache", "adacache", "speca"),
     *("tuned", "learned", "composed", "none"),
 )
@@ -82,6 +83,7 @@ __all__ = [
     "FoCa",
     "FreqCa",
     "HiCache",
+    "HyCa",
     "LeMiCa",
     "LearnedRouter",
     "MagCache",

@@ -165,6 +165,8 @@ class Case:
         settings: dict[str, Any] = {"N": method.interval, "R0": method.fresh_ratio}
         if self.family == "pixart":
             settings["batched_cfg"] = bool(self.batched_cfg)
+        else:
+            settings["score"] = method.score
         trace: list[Pick] = []
         reference: Callable = duca.run_duca_dit if self.family == "dit" else duca.run_duca_pixart
         wanted = reference(transformer, inputs, trace=trace, **settings)
@@ -174,8 +176,9 @@ class Case:
 
 TWO, CFG = {"batch_size": 2}, {"batch_size": 2, "cfg": True}
 CASES = [
-    Case("dit-28-layers", 50, 300, model={"num_layers": 28}),
+    Case("dit-28-layers", 50, 302, model={"num_layers": 28}),
     Case("dit-batched-cfg", 50, 2, inputs=CFG, batched_cfg=True),
+    Case("dit-by-values", 50, 2, inputs=CFG, changes={"score": "value_norm"}, batched_cfg=True),
     Case("dit-often-fresh", 30, 4, inputs=TWO, changes={"interval": 6, "fresh_ratio": 0.2}),
     Case("dit-ragged-patches", 30, model={"sample_size": 14}, inputs={"height": 14, "width": 14}),
     Case("dit-one-layer", 20, model={"num_layers": 1}),
@@ -214,7 +217,7 @@ scarcity = duca.scarcity
 
 
 @pytest.mark.parametrize("mistake", [no_norm, large_values_first, norm_over_heads])
-@pytest.mark.parametrize("case", [CASES[1], CASES[6]], ids=lambda case: case.family)
+@pytest.mark.parametrize("case", [CASES[2], CASES[7]], ids=lambda case: case.family)
 def test_another_score_than_ducas_shows(mistake: Callable, case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(duca, "scarcity", mistake)
     got, wanted, _, _ = case.run()
@@ -227,11 +230,12 @@ def test_another_score_than_ducas_shows(mistake: Callable, case: Case, monkeypat
         {"R0": 0.07},
         {"bonus": (2, 0.6)},
         {"bonus": (4, 0.8)},
+        {"score": "value_norm"},
         # Aggressive and token-wise steps exchanged, and none that are aggressive.
         {"kinds": [{"t": "a", "a": "t", "F": "F"}[kind] for kind in duca.kinds_dit(50, 3)]},
         {"kinds": ["t" if kind == "a" else kind for kind in duca.kinds_dit(50, 3)]},
     ],
-    ids=["share", "no such bonus", "larger patches", "exchanged", "none aggressive"],
+    ids=["share", "no such bonus", "larger patches", "values", "exchanged", "none aggressive"],
 )
 def test_a_mistake_in_duca_shows(wrong: dict[str, Any]) -> None:
     transformer, inputs = TINY["dit"](2), inputs_for("dit", 50, 1, seed=2)

@@ -53,9 +53,11 @@ def run_duca_dit(
     R0: float,
     bonus: tuple[int, float] = (2, 0.8),
     kinds: list[str] | None = None,
+    score: str = "self_attention",
     trace: list[Pick] | None = None,
 ) -> list[Tensor]:
-    """The sample of every call; every row selects on its own."""
+    """The sample of every call; every row selects on its own. Tokens are rated by the attention that they receive, as
+    the authors' DiT code does, or by their values (`"value_norm"`), as the paper has it."""
     S, L = len(inputs), len(transformer.transformer_blocks)
     caches: list[Cache] = [{} for _ in range(L)]
     last: Tensor | None = None
@@ -68,7 +70,8 @@ def run_duca_dit(
             x = transformer.pos_embed(call["hidden_states"])
             for layer, block in enumerate(transformer.transformer_blocks):
                 ratio = schedules.ratio_dit50(R0, S - 1 - i, S, layer, L)
-                x = _dit_block(block, caches[layer], x, timestep, labels, ratio, N, bonus, grid, moment, layer)
+                cache = caches[layer]
+                x = _dit_block(block, cache, x, timestep, labels, ratio, N, bonus, grid, moment, layer, score)
             last = x
         outputs.append(dit._output(transformer, last, timestep, labels, grid))
     return outputs
@@ -86,10 +89,13 @@ def _dit_block(
     grid: tuple[int, int],
     moment: Moment,
     layer: int,
+    score: str,
 ) -> Tensor:
     normed, gate_attn, shift, scale, gate_ff = block.norm1(x, timestep, labels, hidden_dtype=x.dtype)
     if moment.full:
-        cache["attn"], cache["received"] = block.attn1(normed), scarcity(block.attn1, normed)
+        dit._full_attention(block.attn1, cache, normed)
+        if score == "value_norm":
+            cache["received"] = scarcity(block.attn1, normed)
     x = x + gate_attn[:, None] * cache["attn"]
     normed = block.norm3(x) * (1 + scale[:, None]) + shift[:, None]
     if moment.full:

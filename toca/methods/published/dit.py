@@ -43,10 +43,11 @@ def dit() -> dict[str, Method]:
         ),
         # DiT-XL/2, 50 DDIM steps.
         "fora/dit": FORA(interval=3),
-        # DiT-XL/2, 50 DDIM steps.
+        # DiT-XL/2, 50 DDIM steps. The authors' code rates tokens by attention here, as ToCa's does, and not by values.
         "duca/dit": DuCa(
             interval=3,
             fresh_ratio=0.05,
+            score="self_attention",
             bonus_patch=2,
             bonus_weight=0.8,
             step_factor=(3.0, -4.0),

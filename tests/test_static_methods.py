@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 import toca
+from toca.axes.sampling import Timeline
 from toca.engine.guidance import Guidance
 from toca.engine.install import engine_of
 from toca.eval.counting.flops import FlopMeter
@@ -264,6 +265,20 @@ def test_hermite_polynomials(i: int, x: int, sigma: float) -> None:
     """numpy's `hermval` takes the physicists' ones."""
     wanted = sigma**i * np.polynomial.hermite.hermval(sigma * x, [0] * i + [1]) / np.prod(np.arange(1, i + 1))
     assert HiCache(sigma=sigma).filling().basis(i, 5 + x, (5, 3, 2, 1)) == pytest.approx(wanted)
+
+
+@pytest.mark.parametrize("sigma", [0.5, 0.71, 1.0])
+def test_hicache_follows_a_rising_feature_up(sigma: float) -> None:
+    """A line of the authors' code turns the sign of odd orders round. Here a feature that rises by 1 a step goes on
+    rising, by 2 sigma^2 a step: at sigma 0.5 half as fast as Taylor's, and the second difference counts
+    sigma^2 (2 sigma^2 x^2 - 1), which is not 0 at x = 0."""
+    timeline, line, parabola = Timeline(9, (0.0,) * 9), HiCache(order=1, sigma=sigma), HiCache(order=2, sigma=sigma)
+    for x in (1, 2, 3):
+        value, slope = line.filling().weights(2 + x, (2, 1), timeline)
+        assert 2 * value + 1 * slope == pytest.approx(2 + 2 * sigma**2 * x)
+        bend = parabola.filling().weights(2 + x, (2, 1, 0), timeline)[2]
+        assert bend == pytest.approx(sigma**2 * (2 * sigma**2 * x**2 - 1))
+    assert parabola.filling().basis(2, 2, (2, 1, 0)) == pytest.approx(-(sigma**2))
 
 
 WRONG = [

@@ -136,4 +136,4 @@ def _forecast(
     forecast = weighted_sum(value, higher, counts.unbind(1))
     # Beyond what half precision holds there is no forecast.
     forecast = torch.where(forecast.isfinite(), forecast, value)
-    return torch.where(numbers[0] == 0, straight, forecast) if known else forecast
+    return torch.where(numbers[0].to(value.device) == 0, straight, forecast) if known else forecast

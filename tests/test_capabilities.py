@@ -61,6 +61,8 @@ def test_the_families_of_today() -> None:
     ("method", "asks"),
     [
         (toca.RAS(), (DROP,)),
+        (toca.Coast(), (DROP,)),
+        (toca.Coast(fresh_ratio=0), ()),
         (toca.ToCa(), (MEASURE,)),
         (toca.DuCa(), (MEASURE,)),
         (toca.DuCa(score="random"), ()),

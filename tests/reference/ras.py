@@ -21,6 +21,8 @@ from .pixart import _text_bias
 
 Keys = dict[int, tuple[Tensor, Tensor]]
 Call = dict[str, Any]
+Stack = tuple[Tensor, Tensor]
+"""What all tokens of the image enter the blocks as, and what the active ones leave them as, each (1, n, C)."""
 
 
 @torch.no_grad()
@@ -36,7 +38,7 @@ def run_ras(
     trace: list[tuple[int, int, list[int], float]] | None = None,
 ) -> list[Tensor]:
     """The output of every call. `trace` gets (step, image, active tokens, margin of the choice)."""
-    forward = FORWARDS[family]
+    stack, head = STACKS[family], HEADS[family]
     batch, tokens, side, predicted, numbers = _sizes(family, transformer, inputs[0])
     images = [[row, row + batch // 2] for row in range(batch // 2)] if batched_cfg else [[row] for row in range(batch)]
     keys: list[Keys] = [{} for _ in range(batch)]
@@ -54,7 +56,8 @@ def run_ras(
                 if trace is not None:
                     trace.append((step, image, sorted(active), margin))
             for row in rows:
-                last[row, active] = forward(transformer, _only(call, row, batch), active, keys[row])
+                own = _only(call, row, batch)
+                last[row, active] = head(transformer, own, stack(transformer, own, active, keys[row])[1])
         outputs.append(_whole(family, last, transformer, call))
     return outputs
 
@@ -117,8 +120,7 @@ def _self_attention(attn: nn.Module, x: Tensor, keys: Keys, layer: int, active: 
     return attn.to_out[0](common.join_heads(common.attention_map(query, keys[layer][0]) @ keys[layer][1]))
 
 
-def _dit(transformer: nn.Module, call: Call, active: list[int], keys: Keys) -> Tensor:
-    """What the active tokens return, (n, numbers of a token)."""
+def _dit(transformer: nn.Module, call: Call, active: list[int], keys: Keys) -> Stack:
     timestep, labels = call["timestep"], call["class_labels"]
     everything = transformer.pos_embed(call["hidden_states"])
     x = everything[:, active]
@@ -127,17 +129,20 @@ def _dit(transformer: nn.Module, call: Call, active: list[int], keys: Keys) -> T
         attended = _self_attention(block.attn1, normed, keys, layer, active, everything.shape[1])
         x = x + gate_attn[:, None] * attended
         x = x + gate_ff[:, None] * block.ff(block.norm3(x) * (1 + scale[:, None]) + shift[:, None])
-    condition = transformer.transformer_blocks[0].norm1.emb(timestep, labels, hidden_dtype=x.dtype)
+    return everything, x
+
+
+def _dit_head(transformer: nn.Module, call: Call, x: Tensor) -> Tensor:
+    norm = transformer.transformer_blocks[0].norm1
+    condition = norm.emb(call["timestep"], call["class_labels"], hidden_dtype=x.dtype)
     shift, scale = transformer.proj_out_1(F.silu(condition)).chunk(2, dim=1)
     return transformer.proj_out_2(transformer.norm_out(x) * (1 + scale[:, None]) + shift[:, None])[0]
 
 
-def _pixart(transformer: nn.Module, call: Call, active: list[int], keys: Keys) -> Tensor:
+def _pixart(transformer: nn.Module, call: Call, active: list[int], keys: Keys) -> Stack:
     everything = transformer.pos_embed(call["hidden_states"])
     x = everything[:, active]
-    modulation, embedded = transformer.adaln_single(
-        call["timestep"], call.get("added_cond_kwargs"), batch_size=1, hidden_dtype=x.dtype
-    )
+    modulation, _ = _pixart_modulation(transformer, call, x)
     text = transformer.caption_projection(call["encoder_hidden_states"])
     bias = _text_bias(call.get("encoder_attention_mask"))
     for layer, block in enumerate(transformer.transformer_blocks):
@@ -147,6 +152,17 @@ def _pixart(transformer: nn.Module, call: Call, active: list[int], keys: Keys) -
         x = x + gate_attn * _self_attention(block.attn1, normed, keys, layer, active, everything.shape[1])
         x = x + _cross_attention(block.attn2, x, text, bias)
         x = x + gate_ff * block.ff(block.norm2(x) * (1 + scale_ff) + shift_ff)
+    return everything, x
+
+
+def _pixart_modulation(transformer: nn.Module, call: Call, x: Tensor) -> tuple[Tensor, Tensor]:
+    return transformer.adaln_single(
+        call["timestep"], call.get("added_cond_kwargs"), batch_size=1, hidden_dtype=x.dtype
+    )
+
+
+def _pixart_head(transformer: nn.Module, call: Call, x: Tensor) -> Tensor:
+    _, embedded = _pixart_modulation(transformer, call, x)
     shift, scale = (transformer.scale_shift_table[None] + embedded[:, None]).chunk(2, dim=1)
     return transformer.proj_out(transformer.norm_out(x) * (1 + scale) + shift)[0]
 
@@ -157,7 +173,7 @@ def _cross_attention(attn: nn.Module, x: Tensor, text: Tensor, bias: Tensor | No
     return attn.to_out[0](common.join_heads(common.attention_map(query, key, bias) @ value))
 
 
-def _flux(transformer: nn.Module, call: Call, active: list[int], keys: Keys) -> Tensor:
+def _flux(transformer: nn.Module, call: Call, active: list[int], keys: Keys) -> Stack:
     everything = transformer.x_embedder(call["hidden_states"])
     text = transformer.context_embedder(call["encoder_hidden_states"])
     condition = _condition(transformer, call)
@@ -187,7 +203,11 @@ def _flux(transformer: nn.Module, call: Call, active: list[int], keys: Keys) -> 
         normed, gate = block.norm(x, emb=condition)
         out = _joint_attention(_queries_keys_values(block.attn, normed), rotary, keys, layer, places, total)
         x = x + gate[:, None] * _fuse(block, out, normed)
-    return transformer.proj_out(transformer.norm_out(x[:, length:], condition))[0]
+    return everything, x[:, length:]
+
+
+def _flux_head(transformer: nn.Module, call: Call, x: Tensor) -> Tensor:
+    return transformer.proj_out(transformer.norm_out(x, _condition(transformer, call)))[0]
 
 
 def _text_projections(attn: nn.Module, text: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -204,8 +224,14 @@ def _joint_attention(
     return common.join_heads(common.attention_map(_rotate(query, rotary), keys[layer][0]) @ keys[layer][1])
 
 
-FORWARDS: dict[str, Callable[[nn.Module, Call, list[int], Keys], Tensor]] = {
+STACKS: dict[str, Callable[[nn.Module, Call, list[int], Keys], Stack]] = {
     "dit": _dit,
     "pixart": _pixart,
     "flux": _flux,
 }
+HEADS: dict[str, Callable[[nn.Module, Call, Tensor], Tensor]] = {
+    "dit": _dit_head,
+    "pixart": _pixart_head,
+    "flux": _flux_head,
+}
+"""What tokens (1, n, C) that leave the blocks return, (n, numbers of a token)."""

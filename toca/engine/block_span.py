@@ -89,7 +89,6 @@ class BlockSpan:
         shape: CallShape,
     ) -> None:
         """Have the span's place taken; its blocks do not run."""
-        combine = weighted_sum if by is None else by.combine_for(shape)
         entered: dict[str, Streams] = {}
 
         def enter(streams: Streams) -> Streams:
@@ -99,14 +98,31 @@ class BlockSpan:
         def leave(left: Streams) -> Streams:
             if not entered:
                 return left
-            filled = terms.total(weights, combine)
-            if span.keeps == "residual":
-                before = self._before(span, entered["streams"], shape)
-                filled = tuple(kept if b is None else b + kept for kept, b in zip(filled, before, strict=True))
-            return self._put(span, left, filled)
+            return self._put(span, left, self.filled(span, terms, weights, by, entered["streams"], shape))
 
         blocks[span.first].entering.append(enter)
         blocks[span.stop - 1].leaving.append(leave)
+
+    def filled(
+        self,
+        span: Span,
+        terms: Terms,
+        weights: list[Any],
+        by: Fill | None,
+        entered: Streams,
+        shape: CallShape,
+    ) -> Streams:
+        """The streams that count after a span which `entered` enters, of what is kept of it."""
+        filled = terms.total(weights, weighted_sum if by is None else by.combine_for(shape))
+        if span.keeps != "residual":
+            return filled
+        before = self._before(span, entered, shape)
+        return tuple(kept if b is None else b + kept for kept, b in zip(filled, before, strict=True))
+
+    @property
+    def read_after(self) -> Sequence[int]:
+        """Places of the streams that are read after the last block."""
+        return self.stacks[len(self.rows) - 1].read_after
 
     def _kept(self, span: Span, streams: Streams) -> Streams:
         """The streams that count: all of them, or after the last block those that are read."""
@@ -119,7 +135,7 @@ class BlockSpan:
 
     def _places(self, span: Span, streams: Streams) -> Sequence[int]:
         last = span.stop == len(self.rows)
-        return self.stacks[span.stop - 1].read_after if last else range(len(streams))
+        return self.read_after if last else range(len(streams))
 
     def _before(self, span: Span, streams: Streams, shape: CallShape) -> tuple[torch.Tensor | None, ...]:
         """Of the streams that enter the span those that count, laid out as they leave it; `None` for what first enters

@@ -58,7 +58,7 @@ class Decisions:
         self.turns: dict[int, Turns] = {}
         self.blocks = [BlockHandle() for _ in range(layout.sites[-1].layer + 1)]
         self.block_span, self.model_span = BlockSpan(layout, spec), ModelSpan(spec)
-        self.dropping = Dropping(layout, spec)
+        self.dropping = Dropping(layout, spec, self.block_span)
         self.readers = self._readers_of_norms(spec)
         self.whole_norms = False
         self._frozen: tuple[Any, ...] | None = None
@@ -113,7 +113,7 @@ class Decisions:
         if plan.wraps_blocks:
             self._freeze_blocks(plan, job, step, compiled, first)
         if run.drops:
-            self.dropping.freeze(plan, job, self.handles, self.blocks)
+            self.dropping.freeze(plan, job, self._weights_of_dropped(plan, job, step), self.handles, self.blocks)
 
     def _begin(self) -> None:
         """A pass begins."""
@@ -176,6 +176,12 @@ class Decisions:
                 terms = part.spans[span.stored]
                 weights = _weights(span_weights(plan, job, span, terms, step), compiled)
                 self.block_span.fill(self.blocks, span, terms, weights, plan.fill, part.sizes)
+
+    @staticmethod
+    def _weights_of_dropped(plan: PlanTable, job: Job, step: int) -> list[Any]:
+        """Weights of what fills the places of dropped tokens; none where it is reused."""
+        span = plan.selection_spans[0]
+        return span_weights(plan, job, span, job.part.spans[span.stored], step)
 
     def _to_be_renewed(self, plan: PlanTable, run: Pass, part: Part) -> list[tuple[Terms, weakref.ref | None]]:
         """What the pass is to renew, with what it holds now."""

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 
+from ..axes.fills.renewal import last_change
+from ..axes.spans import Span
 from ..hooks.block import BlockHandle, Streams
 from ..hooks.handle import Handle
 from ..kernels.rows import put_rows, take_rows
+from ..memory.terms import Terms
 from ..models import BlockSpec, CallShape, FamilySpec, Layout
 from ..models.dialect import Present, over_batch
 from ..models.prediction import Prediction
-from ..models.streams import parts_of
+from ..models.streams import parts_of, place_of
 from ..plan.table import PlanTable
+from .block_span import BlockSpan
 from .job import Job
 
 
@@ -25,10 +29,11 @@ class Dropping:
     Args:
         layout (`Layout`): The sites.
         spec (`FamilySpec`): The streams of the blocks, and where each token is in the prediction.
+        block_span (`BlockSpan`): What all blocks together make of their streams.
     """
 
-    def __init__(self, layout: Layout, spec: FamilySpec):
-        self.layout, self._prediction = layout, spec.prediction
+    def __init__(self, layout: Layout, spec: FamilySpec, block_span: BlockSpan):
+        self.layout, self._prediction, self._block_span = layout, spec.prediction, block_span
         stacks = {stack.stack: stack for stack in spec.stacks}
         self.first, self.last = (_main_stream(stacks[layout.sites[i].stack]) for i in (0, -1))
 
@@ -42,28 +47,83 @@ class Dropping:
             )
         return self._prediction
 
-    def freeze(self, plan: PlanTable, job: Job, handles: Sequence[Handle], blocks: Sequence[BlockHandle]) -> None:
-        """Choose, and have the tokens dropped and put back."""
+    def freeze(
+        self,
+        plan: PlanTable,
+        job: Job,
+        weights: list[Any],
+        handles: Sequence[Handle],
+        blocks: Sequence[BlockHandle],
+    ) -> None:
+        """Choose, and have the tokens dropped and put back.
+
+        Args:
+            plan (`PlanTable`): The plan of the generation.
+            job (`Job`): The pass and its memory.
+            weights (`list`): Of what fills the places of the dropped tokens.
+            handles (`Sequence[Handle]`): One for each site.
+            blocks (`Sequence[BlockHandle]`): One for each layer.
+        """
         shape, group = job.part.key.shape, job.part.groups[0]
-        prediction = self.prediction.by_token(self._kept(plan, job), shape)
-        # Where the model predicts a variance beside, its channels come last.
-        channels = min(self.layout.in_width, self.layout.out_width) // prediction.shape[3]
         count = shape.image_tokens - self._dropped(plan, job)
-        job.active = index = group.choose_active(prediction[:, :, :channels], count)
+        job.active = index = group.choose_active(self._shown(plan, job), count)
         places = index % shape.image_tokens
         streams = {self.first.parts, self.last.parts, *(site.parts for site in self.layout.sites)}
         present = {parts: present_tokens(parts, places, shape) for parts in streams}
         first, last = present[self.first.parts], present[self.last.parts]
         assert first is not None and last is not None, "the main streams have the image"
+        leave = _on_stream(self.last, lambda stream: _put_back(stream, last))
+        if _span(plan).around == "blocks":
+            leave = self._filling(plan, job, weights, last, blocks[0])
         blocks[0].entering.append(_on_stream(self.first, lambda stream: take_rows(stream, first.over_batch)))
-        blocks[-1].leaving.append(_on_stream(self.last, lambda stream: _put_back(stream, last)))
+        blocks[-1].leaving.append(leave)
         for site, handle in zip(self.layout.sites, handles, strict=True):
             if site.attends is not None:
                 handle.present = present[site.parts]
 
+    def _shown(self, plan: PlanTable, job: Job) -> torch.Tensor:
+        """What the choice is made by, as `Group.choose_active` says."""
+        shape = job.part.key.shape
+        if _span(plan).around == "model":
+            prediction = self.prediction.by_token(self._kept(plan, job), shape)
+            # Where the model predicts a variance beside, its channels come last.
+            return prediction[:, :, : min(self.layout.in_width, self.layout.out_width) // prediction.shape[3]]
+        terms = _terms(plan, job)
+        place = self._block_span.read_after.index(self.last.place)
+        value, higher = terms.value[place], [term[place] for term in terms.higher]
+        change = last_change(plan.fill.renewal, value, higher) if plan.fill is not None else None
+        # Of one full step nobody knows how it has changed.
+        change = value if change is None or len(terms.history) < 2 else change
+        return change[:, place_of("image", self.last.stream, shape.counts(self.last.stream))]
+
+    def _filling(
+        self, plan: PlanTable, job: Job, weights: list[Any], present: Present, block: BlockHandle
+    ) -> Callable[[Streams], Streams]:
+        """What puts the tokens back among those that are forecast: what entered the first block, in all its tokens,
+        and what the blocks would have added to it."""
+        entered: list[Streams] = []
+
+        def enter(streams: Streams) -> Streams:
+            entered.append(streams)
+            return streams
+
+        def leave(left: Streams) -> Streams:
+            if not entered:
+                # The first block was not called; the engine sees it when the pass has ended.
+                return left
+            filled = self._block_span.filled(_span(plan), _terms(plan, job), weights, plan.fill, entered[0], shape)
+            whole = dict(zip(self._block_span.read_after, filled, strict=True))[self.last.place]
+            whole = torch.clone(whole, memory_format=torch.contiguous_format)
+            put = put_rows(whole, present.over_batch, left[self.last.place])
+            return tuple(put if place == self.last.place else stream for place, stream in enumerate(left))
+
+        shape = job.part.key.shape
+        block.entering.append(enter)
+        return leave
+
     def _kept(self, plan: PlanTable, job: Job) -> torch.Tensor:
         """The model's output for all tokens, which dropped ones keep."""
-        return job.part.spans[plan.selection_spans[0]].value
+        return _terms(plan, job).value
 
     def _dropped(self, plan: PlanTable, job: Job) -> int:
         """How many image tokens of a sample are dropped."""
@@ -72,7 +132,10 @@ class Dropping:
         return self.layout.sites[i].geometry(shape)[1] - plan.fresh_tokens(i, row, shape)
 
     def joined(self, plan: PlanTable, job: Job, sample: torch.Tensor) -> torch.Tensor:
-        """The model's output: new where tokens were active, the last one elsewhere."""
+        """The model's output: new where tokens were active, the last one elsewhere; or as it is, where what entered
+        the output layer had been filled."""
+        if _span(plan).around == "blocks":
+            return sample
         shape = job.part.key.shape
         assert job.active is not None, "tokens have been chosen"
         active = torch.zeros(shape.batch * shape.image_tokens, dtype=torch.bool, device=sample.device)
@@ -92,9 +155,22 @@ class MainStream(NamedTuple):
     place: int
     parts: tuple[str, ...]
 
+    @property
+    def stream(self) -> str:
+        return "+".join(self.parts)
+
 
 def _main_stream(stack: BlockSpec) -> MainStream:
     return MainStream(stack.image, parts_of(stack.tokens[stack.image]))
+
+
+def _span(plan: PlanTable) -> Span:
+    """What is kept to fill the places of dropped tokens."""
+    return plan.selection_spans[0]
+
+
+def _terms(plan: PlanTable, job: Job) -> Terms:
+    return job.part.spans[_span(plan).stored]
 
 
 def present_tokens(parts: tuple[str, ...], places: torch.Tensor, shape: CallShape) -> Present | None:

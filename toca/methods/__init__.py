@@ -8,6 +8,7 @@ from .base import Method
 from .blockdance import BlockDance
 from .budcache import BudCache
 from .clusca import ClusCa
+from .coast import Coast
 from .composed import CacheMethod
 from .deepcache import DeepCache
 from .delta_dit import DeltaDiT
@@ -47,7 +48,7 @@ METHODS: dict[str, type[Method]] = registered("method")
 """All methods by short name, a third party's too."""
 
 LISTED = (
-    *("toca", "duca", "clusca", "ras", "random"),
+    *("toca", "duca", "clusca", "ras", "coast", "random"),
     *("fora", "pab", "tgate", "delta-dit", "blockdance", "deepcache", "smoothcache", "magcache", "fastercache"),
     *("lemica", "meancache", "budcache", "scm"),
     *("taylorseer", "hicache", "scalingcache", "freqca", "foca", "spectrum", "hyca", "dmd"),
@@ -70,6 +71,7 @@ __all__ = [
     "BudCache",
     "CacheMethod",
     "ClusCa",
+    "Coast",
     "DBCache",
     "DMD",
     "DeepCache",

@@ -8,11 +8,21 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from .base import Method
+from .coast import Coast
 from .learned import LearnedRouter
 from .magcache import MagCache
 from .smoothcache import SmoothCache
 from .teacache import TeaCache
 from .tuned import Tuned
+
+PLAIN: dict[str, Method] = {
+    # What guidance makes of a token, its halves decide together: 1 dB on emoji.
+    "coast/emoji": Coast(shared_cfg=True),
+    # In flow matching with a shifted schedule the way is straighter in the noise level than in the step.
+    "coast/emoji-flux": Coast(variable="timestep"),
+    "coast/fashion": Coast(),
+}
+"""Those that need no file."""
 
 
 @functools.cache
@@ -24,7 +34,7 @@ def embedded_presets() -> dict[str, Method]:
         "fashion": (Tuned(),),
         "emoji-video": (Tuned(),),
     }
-    found = {}
+    found: dict[str, Method] = dict(PLAIN)
     for model, settings in settings_of.items():
         for method in settings:
             made = method.beside(_pipelines() / model)

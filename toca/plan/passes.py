@@ -104,7 +104,7 @@ def _watches(plan: PlanTable, observes: bool) -> tuple[int, ...]:
 
 def _remembers_keys(plan: PlanTable, stores: frozenset[Span]) -> bool:
     """Dropped tokens need the keys and values of the same full step as the output that they keep."""
-    return not stores.isdisjoint(plan.selection_spans)
+    return not stores.isdisjoint(span.stored for span in plan.selection_spans)
 
 
 def probe_pass(plan: PlanTable, layers: int) -> Pass:

@@ -178,6 +178,7 @@ class PlanTable:
             return
         if self.gate is not None:
             self.selection.check_gate(self.gate)
+        self.selection.check_fill(self.fill)
         self.selection.check_step(self.layout, step, row)
 
     def __getitem__(self, key: tuple[int, int, str]) -> Action:
@@ -240,7 +241,7 @@ class PlanTable:
     @cached_property
     def kept_spans(self) -> dict[Span, bool]:
         """What is remembered of spans, and for each whether it is ever forecast."""
-        kept: dict[Span, bool] = dict.fromkeys(self.selection_spans, False)
+        kept = {span.stored: span.forecasts for span in self.selection_spans}
         for spans in self.spans:
             for span in spans:
                 kept[span.stored] = kept.get(span.stored, False) or span.forecasts
@@ -254,17 +255,24 @@ class PlanTable:
         steps = []
         for row, spans in zip(reversed(self.table), reversed(self.spans), strict=True):
             run = {span for span in needed if not any(skipped(layer, spans) for layer in range(span.first, span.stop))}
+            drops = self.drops(row)
+            # The residual of a step that drops tokens is that of some alone.
+            run -= {span for span in self._dropping_spans if drops and span.around == "blocks"}
             steps.append(frozenset(run))
             if self.gate is None:
                 needed -= {span for span in run if not self.kept_spans[span]}
             needed |= {span.stored for span in spans}
-            needed |= set(self.selection_spans) if self.drops(row) else set()
+            needed |= self._dropping_spans if drops else set()
         return tuple(reversed(steps))
 
     @cached_property
     def selection_spans(self) -> tuple[Span, ...]:
         """What is kept to fill the tokens that are dropped before the first block."""
         return self.selection.spans(self.layout) if self.selection is not None and self.partial_sites else ()
+
+    @cached_property
+    def _dropping_spans(self) -> set[Span]:
+        return {span.stored for span in self.selection_spans}
 
     @property
     def wraps_blocks(self) -> bool:

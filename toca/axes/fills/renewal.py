@@ -35,6 +35,14 @@ def shifted(
     return [torch.where(old.isfinite(), old, value) for old in (first, *terms[:-1])]
 
 
+def last_change(renewal: Renewal, value: torch.Tensor, terms: Sequence[torch.Tensor]) -> torch.Tensor | None:
+    """How far the value is from the one before it, up to a factor that is the same for all its numbers: told by the
+    terms, without a tensor kept for it; `None` of terms that do not tell it."""
+    if not terms or renewal not in (differences, shifted):
+        return None
+    return terms[0] if renewal is differences else value - terms[0]
+
+
 def accumulated(
     value: torch.Tensor, before: torch.Tensor | None, terms: list[torch.Tensor], scales: Sequence[Any]
 ) -> list[torch.Tensor]:

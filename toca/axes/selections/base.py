@@ -15,6 +15,7 @@ from ...models.shape import CallShape
 from ...models.site import Site
 from ...registry import Registered
 from ..actions import Action, tokens_of
+from ..fills import Fill
 from ..gates import Gate
 from ..spans import Span
 from .group import Group, Grouping
@@ -65,6 +66,9 @@ class Selection(Registered, ABC):
         """
         check_whole(layout, step, row)
 
+    def check_fill(self, fill: Fill | None) -> None:  # noqa: B027 (most go together with any)
+        """Refuse a fill that cannot go together with it, or that there is none. Raises `ValueError`."""
+
     def check_gate(self, gate: Gate) -> None:  # noqa: B027 (most go together with any)
         """Refuse a gate that cannot go together with it. Raises `ValueError`."""
 
@@ -96,7 +100,8 @@ class Selection(Registered, ABC):
         return False
 
     def spans(self, layout: Layout) -> tuple[Span, ...]:
-        """Spans of which is kept what fills the dropped tokens."""
+        """Spans of which is kept what fills the dropped tokens: the model's output, which is remembered in every step,
+        or what the blocks add up to, of full steps alone."""
         return ()
 
     def attends_to_dropped(self, site: Site) -> bool:

@@ -96,8 +96,9 @@ class Group:
         where `reads_this_step` can be true."""
         raise NotImplementedError(f"{type(self).__name__} waits for nothing.")
 
-    def choose_active(self, prediction: torch.Tensor, count: int) -> torch.Tensor:
+    def choose_active(self, shown: torch.Tensor, count: int) -> torch.Tensor:
         """Index (rows, count) over the batch of the image tokens that go through the blocks, where the others are
-        dropped before the first; made by the model's last prediction (rows, tokens, channels, pixels). To be said by
-        the one group of a selection that drops tokens."""
+        dropped before the first; made by the model's last prediction (rows, tokens, channels, pixels), or where the
+        blocks' residual fills the others by how that has changed (rows, tokens, C). To be said by the one group of a
+        selection that drops tokens."""
         raise NotImplementedError(f"{type(self).__name__} drops no tokens.")

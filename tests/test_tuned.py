@@ -66,8 +66,6 @@ def test_a_model_in_another_precision_is_the_same_model(path: str) -> None:
     [
         ({"speedup": 0.5}, "`speedup` must be at least 1"),
         ({"speedup": None}, "`speedup` must be a number where `min_psnr` is none"),
-        ({"speedup": 9}, "No plan is 9 times as fast: the fastest reaches 3.40x"),
-        ({"min_psnr": 59, "speedup": 2}, "that meets the other bounds is 2 times as fast: the fastest reaches 1.60x"),
         ({"front": "nowhere.json"}, "'?nowhere.json'? cannot be read .*`toca tune` makes one"),
         ({"front": 3}, "`front` must be text or None"),
     ],
@@ -76,6 +74,30 @@ def test_a_model_in_another_precision_is_the_same_model(path: str) -> None:
 def test_faults_are_named(path: str, fields: dict[str, Any], reason: str) -> None:
     with pytest.raises(ValueError, match=reason):
         toca.Tuned(**{"front": path} | fields)
+
+
+@pytest.mark.parametrize(
+    ("fields", "reason"),
+    [
+        ({"speedup": 9}, "No plan .*is 9 times as fast: the fastest reaches 3.40x"),
+        ({"min_psnr": 59, "speedup": 2}, "that meets the other bounds is 2 times as fast: the fastest reaches 1.60x"),
+    ],
+    ids=str,
+)
+def test_a_budget_that_no_plan_meets_is_refused(path: str, fields: dict[str, Any], reason: str) -> None:
+    with pytest.raises(ValueError, match=reason):
+        toca.Tuned(path, **fields).plan(tiny_pixart(), STEPS)
+    with pytest.raises(ValueError, match=reason):
+        toca.enable_cache(PipelineLike(DPMSolverMultistepScheduler(), tiny_pixart()), toca.Tuned(path, **fields))
+
+
+def test_a_file_that_has_changed_is_read_again(front: Front, path: str) -> None:
+    before = toca.Tuned(path, speedup=3)
+    replace(front, entries=front.entries[:2]).save(path)
+    assert before.found == front and len(toca.Tuned(path, speedup=3).found.entries) == 2
+    Path(path).write_text("{}")
+    with pytest.raises(ValueError, match="is not a valid front"):
+        toca.Tuned(path)
 
 
 def test_without_a_front_there_is_no_plan() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import os
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, ClassVar
@@ -18,6 +20,12 @@ from ..plan.origin import Decibels
 from ..plan.schedulers import SchedulerMark
 from ..registry import register
 from .base import Method
+
+
+@functools.lru_cache(maxsize=8)
+def _read(path: str, changed: int, size: int) -> Front:
+    """The front in a file, read once for each state of the file: presets are made anew whenever they are listed."""
+    return Front.load(path)
 
 
 @register
@@ -39,7 +47,7 @@ class Tuned(Method):
 
     Raises:
         ValueError: If there is neither a `speedup` nor a `min_psnr`, or one is out of range, if the file cannot be
-            used, or if no plan in it meets them.
+            used.
     """
 
     front: str | None = None
@@ -55,9 +63,7 @@ class Tuned(Method):
         given = self.speedup is not None or self.min_psnr is not None
         check(given, "speedup", self.speedup, "must be a number where `min_psnr` is none")
         if self.front is not None:
-            _ = self.found.at(
-                **self._bounds
-            )  # a file that cannot be used is refused here, and not when a pipeline runs
+            _ = self.found  # a file that cannot be used is refused here, and not when a pipeline runs
 
     @property
     def _bounds(self) -> dict[str, Any]:
@@ -70,7 +76,11 @@ class Tuned(Method):
             raise ValueError(
                 "tuned needs a front of the model: make one with `toca tune` and give its path as `front`."
             )
-        return Front.load(self.front)
+        try:
+            state = os.stat(self.front)
+        except (OSError, ValueError):
+            return Front.load(self.front)
+        return _read(self.front, state.st_mtime_ns, state.st_size)
 
     @property
     def num_inference_steps(self) -> int | None:

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
+from itertools import chain
 from statistics import mean
 from typing import Any
-
-import numpy as np
 
 from ..axes.sampling import Sampling
 from ..checks import checked
@@ -22,7 +21,8 @@ from .pace import FULL, Pace
 from .rule import unreachable, with_knob
 
 SPEEDUPS = (1.25, 1.5, 1.75, 2.0, 2.5, 3.0)
-ROUNDS = 2
+ROUNDS, MOST_TIMED = 3, 3
+"""How often each run is timed, and how many prompts' runs."""
 LEAST, MOST = 1e-4, 100.0
 """Between which thresholds are looked for."""
 NEAR = 1.01
@@ -31,25 +31,32 @@ STRIDE = 4.0
 """How far a bracket reaches out at a time."""
 
 
-class References:
-    """Full runs of held-out prompts, each made once for all methods.
+class HeldOut:
+    """Prompts that no search has seen, by which points are measured.
 
     Args:
-        generations (`Generations`): Makes them.
+        generations (`Generations`): Makes the samples.
         prompts (`Sequence`): The prompts.
         seed (`int`): Of the first one's noise; the next ones have the numbers that follow.
     """
 
     def __init__(self, generations: Generations, prompts: Sequence[Any], seed: int):
         self.generations, self.prompts, self.seed = generations, list(prompts), seed
-        self._samples: dict[int, np.ndarray] = {}
 
-    def make(self, number: int, method: Method) -> tuple[Generation, float]:
-        """A held-out prompt under a method, and its PSNR to the full run."""
-        if number not in self._samples:
-            self._samples[number] = self.generations.make(self.prompts[number], self.seed + number).sample
-        run = self.generations.make(self.prompts[number], self.seed + number, method)
-        return run, psnr(run.sample, self._samples[number])
+    def measured(self, methods: Sequence[Method]) -> list[tuple[float, float]]:
+        """The speed-up and the PSNR of each of some settings of one method. They take turns, on each prompt between
+        two full runs."""
+        full: list[Generation] = []
+        runs: list[list[Generation]] = [[] for _ in methods]
+        decibels: list[list[float]] = [[] for _ in methods]
+        for seed, prompt in enumerate(self.prompts, self.seed):
+            before = self.generations.make(prompt, seed)
+            for i, method in enumerate(methods):
+                runs[i].append(self.generations.make(prompt, seed, method))
+                decibels[i].append(psnr(runs[i][-1].sample, before.sample))
+            full += [before, self.generations.make(prompt, seed)]
+        pace = Pace(full, list(chain.from_iterable(runs)))
+        return [(pace.speedup([run.steps for run in runs[i]]), mean(decibels[i])) for i in range(len(methods))]
 
 
 class ThresholdSearch:
@@ -66,7 +73,7 @@ class ThresholdSearch:
         assert method.knob is not None, "the method has a knob"
         self.generations, self.method, self.prompts, self.seed = generations, method, list(prompts), seed
         self.knob: str = method.knob
-        self.pace = Pace()
+        self._pace: Pace | None = None
         self._steps: dict[float, tuple[str, ...]] = {}
 
     def at(self, value: float) -> Method:
@@ -79,15 +86,18 @@ class ThresholdSearch:
         if value not in self._steps:
             method = self.at(value)
             runs = [self.generations.make(prompt, self.seed + i, method) for i, prompt in enumerate(self.prompts)]
-            for run in runs:
-                self.pace.add(run)
             self._steps[value] = tuple(run.steps for run in runs)
         return self._steps[value]
 
     def speedup(self, value: float) -> float:
         """By the clock, of the search's prompts."""
-        steps = self.steps(value)
-        return self.pace.speedup(steps)
+        return self.pace.speedup(self.steps(value))
+
+    @property
+    def pace(self) -> Pace:
+        """What was timed."""
+        assert self._pace is not None, "timed before"
+        return self._pace
 
     def time(self, rounds: int = ROUNDS) -> None:
         """Time a setting that has steps of each kind, in turns with the full run.
@@ -96,18 +106,22 @@ class ThresholdSearch:
             ValueError: If no threshold leaves a step to be filled and one to be computed.
         """
         method = self.at(self._mixed())
+        timed = list(enumerate(self.prompts[:MOST_TIMED]))
         self.generations.make(self.prompts[0], self.seed)
+        full, runs = [], []
         for _ in range(rounds):
-            for i, prompt in enumerate(self.prompts):
-                full = self.generations.make(prompt, self.seed + i)
-                self.pace.add_pair(full, self.generations.make(prompt, self.seed + i, method))
+            for i, prompt in timed:
+                full.append(self.generations.make(prompt, self.seed + i))
+                runs.append(self.generations.make(prompt, self.seed + i, method))
+        self._pace = Pace(full, runs)
 
     def _mixed(self) -> float:
-        """A threshold by which some steps between the first and the last are full, and some are not."""
+        """A threshold by which, of the prompts that are timed, some steps between the first and the last are full, and
+        some are not."""
         low, high = LEAST, MOST
         value = min(max(getattr(self.method, self.knob), low), high)
         while True:
-            computed = mean(_share_computed(steps) for steps in self.steps(value))
+            computed = mean(map(_share_computed, self.steps(value)[:MOST_TIMED]))
             if 0 < computed < 1:
                 return value
             low, high = (value, high) if computed == 1 else (low, value)
@@ -167,15 +181,15 @@ def _share_computed(steps: str) -> float:
 
 
 def bisect(
-    search: ThresholdSearch, held_out: References, speedups: Sequence[float] = SPEEDUPS, rounds: int = ROUNDS
+    search: ThresholdSearch, held_out: HeldOut, speedups: Sequence[float] = SPEEDUPS, rounds: int = ROUNDS
 ) -> Rule:
     """The rule of one method.
 
     Args:
         search (`ThresholdSearch`): Of the method.
-        held_out (`References`): What the points are measured on.
+        held_out (`HeldOut`): What the points are measured on.
         speedups (`Sequence[float]`): To look for; what the method does not come to is replaced by the most it does.
-        rounds (`int`, defaults to 2): Of timing in turns with the full run.
+        rounds (`int`, defaults to 3): Of timing in turns with the full run.
 
     Raises:
         ValueError: If the method comes to none of the speed-ups; it names the most that it comes to.
@@ -189,15 +203,10 @@ def bisect(
         most = search.value_for(search.fastest() * (1 - TOLERANCE))
         assert most is not None, "that fast it was"
         reached.add(most)
-    points = tuple(_point(search, held_out, value) for value in sorted(reached))
+    values = sorted(reached)
+    measured = held_out.measured([search.at(value) for value in values])
+    points = tuple((value, speedup, decibels) for value, (speedup, decibels) in zip(values, measured, strict=True))
     return Rule(search.method.name, search.knob, _settings(search.method, search.generations.pipe), points)
-
-
-def _point(search: ThresholdSearch, held_out: References, value: float) -> tuple[float, float, float]:
-    made = [held_out.make(number, search.at(value)) for number in range(len(held_out.prompts))]
-    for run, _ in made:
-        search.pace.add(run)
-    return value, search.pace.speedup([run.steps for run, _ in made]), mean(decibels for _, decibels in made)
 
 
 def _settings(method: Method, pipe: Any) -> Mapping[str, Any]:
@@ -234,7 +243,7 @@ def tune_rules(
         num_inference_steps (`int`, *optional*): Steps; the pipeline's own where not told.
         call (`Mapping`, *optional*): Further arguments of the pipeline's call.
         seed (`int`, defaults to 0): Of the first prompt's noise; held-out prompts come after the others.
-        rounds (`int`, defaults to 2): Of timing in turns with the full run.
+        rounds (`int`, defaults to 3): Of timing in turns with the full run.
         told (`Callable`): Is called at the end of each method with its name, and how many samples were made so far.
 
     Returns:
@@ -248,11 +257,11 @@ def tune_rules(
         checked(speedup, Budget, "speedup")
     taken = with_knob([named(method) if isinstance(method, str) else method for method in methods])
     generations = Generations(pipe, num_inference_steps, call)
-    references = References(generations, held_out, seed + len(prompts))
+    measuring = HeldOut(generations, held_out, seed + len(prompts))
     rules = []
     for method in taken:
         search = ThresholdSearch(generations, _with_file(method, pipe), prompts, seed)
-        rules.append(bisect(search, references, speedups, rounds))
+        rules.append(bisect(search, measuring, speedups, rounds))
         told(method.name, generations.made)
     return tuple(rules)
 

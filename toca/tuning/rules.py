@@ -25,6 +25,8 @@ ROUNDS, MOST_TIMED = 3, 3
 """How often each run is timed, and how many prompts' runs."""
 LEAST, MOST = 1e-4, 100.0
 """Between which thresholds are looked for."""
+BEYOND = 1.1
+"""How much faster than asked one more point is: other prompts may turn out slower than those that are searched on."""
 NEAR = 1.01
 """A bracket whose ends are no further apart than by this factor is one value."""
 STRIDE = 4.0
@@ -195,7 +197,7 @@ def bisect(
         ValueError: If the method comes to none of the speed-ups; it names the most that it comes to.
     """
     search.time(rounds)
-    found = [search.value_for(speedup) for speedup in sorted(speedups)]
+    found = [search.value_for(speedup) for speedup in (*speedups, BEYOND * max(speedups))]
     reached = {value for value in found if value is not None}
     if not reached:
         raise unreachable(search.method.name, min(speedups), search.fastest())

@@ -23,6 +23,7 @@ from toca.methods.adacache import AdaCache
 from toca.methods.dicache import DiCache
 from toca.methods.easycache import EasyCache
 from toca.methods.fbcache import DBCache, FBCache
+from toca.methods.rfc import RFC
 from toca.methods.seacache import SeaCache
 from toca.methods.speca import SpeCa
 from toca.methods.teacache import TeaCache
@@ -36,7 +37,7 @@ from .zoo.tiny import exists
 
 METHODS = (
     *(FBCache(), DBCache(max_cached_steps=2), TeaCache(), EasyCache(), DiCache(), SpeCa()),
-    *(SeaCache(), SeaCache(indicator="latents", max_cached_steps=2), AdaCache(), AdaCache(motion=False)),
+    *(SeaCache(), SeaCache(indicator="latents", max_cached_steps=2), AdaCache(), AdaCache(motion=False), RFC(order=2)),
 )
 GATES = [method.gate() for method in METHODS]
 every_gate = pytest.mark.parametrize("gate", GATES, ids=lambda gate: gate.name)
@@ -174,6 +175,38 @@ def test_motion_that_is_usual_changes_nothing_and_stillness_lets_all_pass() -> N
         assert gate._motion_now(still).tolist() == [1.0, 1.0]
 
 
+# --- RFC -----------------------------------------------------------------------------------------------------------
+
+
+def test_length_is_how_far_the_input_has_gone() -> None:
+    """In steps of its last course: 3 where it has gone on as it went, whatever its direction; 0 where it stood."""
+    gate, memory = RFC(order=2).gate(), {}
+    start, course = torch.ones(3, 1, 4, 2), torch.randn(3, 1, 4, 2, generator=torch.Generator().manual_seed(0))
+    course[2] = 0
+    for step in (0, 2):
+        gate.observe(Observation(step, 10, memory, probe=start + step * course), computed=True)
+    turned = start + 2 * course + 3 * course.flip(2) * torch.tensor([1.0, 0.5, 1.0]).view(-1, 1, 1, 1)
+    newest, first, second, length = gate.weights_of(Observation(5, 10, memory, probe=turned))
+    assert newest == 1 and first.tolist() == [3.0] * 3 and second.tolist() == [4.5] * 3
+    assert length.tolist() == pytest.approx([3.0, 1.5, 0.0])
+
+
+@pytest.mark.parametrize("order", [1, 2])
+def test_a_length_that_is_the_steps_leaves_the_series_its_length(order: int) -> None:
+    """Of order 1 it is the series; where nothing tells a length, of any order."""
+    generator = torch.Generator().manual_seed(0)
+    value, *higher = (torch.randn(4, 3, 2, generator=generator) for _ in range(order + 1))
+    fill, weights = RFC(order=order).filling(), [1.0, 2.0, 2.0][: order + 1]
+    series = fill.combine(value, higher, weights)
+    told = fill.combine(value, higher, [*weights, torch.tensor([2.0, 0.5])]) - value
+    assert torch.allclose(series, value + sum(w * term for w, term in zip(weights[1:], higher, strict=True)))
+    for sample, length in ((slice(0, 2), 2.0), (slice(2, 4), 0.5)):
+        wanted = length * higher[0][sample].norm()
+        assert told[sample].norm() == pytest.approx(float(wanted), rel=1e-5)
+        course = (series - value)[sample]
+        assert torch.allclose(told[sample] / wanted, course / course.norm(), atol=1e-5)
+
+
 # --- EasyCache -----------------------------------------------------------------------------------------------------
 
 
@@ -207,6 +240,8 @@ def test_rate_is_unknown_after_one_step() -> None:
         (AdaCache, "codebook", ()),
         (AdaCache, "codebook", ((0.2, 3), (0.1, 2))),
         (AdaCache, "depth", 1.5),
+        (RFC, "order", 4),
+        (RFC, "scope", "block"),
         (SeaCache, "threshold", -0.1),
         (SeaCache, "power", 0),
         (SeaCache, "residual_order", 2),
@@ -366,7 +401,7 @@ def test_a_gate_that_lets_nothing_pass_costs_nothing(name: str, family: str) -> 
         counted, summary = counted_flops(transformer, inputs), toca.summary(transformer)
     assert summary.steps == "FFFF" and summary.flops == counted
     # These look at block 0 before it runs, whose modulation may be a linear layer.
-    assert counted == full or (name in ("teacache", "seacache") and counted < 1.005 * full)
+    assert counted == full or (name in ("teacache", "seacache", "rfc") and counted < 1.005 * full)
 
 
 @pytest.mark.skipif(not exists("LuminaNextDiT2DModel"), reason="this diffusers has no Lumina-Next")

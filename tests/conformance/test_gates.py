@@ -24,6 +24,7 @@ from toca.methods.adacache import AdaCache
 from toca.methods.dicache import DiCache
 from toca.methods.easycache import EasyCache
 from toca.methods.fbcache import DBCache, FBCache
+from toca.methods.rfc import RFC
 from toca.methods.seacache import SeaCache
 from toca.methods.speca import SpeCa
 from toca.methods.teacache import TeaCache
@@ -76,6 +77,11 @@ CASES = {
         AdaCache(BOOK, motion_window=(0.3, 0.7)),
         partial(gates.run_adacache, codebook=list(BOOK), depth=0.5, motion=True, window=(0.3, 0.7)),
         {"dit": 1.0, "pixart": 0.6, "flux": 0.8, "latte": 0.8},
+    ),
+    "rfc": Case(
+        RFC(order=2),
+        partial(gates.run_rfc, order=2, warmup=2),
+        {"dit": 0.8, "pixart": 0.65, "flux": 0.8, "latte": 0.425},
     ),
     "speca": Case(
         SpeCa(warmup_steps=2, **DRAFTS),
@@ -189,7 +195,7 @@ def test_any_composition_alone_or_in_company(name: str, cfg: bool) -> None:
         assert summary.steps_of(image) == its.steps
 
 
-@pytest.mark.parametrize("name", [name for name in CASES if name != "speca"])
+@pytest.mark.parametrize("name", [name for name in CASES if name not in ("speca", "rfc")])
 def test_a_step_takes_as_many_passes_as_there_are_decisions(name: str) -> None:
     """Images that went different ways come together again. (A forecast that depends on the way keeps them apart.)"""
     _, summary = observed_run(TINY["pixart"](), CASES[name].of("pixart"), lively("pixart", 4))
@@ -208,6 +214,8 @@ def test_a_step_takes_as_many_passes_as_there_are_decisions(name: str) -> None:
         ("seacache", {"indicator": "latents", "power": 1.5}, {"latents": True, "p": 1.5}),
         ("seacache", {"residual_order": 1, "max_cached_steps": 2}, {"line": True, "most": 2}),
         ("adacache", {"motion": False, "depth": 1.0}, {"motion": False, "depth": 1.0}),
+        ("rfc", {"order": 1, "warmup_steps": 1}, {"order": 1, "warmup": 1}),
+        ("rfc", {"scope": "stack"}, {"stack": True}),
         ("speca", {"compared": "residual", "threshold": 2.0}, {"residual": True}),
         ("speca", {"error": "elements", "threshold": 3.0}, {"elements": True}),
         ("speca", {"min_drafts": 2, "max_drafts": 3, "order": 3}, {"min_drafts": 2, "max_drafts": 3, "order": 3}),

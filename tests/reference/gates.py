@@ -333,6 +333,16 @@ class Taylor:
         return sum(term * (step - self.last) ** i / math.factorial(i) for i, term in enumerate(self.terms))
 
 
+def relational(taylor: Taylor, step: int, length: float, rows: int) -> Tensor:
+    """In the direction of the series, `length` of the first derivative's norms, each of the call's rows by itself."""
+    if len(taylor.terms) < 2:
+        return taylor.terms[0]
+    value, first = taylor.terms[:2]
+    course = (taylor.at(step) - value).reshape(rows, -1)
+    norms = first.reshape(rows, -1).norm(dim=1, keepdim=True)
+    return value + (length * norms * course / course.norm(dim=1, keepdim=True)).reshape(value.shape)
+
+
 MODULES = ("attn1", "attn2", "attn", "ff", "ff_context")
 
 
@@ -343,6 +353,7 @@ class Drafter:
     def __init__(self, transformer: nn.Module, order: int):
         self.transformer, self.order = transformer, order
         self.step, self.drafting, self.off = 0, False, False
+        self.fill: Callable[[Taylor, int], Tensor] = Taylor.at
         blocks = [block for _, block in blocks_of(transformer)]
         self.last = blocks[-1]
         modules = []
@@ -357,7 +368,7 @@ class Drafter:
             if self.off:
                 return None
             if self.drafting:
-                filled = tuple(taylor.at(self.step) for taylor in taylors if taylor.terms)
+                filled = tuple(self.fill(taylor, self.step) for taylor in taylors if taylor.terms)
                 return filled if isinstance(output, tuple) else filled[0]
             for taylor, part in zip(taylors, output if isinstance(output, tuple) else (output,), strict=False):
                 taylor.learn(self.step, part, self.order)
@@ -421,6 +432,42 @@ def run_speca(
             if elements:
                 error = ((draft - verified).abs() / (verified.abs() + 1e-10)).mean().item()
         drafts = 0 if full else drafts + 1
+        letters += "F" if full else "y"
+    drafter.close()
+    return samples, letters
+
+
+def run_rfc(
+    transformer: nn.Module, inputs: list[dict], *, threshold: float, order: int, warmup: int, stack: bool = False
+) -> Run:
+    """The first module's input is forecast as a module's output is, and tells the length for all modules; or for the
+    residual of all blocks."""
+    samples, letters, sum_, length = [], "", 0.0, 0.0
+    drafter, given, residual = Drafter(transformer, order), Taylor(), Taylor()
+    drafter.fill = lambda taylor, step: relational(taylor, step, length, rows)
+    end = len(blocks_of(transformer)) - 1
+    for s, call in enumerate(inputs):
+        rows = len(call["hidden_states"])
+        drafter.off = True
+        step = Step(transformer, call)
+        drafter.off = stack
+        x = step.attention_input
+        full = s < warmup
+        if not full:
+            guess = given.at(s)
+            sum_ += mean_change(x, guess) / x.abs().mean().item()
+            full = sum_ > threshold
+        if full:
+            sum_ = 0.0
+            given.learn(s, x, order)
+            residual.learn(s, step.left[end][-1] - step.entered[0][-1], order)
+        elif len(given.terms) > 1:
+            length = ((x - given.terms[0]).norm() / given.terms[1].norm()).item()
+        if stack and not full:
+            added = relational(residual, s, length, rows)
+            samples.append(Step(transformer, call, {end: lambda run, r=added: (run.entered[0][-1] + r,)}).sample)
+        else:
+            samples.append(drafter.run(call, s, drafting=not full))
         letters += "F" if full else "y"
     drafter.close()
     return samples, letters

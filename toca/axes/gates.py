@@ -141,7 +141,8 @@ class Gate(Registered, ABC):
         return False
 
     def weights_of(self, now: Observation) -> list[Any] | None:
-        """weight_0 to weight_O for a fill that reads the gate's, a number or a tensor (images,) each; or `None`."""
+        """weight_0 to weight_O for a fill that reads the gate's, and what more it asks for, a number or a tensor
+        (images,) each; or `None`."""
         return None
 
 

@@ -103,10 +103,11 @@ class Decisions:
         if not part.groups and plan.fill is None and not plan.wraps_blocks and frozen == self._frozen:
             return
         self._frozen = frozen
+        told = gate_weights(plan, job)
         for i in (i for i, site in enumerate(self.layout.sites) if site.layer >= first):
             self._freeze_site(plan, run, part, i, compiled)
             if plan.fill is not None:
-                self._freeze_terms(plan, plan.fill, run, part, i, step, compiled)
+                self._freeze_terms(plan, plan.fill, run, part, i, step, compiled, told)
         if not (run.drops or job.undecided):
             for group in part.groups:
                 self._freeze_tokens(group, run, step, compiled)
@@ -143,7 +144,15 @@ class Decisions:
             handle.measure = plan.selection.measure((self.layout.sites[i].module,))
 
     def _freeze_terms(
-        self, plan: PlanTable, fill: Fill, run: Pass, part: Part, i: int, step: int, compiled: bool
+        self,
+        plan: PlanTable,
+        fill: Fill,
+        run: Pass,
+        part: Part,
+        i: int,
+        step: int,
+        compiled: bool,
+        told: list[Any] | None,
     ) -> None:
         handle, terms = self.handles[i], part.sites[i].terms
         handle.scales, handle.weights = [], []
@@ -153,8 +162,10 @@ class Decisions:
         if run.row[i] == COMPUTE and handle.keep:
             handle.scales = _numbers(terms.scales(step, fill, plan.timeline), compiled)
         elif run.row[i].forecasts:
-            weights = fill.weights_at(self.layout.sites[i], step, terms.history, plan.timeline)
-            handle.weights = _weights(fill_weights(weights), compiled)
+            weights = told or fill_weights(
+                fill.weights_at(self.layout.sites[i], step, terms.history, plan.timeline)
+            )
+            handle.weights = _weights(weights, compiled)
 
     def _freeze_blocks(self, plan: PlanTable, job: Job, step: int, compiled: bool, first: int) -> None:
         run, part = job.run, job.part
@@ -302,12 +313,18 @@ def span_weights(plan: PlanTable, job: Job, span: Span, terms: Terms, step: int)
     it is reused."""
     if plan.fill is None or not span.forecasts:
         return []
-    weights = None
-    if plan.fill.reads_gate and plan.gate is not None and job.observation is not None:
-        weights = plan.gate.weights_of(job.observation)
-    if weights is None:
-        return fill_weights(plan.fill.weights(step, terms.history, plan.timeline))
-    return [job.part.by_row(weight) for weight in weights]
+    told = gate_weights(plan, job)
+    return fill_weights(plan.fill.weights(step, terms.history, plan.timeline)) if told is None else told
+
+
+def gate_weights(plan: PlanTable, job: Job) -> list[Any] | None:
+    """The weights that the gate tells of a filled step, for each row where images differ; `None` where it tells none,
+    or the fill does not listen."""
+    now, filled = job.observation, not (job.undecided or job.computed)
+    if plan.fill is None or not plan.fill.reads_gate or plan.gate is None or now is None or not filled:
+        return None
+    weights = plan.gate.weights_of(now)
+    return None if weights is None else [job.part.by_row(weight) for weight in weights]
 
 
 def _put(streams: Streams, _: Streams) -> Streams:

@@ -32,6 +32,7 @@ from .pab import PAB
 from .presets import preset, presets
 from .random_tokens import RandomTokens
 from .ras import RAS
+from .rfc import RFC
 from .scalingcache import ScalingCache
 from .scm import SCM
 from .seacache import SeaCache
@@ -52,7 +53,7 @@ LISTED = (
     *("fora", "pab", "tgate", "delta-dit", "blockdance", "deepcache", "smoothcache", "magcache", "fastercache"),
     *("lemica", "meancache", "budcache", "scm"),
     *("taylorseer", "hicache", "scalingcache", "freqca", "foca", "spectrum", "hyca", "dmd"),
-    *("teacache", "seacache", "fbcache", "dbcache", "easycache", "dicache", "adacache", "speca"),
+    *("teacache", "seacache", "fbcache", "dbcache", "easycache", "dicache", "adacache", "rfc", "speca"),
     *("tuned", "learned", "composed", "none"),
 )
 """The order in which they are listed: those that choose tokens, that reuse, whose steps are a list or a mask, that
@@ -94,6 +95,7 @@ __all__ = [
     "NoCache",
     "PAB",
     "RAS",
+    "RFC",
     "RandomTokens",
     "SCM",
     "ScalingCache",

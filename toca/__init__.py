@@ -16,6 +16,7 @@ from .models import BlockSpec, CallShape, FamilySpec, Layout, Site, SiteSpec
 from .plan import Plan
 from .plan.front import Front
 from .registry import register, registered
+from .tuning.api import tune
 
 __version__ = "0.1.0"
 
@@ -46,5 +47,6 @@ __all__ = [
     "registered",
     "reset",
     "summary",
+    "tune",
 ]
 __all__ += _methods.__all__

@@ -127,7 +127,7 @@ class Connection:
                 self._check_measurable(transformer, block.get_submodule(site_spec.path), sites[i].layer)
             if (sites[i].stack, sites[i].module) in kinds:
                 yield from self._site(i, block, block_spec, site_spec, i in reached)
-        if plan.wraps_blocks:
+        if self.decisions.wraps(plan):
             for layer, _, _, block, block_spec in blocks:
                 handle = self.decisions.blocks[layer]
                 maker = make_call_with(block_spec.streams, block_spec.tokens_first)

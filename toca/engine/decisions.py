@@ -41,6 +41,7 @@ class Decisions:
         readers (`list[tuple[int, ...] | None]`): For each site, `None` if no norm feeds it alone, else the sites
             inside it that its norm feeds too.
         turns (`dict[int, Turns]`): Of modules that a block calls several times, by the first call's site.
+        wraps_all (`bool`): Whether blocks are reached that the plan need not reach: a script may leave out any.
         whole_norms (`bool`): Whether norms make all tokens, for the running call modulates each in its own way.
     """
 
@@ -60,7 +61,7 @@ class Decisions:
         self.block_span, self.model_span = BlockSpan(layout, spec), ModelSpan(spec)
         self.dropping = Dropping(layout, spec, self.block_span)
         self.readers = self._readers_of_norms(spec)
-        self.whole_norms = False
+        self.whole_norms = self.wraps_all = False
         self._frozen: tuple[Any, ...] | None = None
         self._held: list[tuple[Terms, weakref.ref | None]] = []
 
@@ -75,6 +76,10 @@ class Decisions:
             tuple(inside.get(i, ())) if specs[site.stack, site.module].norms else None
             for i, site in enumerate(self.layout.sites)
         ]
+
+    def wraps(self, plan: PlanTable) -> bool:
+        """Whether whole blocks are reached under a plan, and not only the modules in them."""
+        return self.wraps_all or plan.wraps_blocks
 
     def bypass(self) -> None:
         """Every site computes and remembers nothing."""
@@ -100,7 +105,7 @@ class Decisions:
             self._begin()
         self._held += self._to_be_renewed(plan, run, part)
         frozen = (plan, run, part, compiled, self.whole_norms)
-        if not part.groups and plan.fill is None and not plan.wraps_blocks and frozen == self._frozen:
+        if not part.groups and plan.fill is None and not self.wraps(plan) and frozen == self._frozen:
             return
         self._frozen = frozen
         told = gate_weights(plan, job)
@@ -111,7 +116,7 @@ class Decisions:
         if not (run.drops or job.undecided):
             for group in part.groups:
                 self._freeze_tokens(group, run, step, compiled)
-        if plan.wraps_blocks:
+        if self.wraps(plan):
             self._freeze_blocks(plan, job, step, compiled, first)
         if run.drops:
             self.dropping.freeze(plan, job, self._weights_of_dropped(plan, job, step), self.handles, self.blocks)
@@ -217,7 +222,7 @@ class Decisions:
         Raises:
             NotReached: If it did not: the model ran other layers than the plan knows.
         """
-        called = not plan.wraps_blocks or all(block.calls == 1 for block in self.blocks)
+        called = not self.wraps(plan) or all(block.calls == 1 for block in self.blocks)
         held, self._held = self._held, []
         renewed = all(terms.value is not None and not terms.holds(mark) for terms, mark in held)
         noted = not job.run.probes_input or MODULATED in job.notes

@@ -28,6 +28,7 @@ from .pipeline_calls import call_under_way
 from .plans import Plans
 from .record import GenerationRecord
 from .runner import Runner
+from .script import Script
 from .tick import NotPlaced, Tick
 from .timesteps import Reading
 from .told_once import Warnings
@@ -77,6 +78,10 @@ class Engine:
         self.chosen = ""
         if num_inference_steps is not None:
             self.plans.plan_for(num_inference_steps)
+
+    def follow_script(self, script: Script) -> None:
+        """Return what is known beforehand in the steps that a script names, and write down what the others return."""
+        self.decisions.wraps_all, self.runner.script = True, script
 
     # A call begins.
 

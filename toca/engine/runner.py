@@ -7,7 +7,7 @@ from typing import Any
 import torch
 
 from ..memory.algebra import unpair
-from ..plan.passes import MODULATED, step_pass, within
+from ..plan.passes import MODULATED, replayed, step_pass, within
 from .branches import Branches
 from .call import Call
 from .decisions import Decisions
@@ -15,6 +15,7 @@ from .gatekeeper import Gatekeeper
 from .guidance import Guidance
 from .job import Job, sample_of
 from .probe import Left, Probe
+from .script import Script
 from .told_once import Warnings
 
 
@@ -26,13 +27,21 @@ class Runner:
         guidance (`Guidance`): Of the transformer.
         branches (`Branches`): Of the generation.
         warn (`Warnings`): Tells the user something.
+
+    Attributes:
+        script (`Script` or `None`): What is known of the generation beforehand.
     """
 
     def __init__(self, decisions: Decisions, guidance: Guidance, branches: Branches, warn: Warnings):
         self.decisions, self.guidance, self.branches, self.warn = decisions, guidance, branches, warn
+        self.script: Script | None = None
 
     def settle(self, call: Call) -> None:
         """Settle what every part of the batch does in a call: its jobs."""
+        known = None if self.script is None else self.script.output_of(call.tick)
+        if known is not None:
+            call.jobs = [Job(call.memory.parts[0], replayed(call.plan), output=known, holds=True)]
+            return
         self.decisions.whole_norms = call.spec.modulates_by_token(call.arguments, call.key.shape)
         lost = self._has_lost_its_way(call)
         self._unpair(call)
@@ -149,9 +158,13 @@ class Runner:
                 done.append(job)
             output = None
         call.jobs, call.memory.parts = done, [job.part for job in done]
-        # A call whose output was known has nothing to go on from.
-        call.memory.last_step = None if call.jobs[0].output is not None else call.step
-        return self._joined(call, samples)
+        # A call whose output was known has nothing to go on from, unless what came before it is still held.
+        known = call.jobs[0].output is not None and not call.jobs[0].holds
+        call.memory.last_step = None if known else call.step
+        sample = self._joined(call, samples)
+        if self.script is not None:
+            self.script.note(call.tick, sample)
+        return sample
 
     def _close_look(self, call: Call, job: Job) -> None:
         """A pass has run that ended with its gate's decision."""

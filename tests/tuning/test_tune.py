@@ -1,0 +1,221 @@
+"""`toca.tune`, from a tiny pipeline to a front, on a made-up clock."""
+
+from __future__ import annotations
+
+import itertools
+import json
+
+import diffusers
+import numpy as np
+import pytest
+import torch
+
+import toca
+from tests.helpers import tiny_dit_pipeline, tiny_flux_pipeline
+from toca.plan.front import Front
+from toca.tuning import search
+from toca.tuning.candidates import Graph, drafts
+from toca.tuning.kinds import StepTimes
+from toca.tuning.labels import Draft, standard_labels
+from toca.tuning.notes import Notes
+from toca.tuning.prompts import parted, prompts_beside
+from toca.tuning.quality import decibels, interval
+from toca.tuning.refinement import Outlook, Trials, refine
+from toca.tuning.rehearsal import Rehearsal
+
+STEPS = 6
+PROMPTS = ["a red owl", "two owls", "red", "an owl"]
+CALL = {"max_sequence_length": 8}
+
+
+@pytest.fixture(autouse=True)
+def clock(monkeypatch):
+    """A full step takes a second, and any other a tenth of one."""
+    times = lambda run, plans: {name: StepTimes(1.0, 0.1, 0.0, 0.5) for name in plans}  # noqa: E731
+    monkeypatch.setattr(search, "time_kinds", times)
+
+
+@pytest.fixture
+def brief(monkeypatch):
+    """A search with two labels and next to no whole runs."""
+    monkeypatch.setattr("toca.tuning.labels.standard_labels", lambda: (standard_labels()[0], standard_labels()[4]))
+    monkeypatch.setattr(search, "STARTS", 1)
+    monkeypatch.setattr(search, "TRIES", 1)
+
+
+def tuned(pipe=None, **settings) -> Front:
+    pipe = tiny_flux_pipeline() if pipe is None else pipe
+    return toca.tune(pipe, PROMPTS, num_inference_steps=STEPS, **CALL, **settings)
+
+
+@pytest.fixture(scope="module")
+def made():
+    """A front, its pipeline, and what the search told on the way."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(search, "time_kinds", lambda run, plans: {n: StepTimes(1.0, 0.1, 0.0, 0.5) for n in plans})
+        pipe, told = tiny_flux_pipeline(), []
+        front = tuned(pipe, progress=lambda share, what: told.append((share, what)))
+    return pipe, front, told
+
+
+def test_a_front_goes_from_slow_and_good_to_fast_and_less_good(made):
+    _, front, _ = made
+    speeds, losses = [e.speedup for e in front.entries], [e.psnr for e in front.entries]
+    assert len(front.entries) > 4 and speeds == sorted(speeds)
+    assert front.entries[0].plan.steps == "F" * STEPS and losses[0] > 100
+    assert max(speeds) > 2.2 and front.at(speedup=2).speedup >= 2
+    assert {entry.plan.layout.family for entry in front.entries} == {"flux"}
+
+
+def test_the_speed_of_a_plan_is_that_of_its_steps(made):
+    _, front, _ = made
+    assert front.full_seconds == pytest.approx(0.5 + STEPS)
+    for entry in front.entries:
+        full = entry.plan.full_steps
+        filled = entry.num_inference_steps - full
+        assert entry.seconds == pytest.approx(0.5 + full + 0.1 * filled)
+
+
+def test_a_plan_does_to_other_prompts_what_the_front_says(made):
+    pipe, front, _ = made
+    entry = front.at(speedup=1.5)
+    _, held_out = parted(PROMPTS)
+    generators = lambda: [torch.Generator("cpu").manual_seed(seed) for seed in (2, 3)]  # noqa: E731
+    call = {"num_inference_steps": entry.num_inference_steps, "output_type": "np", **CALL}
+    reference = pipe(held_out, generator=generators(), **{**call, "num_inference_steps": STEPS}).images
+    with toca.cached(pipe, entry.plan):
+        pictures = pipe(held_out, generator=generators(), **call).images
+        summary = toca.summary(pipe)
+    assert np.mean(decibels(pictures, reference)) == pytest.approx(entry.psnr, abs=1e-3)
+    assert summary.steps == entry.plan.steps and summary.cache_bytes == entry.cache_bytes * 2
+
+
+def test_plans_are_better_than_fewer_steps(made):
+    """Plans of as many steps, that is, at the same number of full steps."""
+    _, front, _ = made
+    fewer = {each.num_inference_steps: each.psnr for each in front.fewer}
+    for count, psnr in fewer.items():
+        best = [e.psnr for e in front.entries if e.full_steps <= count and e.num_inference_steps == STEPS]
+        assert not best or max(best) > psnr - 3
+
+
+def test_progress_is_told_from_nothing_to_everything(made):
+    _, _, told = made
+    shares = [share for share, _ in told]
+    assert shares[0] == 0 and shares[-1] == 1 and shares == sorted(shares)
+
+
+def test_a_front_is_found_again_in_its_file(made, tmp_path):
+    _, front, _ = made
+    front.save(tmp_path / "front.json")
+    again = Front.load(tmp_path / "front.json")
+    assert again == front and again.plan(speedup=2) == front.plan(speedup=2)
+
+
+def test_a_search_that_was_stopped_goes_on(tmp_path, monkeypatch, brief):
+    class Stopped(Exception):
+        pass
+
+    def stop(share, what):
+        if share > 0.3:
+            raise Stopped
+
+    path = tmp_path / "search.json"
+    monkeypatch.setattr("toca.tuning.notes.EVERY", 0.0)
+    with pytest.raises(Stopped):
+        tuned(progress=stop, checkpoint=path)
+    found = json.loads(path.read_text())["found"]
+    measured = []
+    get = Notes.get
+
+    def watching(self, name, measure):
+        return get(self, name, lambda: measured.append(name) or measure())
+
+    monkeypatch.setattr(Notes, "get", watching)
+    resumed = tuned(checkpoint=path)
+    assert found and measured and not set(measured) & set(found)
+    assert [entry.plan for entry in resumed.entries] == [entry.plan for entry in tuned().entries]
+
+
+def test_notes_of_another_search_are_refused(tmp_path):
+    path = tmp_path / "search.json"
+    Notes(path, {"seed": 1}).write()
+    with pytest.raises(ValueError, match="`seed` is 1, and here it is 2"):
+        Notes(path, {"seed": 2})
+    path.write_text("{}")
+    with pytest.raises(ValueError, match="no file of a search"):
+        Notes(path, {"seed": 2})
+
+
+def test_a_bound_that_nothing_meets_is_refused_with_the_nearest(brief):
+    with pytest.raises(ValueError, match="fastest"):
+        tuned(speedup=50)
+
+
+@pytest.mark.parametrize("bound", [{"speedup": 0.5}, {"full_steps": 0}, {"seconds": -1}])
+def test_a_bound_out_of_range_is_refused_before_the_search(bound, monkeypatch):
+    monkeypatch.setattr(search.Search, "front", lambda self: pytest.fail("it has searched"))
+    with pytest.raises(ValueError, match=next(iter(bound))):
+        tuned(**bound)
+
+
+def test_generators_are_the_searchs_own():
+    with pytest.raises(ValueError, match="`generator`"):
+        tuned(generator=torch.Generator())
+
+
+def test_a_pipeline_whose_runs_differ_is_refused():
+    pipe = tiny_dit_pipeline()
+    pipe.scheduler = diffusers.EulerAncestralDiscreteScheduler()  # DiT's pipeline gives it no generator
+    with pytest.raises(ValueError, match="Two full runs"):
+        toca.tune(pipe, [1, 2, 3], num_inference_steps=4)
+
+
+def test_guidance_that_starts_late_is_computed_where_it_starts():
+    pipe = tiny_flux_pipeline()
+    full = Rehearsal(pipe, PROMPTS[:1], [0], CALL).full(STEPS)
+    assert full.must_be_full == {0}
+    late = {
+        **full.returned,
+        **{(step, "late"): full.returned[step, branch] for step, branch in full.returned if step > 2},
+    }
+    object.__setattr__(full, "returned", late)
+    assert full.must_be_full == {0, 3}
+    graph = Graph(
+        Rehearsal(pipe, PROMPTS[:1], [0], CALL), full, standard_labels()[:1], 1.0, [0.1], Notes(), lambda *_: None
+    )
+    assert all(not edge.start < 3 < edge.stop for edge in graph.edges())
+
+
+def test_prompts_are_parted_and_found_beside_a_model():
+    assert parted(list("abcdef")) == (["a", "b", "c"], ["d", "e", "f"])
+    searched, held_out = parted(list(range(40)))
+    assert (len(searched), len(held_out)) == (4, 8) and not set(searched) & set(held_out)
+    pipe = tiny_dit_pipeline()
+    assert len(set(prompts_beside(pipe))) == 12
+    with pytest.raises(ValueError, match="No prompts lie"):
+        prompts_beside(tiny_flux_pipeline())
+
+
+def test_an_interval_holds_its_mean():
+    mean, low, high = interval([50.0, 52.0, 57.0])
+    assert low < mean < high and interval([50.0, 52.0, 57.0]) == (mean, low, high)
+    assert interval([40.0]) == (40.0, 40.0, 40.0)
+
+
+def test_refining_comes_near_the_best_of_all_plans():
+    """Of every way to place three full steps in six with two labels the search ends among the best few."""
+    subject = Rehearsal(tiny_flux_pipeline(), PROMPTS[:2], [0, 1], CALL)
+    full = subject.full(STEPS)
+    labels = standard_labels()[:2]
+    graph = Graph(subject, full, labels, 1.0, [0.1, 0.1], Notes(), lambda *_: None)
+    edges = graph.edges()
+    trials = Trials(subject, full, full.end, labels, Notes())
+    best, loss = refine(drafts(edges, labels, STEPS, 1.0)[3], trials, Outlook(edges), 12, lambda *_: None)
+    every = []
+    for places in itertools.combinations(range(1, STEPS), 2):
+        for chosen in itertools.product(range(2), repeat=3):
+            draft = Draft((0, *places), chosen)
+            if all(stop > start + 1 or not label for start, stop, label in draft.segments(STEPS)):
+                every.append(trials.loss(draft))
+    assert trials.loss(best) == loss and loss <= sorted(every)[2]

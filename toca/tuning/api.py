@@ -1,0 +1,126 @@
+"""`toca.tune`: a budget in, the best plan out."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from os import PathLike
+from typing import Any
+
+from ..checks import Seed, SomeSteps, check, checked
+from ..plan.bounds import checked_bounds
+from ..plan.front import Front
+from .notes import Notes
+from .prompts import parted, prompts_beside
+from .refusals import check_pipeline
+from .rehearsal import Rehearsal
+from .rules import tune_rules
+from .search import Search
+
+
+def tune(
+    pipe: Any,
+    prompts: Sequence[Any] | None = None,
+    *,
+    speedup: float | None = None,
+    seconds: float | None = None,
+    full_steps: int | None = None,
+    min_psnr: float | None = None,
+    max_cache_bytes: int | None = None,
+    num_inference_steps: int | None = None,
+    methods: Sequence[Any] = (),
+    seed: int = 0,
+    progress: Callable[[float, str], None] | None = None,
+    checkpoint: str | PathLike | None = None,
+    **call: Any,
+) -> Front:
+    """Search for the plans that cost least quality, for every budget of time at once.
+
+    A plan computes some steps in full and fills the others: with the model's output, with what the stack of blocks
+    adds, with what leaves the last block or with each module's output, as it was or forecast. What each way to fill a
+    segment does to the final latents is measured on the model itself, through its own scheduler; the best paths
+    through all segments are found exactly (LeMiCa, arXiv 2511.00090; MeanCache, arXiv 2601.19961), then tried and
+    moved about in whole runs. Times are those of this machine's clock.
+
+    Args:
+        pipe (`DiffusionPipeline`): A stock pipeline, with no cache on.
+        prompts (`Sequence`, *optional*): What its call takes first, for one sample each: two or more. One half (at
+            most 4) is searched on, the others (at most 8) tell the quality. By default those that lie with the model.
+        speedup, seconds, full_steps, min_psnr, max_cache_bytes (*optional*): Bounds that a plan must meet, as for
+            `Front.at`: refused at the end if none does. The front holds the plans for all others just as well.
+        num_inference_steps (`int`, *optional*): Steps of the full run; the pipeline's default.
+        methods (`Sequence`, *optional*): Methods that decide while the model runs, by name or with settings, whose
+            thresholds are looked for too.
+        seed (`int`, defaults to 0): Of the first sample's noise; the others have the numbers that follow.
+        progress (`Callable`, *optional*): Is told the share that is done, about, and what is being done.
+        checkpoint (`str` or `PathLike`, *optional*): A file that keeps what has been measured: a search that was
+            stopped goes on from there.
+        **call: Further arguments of the pipeline's call, such as `guidance_scale`, `height` and `width`.
+
+    Returns:
+        `Front`: `front.at(speedup=2)`, `front.plan(speedup=2)`, `front.draw("front.png")`, `front.save("front.json")`.
+
+    Raises:
+        ValueError: If there are fewer than two prompts, a bound is out of range or met by nothing, the pipeline's runs
+            differ from each other, or it has no scheduler whose steps can be told.
+
+    Example:
+        ```python
+        front = toca.tune(pipe, ["an owl", "a red apple", "a lighthouse", "two foxes"])
+        toca.enable_cache(pipe, front.plan(speedup=2))
+        ```
+    """
+    asked = {"speedup": speedup, "seconds": seconds, "full_steps": full_steps, "min_psnr": min_psnr}
+    bounds = {
+        name: value for name, value in {**asked, "max_cache_bytes": max_cache_bytes}.items() if value is not None
+    }
+    if bounds:
+        checked_bounds(bounds)
+    steps = checked(num_inference_steps, SomeSteps | None, "num_inference_steps")
+    seed = checked(seed, Seed, "seed")
+    check_pipeline(pipe)
+    check("generator" not in call, "generator", call.get("generator"), "must be left out: `seed` says the noise")
+    searched, held_out = parted(prompts_beside(pipe) if prompts is None else prompts)
+    notes = Notes(checkpoint, _subject(pipe, searched, held_out, steps, seed, call))
+    search = Search(
+        rehearsal=Rehearsal(pipe, searched, range(seed, seed + len(searched)), call),
+        held_out=Rehearsal(pipe, held_out, range(seed + len(searched), seed + len(searched) + len(held_out)), call),
+        num_inference_steps=steps,
+        notes=notes,
+        progress=progress or _say_nothing,
+        made_with={"model": str(getattr(pipe, "name_or_path", "")), "call": {k: _plain(v) for k, v in call.items()}},
+    )
+    front = search.front()
+    if methods:
+        rules = tune_rules(
+            pipe, methods, searched, held_out, num_inference_steps=front.num_inference_steps, call=call, seed=seed
+        )
+        front = dataclasses.replace(front, rules=rules)
+    if bounds:
+        front.at(**bounds)
+    return front
+
+
+def _subject(
+    pipe: Any, searched: list[Any], held_out: list[Any], steps: int | None, seed: int, call: dict[str, Any]
+) -> dict[str, Any]:
+    """What a search is of, for its notes."""
+    return {
+        "model": str(getattr(pipe, "name_or_path", "")),
+        "pipeline": type(pipe).__name__,
+        "scheduler": type(pipe.scheduler).__name__,
+        "num_inference_steps": steps,
+        "prompts": [str(prompt) for prompt in searched],
+        "held_out": [str(prompt) for prompt in held_out],
+        "seed": seed,
+        "call": {name: _plain(value) for name, value in call.items()},
+    }
+
+
+def _plain(value: Any) -> Any:
+    """An argument of the call as a file has it."""
+    return value if value is None or isinstance(value, (bool, int, float, str)) else str(type(value).__name__)
+
+
+def _say_nothing(share: float, what: str) -> None:
+    """Nobody wants to know."""

@@ -1,0 +1,189 @@
+"""Labels: what stands in the place of the steps between two full ones, and the plan that labels make."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from ..axes.actions import COMPUTE, FORECAST, REUSE, SKIP, Action, partial
+from ..axes.fills import Fill
+from ..axes.fills.fitted import Fitted
+from ..axes.fills.polynomial import Polynomial
+from ..axes.fills.segments import Segments
+from ..axes.selections import Selection
+from ..axes.spans import Span
+from ..models import Layout
+from ..plan import Plan
+
+Row = tuple[float, ...]
+"""Weights of the last computed values, the newest first."""
+
+Scope = Literal["output", "residual", "last", "sites", "tokens"]
+
+SPANS: Mapping[str, tuple[str, str]] = {
+    "output": ("output", "model"),
+    "residual": ("residual", "blocks"),
+    "last": ("output", "blocks"),
+}
+"""What is kept, and around what, of the scopes that leave out the whole stack."""
+
+
+@dataclass(frozen=True)
+class Label:
+    """How a filled step is filled.
+
+    Args:
+        name (`str`): What to call it.
+        scope (`str`): Where: `"output"` (the model's), `"residual"` (what the stack of blocks adds), `"last"` (what
+            leaves the last block), `"sites"` (each module's output) or `"tokens"` (the same, with a share of the
+            tokens recomputed).
+        fill (`Fill`, *optional*): A forecast; reuse where there is none.
+        fitted (`int`, defaults to 0): Of how many last values the weights are fitted to each step, which take the
+            place of the fill; 0 for none.
+        share (`float`, defaults to 0): Of the tokens, for `"tokens"`.
+        selection (`Selection`, *optional*): Which tokens.
+    """
+
+    name: str
+    scope: Scope
+    fill: Fill | None = None
+    fitted: int = 0
+    share: float = 0.0
+    selection: Selection | None = None
+
+    @property
+    def forecasts(self) -> bool:
+        return self.fill is not None or self.fitted > 0
+
+    @property
+    def looks_back(self) -> int:
+        """How many full steps it goes on from."""
+        if self.fitted:
+            return self.fitted
+        return 1 if self.fill is None else self.fill.remembers or 2
+
+    @property
+    def kind(self) -> tuple[bool, bool]:
+        """Labels of one kind go wrong in one way: what a deviation does to the end is measured once for all of
+        them."""
+        return self.scope == "output", self.forecasts
+
+    def row(self, layout: Layout) -> tuple[tuple[Action, ...], tuple[Span, ...]]:
+        """What a filled step does."""
+        sites = layout.sites
+        if self.scope in SPANS:
+            keeps, around = SPANS[self.scope]
+            span = Span(0, sites[-1].layer + 1, keeps, around, self.forecasts)
+            return (SKIP,) * len(sites), (span,)
+        plain = FORECAST if self.forecasts else REUSE
+        chosen = partial(self.share, self.forecasts) if self.scope == "tokens" else plain
+        return tuple(plain if site.whole and self.scope == "tokens" else chosen for site in sites), ()
+
+
+LINE_IN_TIME = Polynomial(order=1)
+LINE_IN_STEP = Polynomial(order=1, variable="step")
+
+
+def standard_labels() -> tuple[Label, ...]:
+    """What a search tries by itself."""
+    return (
+        Label("reuse the output", "output"),
+        Label("line in the timestep, output", "output", LINE_IN_TIME),
+        Label("line in step, output", "output", LINE_IN_STEP),
+        Label("parabola in the timestep, output", "output", Polynomial(order=2)),
+        Label("two values fitted, output", "output", fitted=2),
+        Label("three values fitted, output", "output", fitted=3),
+        Label("reuse the residual", "residual"),
+        Label("line in step, residual", "residual", LINE_IN_STEP),
+        Label("reuse the last block", "last"),
+        Label("line in step, last block", "last", LINE_IN_STEP),
+        Label("reuse the modules", "sites"),
+    )
+
+
+def usable(layout: Layout, timesteps: tuple[float, ...]) -> tuple[Label, ...]:
+    """The standard labels of which a model can have plans."""
+    found = []
+    for label in standard_labels():
+        with contextlib.suppress(ValueError):
+            plan_of(Draft((0,), (0,)), [label], layout, timesteps)
+            found.append(label)
+    return tuple(found)
+
+
+@dataclass(frozen=True)
+class Draft:
+    """A plan in the making.
+
+    Args:
+        full (`tuple[int, ...]`): The full steps; the first is 0.
+        labels (`tuple[int, ...]`): For each of them the label, by its number, of the steps that follow it up to the
+            next; 0 where none do.
+    """
+
+    full: tuple[int, ...]
+    labels: tuple[int, ...]
+
+    def segments(self, num_inference_steps: int) -> list[tuple[int, int, int]]:
+        """`(full step, the next one or the end, label)`."""
+        return list(zip(self.full, (*self.full[1:], num_inference_steps), self.labels, strict=True))
+
+
+def plan_of(
+    draft: Draft,
+    labels: Sequence[Label],
+    layout: Layout,
+    timesteps: tuple[float, ...],
+    rows: Mapping[int, Row] | None = None,
+    method: str = "tuned",
+) -> Plan:
+    """The plan that a draft stands for.
+
+    Args:
+        draft (`Draft`): Full steps and labels.
+        labels (`Sequence[Label]`): What its numbers mean.
+        layout (`Layout`): The model.
+        timesteps (`tuple[float, ...]`): Of the scheduler's steps.
+        rows (`Mapping[int, Row]`, *optional*): The weights of the last values, the newest first, in each step that a
+            fitted label fills.
+        method (`str`, defaults to `"tuned"`): What the plan says that it was made by.
+    """
+    steps = len(timesteps)
+    full: tuple[Action, ...] = (COMPUTE,) * len(layout.sites)
+    table: list[tuple[Action, ...]] = [full] * steps
+    spans: list[tuple[Span, ...]] = [()] * steps
+    filled: dict[int, Label] = {}
+    for start, stop, number in draft.segments(steps):
+        for step in range(start + 1, stop):
+            filled[step] = labels[number]
+            table[step], spans[step] = labels[number].row(layout)
+    fill = _fill_of(filled, steps, rows or {})
+    selections = {label.selection for label in filled.values() if label.selection is not None}
+    return Plan(
+        method=method,
+        num_inference_steps=steps,
+        layout=layout,
+        table=tuple(table),
+        selection=next(iter(selections), None),
+        spans=tuple(spans),
+        fill=fill,
+        timesteps=timesteps if fill is not None and fill.reads_timesteps else (),
+    )
+
+
+def _fill_of(filled: Mapping[int, Label], steps: int, rows: Mapping[int, Row]) -> Fill | None:
+    """The one fill of a plan: that of all forecasting steps, or one that says for each step which it is."""
+    fills: dict[Fill, int] = {}
+    numbers = [0] * steps
+    most = max((len(row) for row in rows.values()), default=1)
+    whole = (rows.get(step, (1.0,)) for step in range(steps))
+    fitted = Fitted(tuple((*row, *[0.0] * (most - len(row))) for row in whole))
+    for step, label in filled.items():
+        fill = fitted if label.fitted else label.fill
+        if fill is not None:
+            numbers[step] = fills.setdefault(fill, len(fills))
+    if len(fills) < 2:
+        return next(iter(fills), None)
+    return Segments(tuple(fills), tuple(numbers))

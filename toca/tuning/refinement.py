@@ -1,0 +1,135 @@
+"""From the best paths of a graph to better plans, by whole runs.
+
+A graph adds up what segments do apart. Together they do other things: a forecast goes on from full steps that have
+themselves gone astray. So the drafts of a graph are run, and the best of them moved about, full step by full step and
+label by label; of all moves those are tried first that the graph thinks most of.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+
+from .graph import Edge
+from .labels import Draft, Label, plan_of
+from .moves import neighbours
+from .notes import Notes
+from .rehearsal import FullRun, Rehearsal
+from .segments import rows_of
+
+
+class Outlook:
+    """What a graph thinks of a draft: the sum of the squared errors of its segments.
+
+    Args:
+        edges (`Sequence[Edge]`): The graph.
+    """
+
+    def __init__(self, edges: Sequence[Edge]):
+        self._errors = {(edge.before, edge.start, edge.stop, edge.label): edge.error for edge in edges}
+
+    def of(self, draft: Draft, steps: int) -> float:
+        """Infinite where a segment was not measured."""
+        total, before = 0.0, None
+        for start, stop, label in draft.segments(steps):
+            if stop > start + 1:
+                either = (self._errors.get((known, start, stop, label)) for known in (before, None))
+                total += next((error**2 for error in either if error is not None), math.inf)
+            before = start
+        return total
+
+
+@dataclass
+class Trials:
+    """Whole runs of drafts, each made once.
+
+    Args:
+        rehearsal (`Rehearsal`): The pipeline.
+        full (`FullRun`): The run in full steps of as many steps as the drafts have.
+        end (`torch.Tensor`): (B, ...): the final latents that they are compared to.
+        labels (`Sequence[Label]`): What the drafts' numbers mean.
+        notes (`Notes`): What has been measured before.
+    """
+
+    rehearsal: Rehearsal
+    full: FullRun
+    end: torch.Tensor
+    labels: Sequence[Label]
+    notes: Notes
+
+    def loss(self, draft: Draft) -> float:
+        """The mean over the samples of log10 of the mean squared error of the final latents: a tenth of it are
+        decibels, as for pictures."""
+        name = f"run {self.full.steps} {self._name(draft)}"
+        return self.notes.get(name, lambda: self._run(draft))
+
+    def _run(self, draft: Draft) -> float:
+        plan = plan_of(
+            draft, self.labels, self.rehearsal.layout, self.full.timesteps, rows_of(draft, self.labels, self.full)
+        )
+        return log_error(self.rehearsal.end_of(plan, self.full, self._known(draft)), self.end)
+
+    def _known(self, draft: Draft) -> int:
+        """The first steps, which are full, and none of which any fill goes on from."""
+        first = next((start for start, stop, _ in draft.segments(self.full.steps) if stop > start + 1), 0)
+        farthest = max(label.looks_back for label in self.labels)
+        return max(0, first + 1 - farthest)
+
+    def _name(self, draft: Draft) -> str:
+        segments = draft.segments(self.full.steps)
+        return " ".join(
+            f"{start}:{self.labels[n].name}" if stop > start + 1 else str(start) for start, stop, n in segments
+        )
+
+
+def log_error(latents: torch.Tensor, others: torch.Tensor) -> float:
+    """The mean over the samples of log10 of the mean squared difference; infinite for what is not finite."""
+    errors = (latents.float() - others.float()).flatten(1).square().mean(dim=1).clamp_min(1e-20)
+    mean = float(errors.log10().mean())
+    return mean if math.isfinite(mean) else math.inf
+
+
+def refine(
+    starts: Sequence[Draft], trials: Trials, outlook: Outlook, tries: int, tell: Callable[[str, int], None]
+) -> tuple[Draft, float]:
+    """The best draft with as many full steps: from the best of several starts uphill, to the first move that is
+    better, as long as there are runs left.
+
+    Args:
+        starts (`Sequence[Draft]`): All of them are run.
+        trials (`Trials`): Runs drafts.
+        outlook (`Outlook`): Says which moves to try first.
+        tries (`int`): Whole runs beyond the starts.
+        tell (`Callable`): Is told of each run, and how many full steps it has.
+
+    Returns:
+        `tuple[Draft, float]`: The draft and its loss.
+    """
+    steps, labels = trials.full.steps, len(trials.labels)
+    losses: dict[Draft, float] = {}
+
+    def loss(draft: Draft) -> float:
+        if draft not in losses:
+            tell("whole runs", len(draft.full))
+            losses[draft] = trials.loss(draft)
+        return losses[draft]
+
+    best = min(starts, key=loss)
+    left = tries
+    while left > 0:
+        moves = [Draft(*choice) for choice in neighbours((best.full, best.labels), steps, labels)]
+        untried = {move: outlook.of(move, steps) for move in moves if move not in losses}
+        hopeful = sorted((move for move in untried if math.isfinite(untried[move])), key=untried.__getitem__)[:left]
+        left -= len(hopeful)
+        better = None
+        for tried, move in enumerate(hopeful):
+            if loss(move) < losses[best]:
+                better, left = move, left + len(hopeful) - tried - 1
+                break
+        if better is None:
+            break
+        best = better
+    return best, losses[best]

@@ -1,0 +1,209 @@
+"""One generation of a stock pipeline, gone through many times with another plan each time.
+
+Whatever the pipeline does between two calls of the model (guidance, several branches, a scheduler of any order) it
+does here too: a rehearsal is a call of the pipeline, whose first steps return what they returned before.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+from ..api import cached, reset, summary
+from ..engine.install import engine_of
+from ..engine.script import Place, Script
+from ..methods import Method, NoCache
+from ..models import Layout, describe, known_family
+from ..plan import Plan
+from .clock import LoopClock
+from .generations import quiet
+from .refusals import steps_that_must_be_full, transformer_of
+from .scheduler_watch import Ended, SchedulerStep, Snapshot, watched
+
+
+@dataclass(frozen=True)
+class FullRun:
+    """What a generation in full steps leaves.
+
+    Args:
+        timesteps (`tuple[float, ...]`): The scheduler's, of each step.
+        latents (`tuple[torch.Tensor, ...]`): (B, ...): before each step, and after the last.
+        guided (`tuple[torch.Tensor, ...]`): (B, ...): the model's output as the scheduler gets it, in each step.
+        snapshots (`tuple[Snapshot, ...]`): The scheduler before each step.
+        returned (`dict[Place, torch.Tensor]`): What each call of the model returned.
+    """
+
+    timesteps: tuple[float, ...]
+    latents: tuple[torch.Tensor, ...]
+    guided: tuple[torch.Tensor, ...]
+    snapshots: tuple[Snapshot, ...]
+    returned: dict[Place, torch.Tensor]
+
+    @property
+    def steps(self) -> int:
+        return len(self.timesteps)
+
+    @property
+    def end(self) -> torch.Tensor:
+        """The final latents."""
+        return self.latents[-1]
+
+    @property
+    def must_be_full(self) -> frozenset[int]:
+        """Steps in which a branch of guidance has nothing to go on from."""
+        return steps_that_must_be_full(self.returned)
+
+
+class Rehearsal:
+    """A pipeline with prompts, seeds and arguments of its call.
+
+    Args:
+        pipe (`DiffusionPipeline`): A stock pipeline with one transformer; no cache is on.
+        prompts (`Sequence`): What its call takes first, one for each sample.
+        seeds (`Sequence[int]`): Of each sample's noise.
+        call (`dict`): Further arguments of its call.
+
+    Attributes:
+        calls (`int`): Samples x steps that the model has computed in full, over all rehearsals.
+    """
+
+    def __init__(self, pipe: Any, prompts: Sequence[Any], seeds: Sequence[int], call: dict[str, Any]):
+        self.pipe, self.prompts, self.seeds, self.call = pipe, list(prompts), list(seeds), dict(call)
+        self.transformer = transformer_of(pipe)
+        self.layout: Layout = describe(self.transformer, known_family(self.transformer))
+        self.calls = 0
+
+    def full(self, num_inference_steps: int | None = None) -> FullRun:
+        """Run in full steps, and write down everything."""
+        looked: list[SchedulerStep] = []
+        snapshots: list[Snapshot] = []
+        ends: list[torch.Tensor] = []
+
+        def look(step: SchedulerStep) -> None:
+            snapshots.append(step.snapshot())
+            looked.append(step)
+
+        script = Script()
+        timesteps = self._run(
+            NoCache(), script, look, lambda _, sample: ends.append(sample.detach().clone()), num_inference_steps
+        )
+        latents = [step.sample.detach().clone() for step in looked[:1]] + ends
+        guided = tuple(step.model_output.detach().clone() for step in looked)
+        self.calls += len(timesteps) * len(self.prompts)
+        return FullRun(timesteps, tuple(latents), guided, tuple(snapshots), script.returned)
+
+    def end_of(self, plan: Plan, known: FullRun, until: int = 0) -> torch.Tensor:
+        """The final latents under a plan.
+
+        Args:
+            plan (`Plan`): The plan.
+            known (`FullRun`): The same generation in full steps.
+            until (`int`, defaults to 0): The steps before this one are known; the plan computes them, and needs
+                nothing of them later.
+        """
+        script = Script(known.returned, frozenset(range(until)))
+        found: list[torch.Tensor] = []
+        self._run(plan, script, _pass_by, lambda _, sample: _latest(found, sample), known.steps)
+        self.calls += len(self.prompts) * sum(letter == "F" for letter in plan.steps[until:])
+        return found[0]
+
+    def strayed(
+        self, plan: Plan, known: FullRun, skipped: frozenset[int], first: int, last: int
+    ) -> dict[int, torch.Tensor]:
+        """Where a segment takes the latents, for each step that it may end at.
+
+        Args:
+            plan (`Plan`): Which fills the steps from `first` on.
+            known (`FullRun`): The same generation in full steps.
+            skipped (`frozenset[int]`): The steps whose output is known and which leave nothing behind.
+            first, last (`int`): The first step that is filled, and the last step that may compute again.
+
+        Returns:
+            `dict[int, torch.Tensor]`: For each step from `first + 1` on the latents (B, ...) after it, made with the
+            full run's output in it; for the number of steps those at the end.
+        """
+        after: dict[int, torch.Tensor] = {}
+        script = Script(known.returned, skipped)
+
+        def look(step: SchedulerStep) -> None:
+            j = step.number
+            if j > first:
+                taken = step.snapshot()
+                after[j] = taken.step(taken.resumed(), known.guided[j], step.sample)
+            if j >= last:
+                raise Ended
+
+        def end(number: int, sample: torch.Tensor) -> None:
+            if number == known.steps - 1:
+                after[known.steps] = sample.detach().clone()
+
+        self._run(plan, script, look, end, known.steps)
+        self.calls += len(self.prompts) * sum(
+            letter == "F" and s not in skipped for s, letter in enumerate(plan.steps[:first])
+        )
+        return after
+
+    def pictures(self, method: Method | Plan, num_inference_steps: int | None = None) -> tuple[np.ndarray, int]:
+        """What the whole pipeline makes, as floats (B, ...) from 0 to 1, and the bytes that were kept for a sample."""
+        with cached(self.pipe, method), torch.no_grad(), quiet(self.pipe):
+            made = self._call(num_inference_steps, output_type="np")[0]
+            kept = summary(self.pipe).cache_bytes
+        return np.asarray(made), kept // len(self.prompts)
+
+    def step_seconds(self, plan: Plan) -> list[float]:
+        """Seconds of each step of the denoising loop under a plan."""
+        with cached(self.pipe, plan), torch.no_grad(), quiet(self.pipe), LoopClock(self.pipe) as clock:
+            with watched(self.pipe.scheduler, _pass_by, self._stop_after_last), contextlib.suppress(Ended):
+                self._call(plan.num_inference_steps)
+            seconds = clock.step_seconds
+            reset(self.pipe)
+        return seconds
+
+    def _run(
+        self,
+        method: Method | Plan,
+        script: Script,
+        look: Callable[[SchedulerStep], None],
+        after: Callable[[int, torch.Tensor], None],
+        num_inference_steps: int | None,
+    ) -> tuple[float, ...]:
+        """Run up to the scheduler's last step; the timesteps."""
+
+        def ending(number: int, sample: torch.Tensor) -> None:
+            after(number, sample)
+            self._stop_after_last(number, sample)
+
+        with cached(self.pipe, method), torch.no_grad(), quiet(self.pipe):
+            engine = engine_of(self.transformer)
+            assert engine is not None
+            engine.follow_script(script)
+            with watched(self.pipe.scheduler, look, ending), contextlib.suppress(Ended):
+                self._call(num_inference_steps)
+            timesteps = engine.clock.timesteps_of_generation()
+            reset(self.pipe)
+        return timesteps
+
+    def _stop_after_last(self, number: int, sample: torch.Tensor) -> None:
+        """End the loop behind its last step: nothing needs to be decoded."""
+        engine = engine_of(self.transformer)
+        assert engine is not None, "a cache is on"
+        if number == len(engine.clock.timesteps_of_generation()) - 1:
+            raise Ended
+
+    def _call(self, num_inference_steps: int | None, **others: Any) -> Any:
+        generators = [torch.Generator("cpu").manual_seed(seed) for seed in self.seeds]
+        steps = {} if num_inference_steps is None else {"num_inference_steps": num_inference_steps}
+        return self.pipe(self.prompts, generator=generators, **{**self.call, **steps, **others})
+
+
+def _pass_by(step: SchedulerStep) -> None:
+    """Nothing is looked at."""
+
+
+def _latest(found: list[torch.Tensor], sample: torch.Tensor) -> None:
+    found[:] = [sample.detach()]

@@ -24,6 +24,7 @@ from toca.eval.findings.results import Results, Row
 from toca.eval.metrics.metric import Heading
 from toca.eval.report.content import Report, is_peer
 from toca.eval.report.plot import (
+    BOLD,
     COLOURS,
     DARK,
     FEWER_LABEL,
@@ -35,6 +36,7 @@ from toca.eval.report.plot import (
     draw_fewer_steps,
     frontier,
     name_beside,
+    searched,
 )
 from toca.files.figures import plain
 
@@ -57,7 +59,8 @@ class Quantity:
 
 @dataclass(frozen=True)
 class Curve:
-    """One method: the points of its settings that no other setting of it beats, the others, and its looks."""
+    """One method: the points of its settings that no other setting of it beats, the others, and its looks. Plans that
+    a search found stand out."""
 
     name: str
     line: list[Point]
@@ -65,6 +68,7 @@ class Curve:
     colour: str
     marker: str
     is_peer: bool
+    stands_out: bool = False
 
 
 @dataclass(frozen=True)
@@ -110,7 +114,7 @@ def find_curves(results: Results, quantity: Quantity) -> list[Curve]:
     """The methods that have a value; what skipped nothing is left out. A method has the same looks in every plot."""
     styles = ((colour, marker) for marker, colour in itertools.product(MARKERS, COLOURS))
     curves = []
-    groups = dict.fromkeys(row.group for row in results.methods)
+    groups, found = dict.fromkeys(row.group for row in results.methods), searched(results.methods)
     for group, (colour, marker) in zip(groups, itertools.cycle(styles)):
         rows = [row for row in results.methods if row.group == group and not row.skipped_nothing]
         points = [(row.speedup, value) for row in rows if (value := quantity.of(row)) is not None]
@@ -118,7 +122,8 @@ def find_curves(results: Results, quantity: Quantity) -> list[Curve]:
         if points:
             peer = is_peer(rows[0])
             others = [point for point in points if point not in best]
-            curves.append(Curve(group, best, others, colour, PEER_MARKER if peer else marker, peer))
+            looks = PEER_MARKER if peer else marker, peer, group in found
+            curves.append(Curve(group, best, others, colour, *looks))
     return curves
 
 
@@ -132,7 +137,7 @@ def _wide(results: Results, quantity: Quantity, curves: list[Curve]) -> bytes:
     axes = figure.add_subplot()
     fewer = _draw(axes, results, quantity, curves)
     labels = [(each.name, each.colour, each.line[-1]) for each in curves] + fewer
-    name_beside(axes, labels, figure.get_figheight() - MARGIN)
+    name_beside(axes, labels, figure.get_figheight() - MARGIN, {each.name for each in curves if each.stands_out})
     return _svg(figure)
 
 
@@ -162,8 +167,10 @@ def _draw(axes: Axes, results: Results, quantity: Quantity, curves: list[Curve])
 def _draw_series(axes: Axes, curves: Curve) -> None:
     size, style = (110, "--") if curves.is_peer else (40, "-")
     xs, ys = zip(*curves.line, strict=True)
-    axes.plot(xs, ys, color=curves.colour, linewidth=1.6, linestyle=style, zorder=3)
-    axes.scatter(xs, ys, color=curves.colour, marker=curves.marker, s=size, zorder=4)
+    above = 2 if curves.stands_out else 0
+    width, size = (BOLD, 80) if curves.stands_out else (1.6, size)
+    axes.plot(xs, ys, color=curves.colour, linewidth=width, linestyle=style, zorder=3 + above)
+    axes.scatter(xs, ys, color=curves.colour, marker=curves.marker, s=size, zorder=4 + above)
     if curves.others:
         xs, ys = zip(*curves.others, strict=True)
         axes.scatter(xs, ys, color=curves.colour, marker=curves.marker, s=16, alpha=0.35, linewidths=0, zorder=2)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 
 import matplotlib
@@ -22,6 +22,8 @@ COLOURS = "#1f6fb4 #d1495b #2a8c4a #8a4fbf #c46a00 #00848f #a3195b #5c6b00 #7a4a
 MARKERS = "osD^vPX"
 ROW = 0.25  # inches from one label to the next
 LEADER = {"arrowstyle": "-", "alpha": 0.4, "linewidth": 0.8, "relpos": (0, 0.5), "shrinkA": 1, "shrinkB": 4}
+TUNED, BOLD = "tuned", 3.2
+"""Plans that a search found for a budget stand out from methods: the method's name, and how wide their line is."""
 MARGIN = 1.2  # inches of the figure above and below the axes
 LABELS_AT = 1.03  # where the labels begin, in widths of the axes
 
@@ -33,15 +35,16 @@ def draw(results: Results, path: str | Path) -> None:
     """
     groups = {group: _points(results.methods, group) for group in dict.fromkeys(row.group for row in results.methods)}
     groups = {group: points for group, points in groups.items() if points}
+    found = searched(results.methods)
     figure = Figure(figsize=(11, max(6.5, ROW * len(groups) + 1.5)), dpi=150, layout="constrained")
     axes = figure.add_subplot()
     labels = draw_fewer_steps(axes, results.uncached, lambda row: row.psnr)
     styles = ((colour, marker) for marker, colour in itertools.product(MARKERS, COLOURS))
     for (group, points), (colour, marker) in zip(groups.items(), itertools.cycle(styles)):
-        labels.append((group, colour, _draw_group(axes, points, colour, marker)))
+        labels.append((group, colour, _draw_group(axes, points, colour, marker, group in found)))
     _dress(axes, results)
     axes.autoscale_view()
-    name_beside(axes, labels, figure.get_figheight() - MARGIN)
+    name_beside(axes, labels, figure.get_figheight() - MARGIN, found)
     with matplotlib.rc_context({"savefig.facecolor": "white"}):
         figure.savefig(path)
 
@@ -79,13 +82,19 @@ def draw_fewer_steps(axes: Axes, rows: Sequence[Row], value_of: Callable[[Row], 
     return [(FEWER_LABEL, FEWER_COLOUR, max(zip(xs, ys, strict=True)))]
 
 
-def _draw_group(axes: Axes, points: list[Point], colour: str, marker: str) -> Point:
+def searched(rows: Sequence[Row]) -> set[str]:
+    """The groups that are plans which a search found for a budget."""
+    return {row.group for row in rows if row.recipe and row.recipe.base.partition("/")[0] == TUNED}
+
+
+def _draw_group(axes: Axes, points: list[Point], colour: str, marker: str, stands_out: bool) -> Point:
     """Draw a method; returns the point that its label belongs to, the fastest on the line."""
     best = frontier(points)
     others = [point for point in points if point not in best]
     xs, ys = zip(*best, strict=True)
-    axes.plot(xs, ys, color=colour, linewidth=1.6, zorder=3)
-    axes.scatter(xs, ys, color=colour, marker=marker, s=40, edgecolors="white", linewidths=0.6, zorder=4)
+    width, size, above = (BOLD, 80, 2) if stands_out else (1.6, 40, 0)
+    axes.plot(xs, ys, color=colour, linewidth=width, zorder=3 + above)
+    axes.scatter(xs, ys, color=colour, marker=marker, s=size, edgecolors="white", linewidths=0.6, zorder=4 + above)
     if others:
         xs, ys = zip(*others, strict=True)
         axes.scatter(xs, ys, color=colour, marker=marker, s=16, alpha=0.3, linewidths=0, zorder=2)
@@ -98,15 +107,16 @@ def _dress(axes: Axes, results: Results) -> None:
     title = plain(f"{results.model}: {steps} steps, {results.prompts} prompts")
     axes.set_title(title, loc="left", color=DARK, fontsize=12)
     axes.set_xlabel("speed-up of the denoising loop, by the clock", color=DARK)
-    axes.set_ylabel(f"{results.metrics[PSNR].text} against the full run", color=DARK)
+    tag = results.metrics[PSNR].tag
+    axes.set_ylabel(f"PSNR against the full run, dB{f' ({tag})' if tag else ''}", color=DARK)
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(color="#ececec", linewidth=0.8)
     axes.set_axisbelow(True)
 
 
-def name_beside(axes: Axes, labels: list[Label], height: float) -> None:
+def name_beside(axes: Axes, labels: list[Label], height: float, bold: Collection[str] = ()) -> None:
     """The names in a column at the right of axes of `height` inches, each with a thin line to its point, none over
-    another."""
+    another, and some of them in bold."""
     to_axes = (axes.transScale + axes.transLimits).transform
     labels = sorted(labels, key=lambda label: float(to_axes(label[2])[1]), reverse=True)
     gap = min(ROW / height, 1 / max(1, len(labels) - 1))
@@ -119,6 +129,7 @@ def name_beside(axes: Axes, labels: list[Label], height: float) -> None:
             textcoords="axes fraction",
             color=colour,
             fontsize=9,
+            fontweight="bold" if text in bold else "normal",
             va="center",
             annotation_clip=False,
             arrowprops={**LEADER, "color": colour},

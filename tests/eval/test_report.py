@@ -22,6 +22,7 @@ import toca
 from tests.eval.test_page import MACHINE, ROWS, named, results
 from tests.helpers import FRAMES, TINY, inputs_for, run_steps, tiny_pixart
 from toca.eval.findings.from_metrics import score_column
+from toca.eval.labels import VariantRecipe
 from toca.eval.metrics.distribution import inception_score
 from toca.eval.metrics.fidelity import PSNR
 from toca.eval.metrics.metric import Heading
@@ -29,9 +30,10 @@ from toca.eval.metrics.scores import Refusal, SampleScores, SetScore
 from toca.eval.metrics.tags import DifferentTags, ExtractorTag, ResultTag
 from toca.eval.report import Report, ScoreColumn, VariantScore, page, read_report, write_report
 from toca.eval.report.comma_separated import samples_csv, variants_csv
-from toca.eval.report.figures import Quantity, find_curves, plots, quality
+from toca.eval.report.figures import Quantity, fidelity, find_curves, plots, quality
 from toca.eval.report.grids import extremes, grids, representatives
 from toca.eval.report.images import LONGEST, picture_uri
+from toca.eval.report.plot import searched
 from toca.eval.report.quality_columns import QUALITY
 from toca.eval.report.table import FIDELITY, NONE, make_table
 from toca.eval.report.token_recorder import TokenRecorder
@@ -307,6 +309,16 @@ def test_the_results_of_the_repository_are_read():
     assert all(abs(sum(trace.shares.values()) - 1) < 1e-9 for trace in traces(found.results.methods))
     data = json.loads(RESULTS.read_text(encoding="utf-8"))
     assert json.loads(json.dumps(found.results.to_data())) == {name: data[name] for name in found.results.to_data()}
+
+
+def test_plans_that_a_search_found_stand_out(tmp_path):
+    tuned = replace(named("found", "found", 3.0, [41.0, 42.0, 43.0]), recipe=VariantRecipe("tuned", ()))
+    preset = replace(named("mine", "mine", 3.1, [31.0, 32.0, 33.0]), recipe=VariantRecipe("tuned/other", ()))
+    assert searched([*ROWS, tuned, preset]) == {"found", "mine"}
+    curves = find_curves(report([*ROWS, tuned]).results, fidelity("psnr", report([tuned]).results.metrics["psnr"]))
+    assert [curve.name for curve in curves if curve.stands_out] == ["found"]
+    wide = plots(report([*ROWS, tuned]))[0].wide.decode()
+    assert wide.count("stroke-width: 3.2") == 1 and re.search(r"font-weight: 700[^>]*>found<", wide)
 
 
 def test_plots_show_methods_peers_and_fewer_steps():

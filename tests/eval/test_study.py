@@ -126,9 +126,9 @@ def counted(monkeypatch) -> list[str]:
     calls: list[str] = []
     for module, name in ((pictures, "run_items"), (speed, "VariantWorkload")):
 
-        def run(original, subject, variant, items, seed):
+        def run(original, subject, variant, *others):
             calls.append(variant.name)
-            return original(subject, variant, items, seed)
+            return original(subject, variant, *others)
 
         monkeypatch.setattr(module, name, partial(run, getattr(module, name)))
     return calls
@@ -145,10 +145,10 @@ def test_what_is_done_is_not_done_again(measured, monkeypatch):
 def test_an_interrupted_run_goes_on_where_it_stopped(monkeypatch, tmp_path):
     methods = parse_variant("fora:interval=2,3")
 
-    def broken(subject, variant, items, seed):
+    def broken(subject, variant, *others):
         if variant.name == "fora interval=3":
             raise KeyboardInterrupt
-        return original(subject, variant, items, seed)
+        return original(subject, variant, *others)
 
     original = pictures.run_items
     with monkeypatch.context() as patch:

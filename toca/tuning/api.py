@@ -15,6 +15,7 @@ from .prompts import parted, prompts_beside
 from .refusals import check_pipeline
 from .rehearsal import Rehearsal
 from .rules import tune_rules
+from .saved import keep
 from .search import Search
 
 
@@ -57,6 +58,8 @@ def tune(
             stopped goes on from there.
         **call: Further arguments of the pipeline's call, such as `guidance_scale`, `height` and `width`.
 
+    The front is kept in the user's folder (`$TOCA_CACHE`), where `toca.enable_cache(pipe, speedup=2)` finds it.
+
     Returns:
         `Front`: `front.at(speedup=2)`, `front.plan(speedup=2)`, `front.draw("front.png")`, `front.save("front.json")`.
 
@@ -88,7 +91,13 @@ def tune(
         num_inference_steps=steps,
         notes=notes,
         progress=progress or _say_nothing,
-        made_with={"model": str(getattr(pipe, "name_or_path", "")), "call": {k: _plain(v) for k, v in call.items()}},
+        made_with={
+            "model": str(getattr(pipe, "name_or_path", "")),
+            "call": {name: _plain(value) for name, value in call.items()},
+            # An evaluation leaves them out.
+            "prompts": [str(prompt) for prompt in searched],
+            "held_out": [str(prompt) for prompt in held_out],
+        },
     )
     front = search.front()
     if methods:
@@ -96,6 +105,7 @@ def tune(
             pipe, methods, searched, held_out, num_inference_steps=front.num_inference_steps, call=call, seed=seed
         )
         front = dataclasses.replace(front, rules=rules)
+    keep(front, pipe)
     if bounds:
         front.at(**bounds)
     return front

@@ -15,9 +15,9 @@ from .segments import Deviations, block_deviations, output_deviations, sensitivi
 
 Tell = Callable[[str, float], None]
 
-BLOCK_LOOK_BACK = 4
+BLOCK_LOOK_BACK, LOOK_BACK = 4, {"output": 0, "tokens": 2}
 """How far before a full step the one before it may lie, of labels for which the model must run to tell: few, for the
-model takes long."""
+model takes long, and longest where some tokens run in filled steps too; as far as a segment is long for 0."""
 
 
 def longest_segment(steps: int) -> int:
@@ -70,7 +70,7 @@ class Graph:
         """The full steps before `start` for which an error is told: one for each, where it makes a difference."""
         if label.looks_back < 2:
             return [None]
-        farthest = longest_segment(self.full.steps) if label.scope == "output" else BLOCK_LOOK_BACK
+        farthest = LOOK_BACK.get(label.scope, BLOCK_LOOK_BACK) or longest_segment(self.full.steps)
         return list(range(max(0, start - farthest), start))
 
     def deviations(self, number: int, before: int | None, start: int) -> Deviations:

@@ -13,8 +13,11 @@ from ..axes.fills.fitted import Fitted
 from ..axes.fills.polynomial import Polynomial
 from ..axes.fills.segments import Segments
 from ..axes.selections import Selection
+from ..axes.selections.drifting import ByDrift
 from ..axes.spans import Span
 from ..models import Layout
+from ..models.capabilities import first_lacking
+from ..models.streams import IMAGE
 from ..plan import Plan
 
 Row = tuple[float, ...]
@@ -78,8 +81,11 @@ class Label:
             span = Span(0, sites[-1].layer + 1, keeps, around, self.forecasts)
             return (SKIP,) * len(sites), (span,)
         plain = FORECAST if self.forecasts else REUSE
-        chosen = partial(self.share, self.forecasts) if self.scope == "tokens" else plain
-        return tuple(plain if site.whole and self.scope == "tokens" else chosen for site in sites), ()
+        if self.scope == "sites":
+            return (plain,) * len(sites), ()
+        # What has no image token to choose, the text's own modules, is computed.
+        chosen = partial(self.share, self.forecasts)
+        return tuple((plain if site.whole else chosen) if IMAGE in site.parts else COMPUTE for site in sites), ()
 
 
 LINE_IN_TIME = Polynomial(order=1)
@@ -100,6 +106,7 @@ def standard_labels() -> tuple[Label, ...]:
         Label("reuse the last block", "last"),
         Label("line in step, last block", "last", LINE_IN_STEP),
         Label("reuse the modules", "sites"),
+        Label("tokens that drift", "tokens", LINE_IN_STEP, share=0.3, selection=ByDrift()),
     )
 
 
@@ -107,7 +114,10 @@ def usable(layout: Layout, timesteps: tuple[float, ...]) -> tuple[Label, ...]:
     """The standard labels of which a model can have plans."""
     found = []
     for label in standard_labels():
+        asked = () if label.selection is None else label.selection.asks
         with contextlib.suppress(ValueError):
+            if first_lacking(asked, layout.capabilities) is not None:
+                continue
             plan_of(Draft((0,), (0,)), [label], layout, timesteps)
             found.append(label)
     return tuple(found)

@@ -10,11 +10,11 @@ from ..axes.sampling import other_timestep
 from ..checks import Count, Seed, SomeSteps, Within, check, check_fields, cleaned
 from .schedulers import SchedulerMark
 
-IDENTICAL = 200.0
-"""Decibels that stand for pictures which are the same, for a file has no word for infinity. Float pictures that differ
-in their last bit alone are 140 dB apart."""
+IDENTICAL = 144.0
+"""Decibels from which pictures are the same but for the rounding of float32, 2^-24 of the largest value. They stand
+for an infinite PSNR too, for which a file has no word."""
 
-Decibels = Annotated[float, Within(-IDENTICAL, IDENTICAL)]
+Decibels = Annotated[float, Within(-200, 200)]
 Speedup = Annotated[float, Within(0, 1e6, open=True)]
 
 

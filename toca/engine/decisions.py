@@ -19,7 +19,7 @@ from ..hooks.turns import Turns
 from ..memory.part import Part
 from ..memory.terms import Terms
 from ..models import FamilySpec, Layout
-from ..plan.passes import MODULATED, VERIFIED, Pass
+from ..plan.passes import ENTERED, MODULATED, VERIFIED, Pass
 from ..plan.table import PlanTable
 from .block_span import BlockSpan, by_itself
 from .dropping import Dropping
@@ -182,6 +182,8 @@ class Decisions:
             self.blocks[-1].again = lambda run_again: self._verify(job, run_again)
         for boundary in run.watches:
             self._watch(boundary, job.notes)
+        if run.layer is not None:
+            self.blocks[run.layer].entering.append(partial(_noted, job.notes))
         for span in run.stores:
             if span.around == "blocks":
                 terms = part.spans[span]
@@ -330,6 +332,11 @@ def gate_weights(plan: PlanTable, job: Job) -> list[Any] | None:
         return None
     weights = plan.gate.weights_of(now)
     return None if weights is None else [job.part.by_row(weight) for weight in weights]
+
+
+def _noted(notes: dict[int, tuple], streams: Streams) -> Streams:
+    notes[ENTERED] = streams
+    return streams
 
 
 def _put(streams: Streams, _: Streams) -> Streams:

@@ -8,6 +8,7 @@ from ..axes.gates import Observation, finite_images
 from ..memory.algebra import join, take
 from ..memory.part import Part
 from ..plan.passes import (
+    ENTERED,
     MODULATED,
     VERIFIED,
     Pass,
@@ -18,6 +19,7 @@ from ..plan.passes import (
     verified,
     verifying_pass,
     watched,
+    watching,
 )
 from .block_span import BlockSpan
 from .call import Call
@@ -149,7 +151,7 @@ class Gatekeeper:
 
     def _watching(self, run: Pass) -> Pass:
         """The same run with what enters and what leaves the watched layer noted."""
-        return run if self.watched is None else watched(run, (self.watched, self.watched + 1))
+        return run if self.watched is None else watching(run, self.watched)
 
     def observe(self, job: Job, output: torch.Tensor) -> None:
         """Show the gate a job that has run.
@@ -195,7 +197,7 @@ class Gatekeeper:
 
     def _added(self, part: Part, job: Job, layer: int) -> torch.Tensor:
         """(B, tokens of all frames, C): what a layer has added to the image tokens."""
-        entered = self.block_span.image_by_sample(job.notes[layer], max(layer - 1, 0), part.key.shape)
+        entered = self.block_span.image_by_sample(job.notes[ENTERED], layer, part.key.shape)
         return self.block_span.image_by_sample(job.notes[layer + 1], layer, part.key.shape) - entered
 
     def _laid_out(self, part: Part, streams: tuple, layer: int, like: int) -> torch.Tensor:

@@ -20,6 +20,10 @@ VERIFIED = -2
 """Key of what leaves the last block when it is run a second time."""
 
 
+ENTERED = -3
+"""Key of what enters the watched layer: between two layers a model may add something."""
+
+
 @dataclass(frozen=True)
 class Pass:
     """What the blocks do in one run, or in a part of one.
@@ -33,6 +37,7 @@ class Pass:
         keeps (`bool`, defaults to `True`): Whether computed outputs are remembered.
         watches (`tuple[int, ...]`): Boundaries whose hidden states are noted: 0 enters the first layer, n leaves the
             n-th.
+        layer (`int`, *optional*): A layer of which what enters it is noted.
         probes_input (`bool`, defaults to `False`): Whether the modulated input of the first attention is noted.
         observes (`bool`, defaults to `False`): Whether the selection is shown what leaves the last layer.
         drops (`bool`, defaults to `False`): Whether tokens are dropped before the first layer.
@@ -48,6 +53,7 @@ class Pass:
     left_out: frozenset[int] = frozenset()
     keeps: bool = True
     watches: tuple[int, ...] = ()
+    layer: int | None = None
     probes_input: bool = False
     observes: bool = False
     drops: bool = False
@@ -158,6 +164,11 @@ def replayed(plan: PlanTable) -> Pass:
 def watched(run: Pass, boundaries: Iterable[int], probes_input: bool = False) -> Pass:
     """The same run with more noted."""
     return replace(run, watches=tuple(sorted({*run.watches, *boundaries})), probes_input=probes_input)
+
+
+def watching(run: Pass, layer: int) -> Pass:
+    """The same run with what enters and what leaves a layer noted."""
+    return replace(watched(run, (layer + 1,)), layer=layer)
 
 
 def verified(plan: PlanTable, run: Pass) -> Pass:

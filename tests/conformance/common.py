@@ -66,6 +66,8 @@ SMALL: dict[str, dict[str, Any]] = {
     "smoothcache": {"alpha": 0.8},
     # Drafts that are not verified cost what the plan says; those that are, are tested in test_gates.py.
     "speca": {"min_drafts": 6, "max_drafts": 100, "warmup_steps": 2},
+    # Its regression with much of a ridge draws to 0, and does not continue what stands still.
+    "spectrum": {"degree": 1, "ridge": 1e-6},
     # What it makes of guidance is tested in test_static_methods.py.
     "tgate": {"gate_step": 6, "warm_up": 1, "fi_interval": 2, "drop_guidance": False},
 }

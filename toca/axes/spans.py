@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from ..checks import MOST_LAYERS, check, shown
+from ..models import Layout
+from ..models.streams import IMAGE, parts_of
 
 QUANTITIES = ("residual", "output")
 SCOPES = ("blocks", "model")
@@ -61,3 +63,11 @@ def last_block(layers: int) -> tuple[Span, ...]:
     """The span of a step that runs no block and forecasts what leaves the last; the norm and projection behind it run
     at the step's own timestep."""
     return (Span(0, layers, keeps="output", forecasts=True),)
+
+
+def last_image(layout: Layout) -> tuple[Span, ...]:
+    """The same for fills that look at more than one token at a time: around the model itself where the image leaves
+    the last block in one row with other tokens, such as text that is padded to the longest of a batch."""
+    alone = all(parts_of(stream) == (IMAGE,) for stream in layout.read.get(layout.stacks[-1], ()))
+    around = "blocks" if alone or layout.outputs > 1 else "model"
+    return (Span(0, layout.layers, keeps="output", around=around, forecasts=True),)

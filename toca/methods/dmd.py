@@ -15,7 +15,7 @@ from ..axes.fills.polynomial import Polynomial
 from ..axes.fills.renewal import Renewal, shifted
 from ..axes.sampling import Sampling, Timeline
 from ..axes.schedule import spaced_schedule
-from ..axes.spans import Span, last_block
+from ..axes.spans import Span, last_image
 from ..checks import SomeSteps, Within
 from ..kernels.dynamics import dmd_weights, products
 from ..kernels.series import weighted_sum
@@ -40,6 +40,8 @@ class DMD(Method):
     units of the spacing (Schmid, 2010). Where fewer are known, as after a change of the spacing, it is the straight
     line through the last two.
 
+    Where the image leaves the last block in one row with text, it is the model's output that is kept and filled.
+
     It waits for the device once for each tensor that is filled. What the fit takes is not counted among the FLOPs.
 
     Args:
@@ -62,7 +64,7 @@ class DMD(Method):
         return spaced_schedule(self.interval, self.warmup_steps).full_steps(sampling.num_inference_steps)[step]
 
     def spans(self, step: int, sampling: Sampling) -> tuple[Span, ...]:
-        return last_block(sampling.layers)
+        return last_image(sampling.layout)
 
     def filling(self) -> Fill:
         return DynamicModes(self.window)

@@ -11,7 +11,7 @@ from ..axes.fills.expansions import Hermite
 from ..axes.fills.reuse import Reuse
 from ..axes.sampling import Sampling
 from ..axes.schedule import spaced_schedule
-from ..axes.spans import Span, last_block
+from ..axes.spans import Span, last_image
 from ..checks import Order, SomeShare, SomeSteps
 from ..models import Site
 from ..registry import register
@@ -29,6 +29,8 @@ class FreqCa(Method):
     f_i of the high band alone, x the steps since the last full one t. A frequency is low up to `cutoff` times the
     highest: of the cosine transform over the grid of tokens (FLUX.1), or of the Fourier transform along the tokens
     (Qwen-Image). One tensor is kept for each order, and not one for each band: filling is linear.
+
+    Where the image leaves the last block in one row with text, it is the model's output that is kept and filled.
 
     The authors' cosine transform takes the grid to be square; here each direction has its own frequencies.
 
@@ -58,7 +60,7 @@ class FreqCa(Method):
         return spaced_schedule(self.interval, self.warmup_steps).full_steps(sampling.num_inference_steps)[step]
 
     def spans(self, step: int, sampling: Sampling) -> tuple[Span, ...]:
-        return last_block(sampling.layers)
+        return last_image(sampling.layout)
 
     def filling(self) -> Fill:
         return Bands(Reuse(), Hermite(self.order, self.sigma), self.cutoff, self.transform)

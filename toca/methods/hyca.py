@@ -16,7 +16,7 @@ from ..axes.fills.polynomial import Polynomial
 from ..axes.fills.renewal import Renewal, shifted
 from ..axes.sampling import Sampling, Timeline
 from ..axes.schedule import spaced_schedule
-from ..axes.spans import Span, last_block
+from ..axes.spans import Span, last_image
 from ..checks import Clusters, SomeSteps
 from ..kernels.channels import channel_clusters, channel_courses, descriptors
 from ..models import CallShape, Site
@@ -46,7 +46,8 @@ class HyCa(Method):
     - Adams-Moulton, the slope ahead on a parabola: `F + x (4 f_0 - 3 f_1 + f_2) / 2`,
     - Runge-Kutta's midpoint, its slope on a line: `F + x (f_0 + (x + g_0) (f_0 - f_1) / (g_0 + g_1))`.
 
-    Before five values are known it is the straight line through the last two.
+    Before five values are known it is the straight line through the last two. Where the image leaves the last block in
+    one row with text, it is the model's output that is kept and filled.
 
     This is a reading: the paper names descriptors, clusters and the families of solvers, not their formulas nor the
     number of clusters; it also clusters once, on one prompt, where here every sample is clustered from its own values.
@@ -72,7 +73,7 @@ class HyCa(Method):
         return spaced_schedule(self.interval, self.warmup_steps).full_steps(sampling.num_inference_steps)[step]
 
     def spans(self, step: int, sampling: Sampling) -> tuple[Span, ...]:
-        return last_block(sampling.layers)
+        return last_image(sampling.layout)
 
     def filling(self) -> Fill:
         return SolverPool(self.clusters)

@@ -13,6 +13,7 @@ from diffusers import DDIMScheduler
 import toca
 from toca.files import user_folder as folders
 from toca.tuning.saved import find_front, keep
+from toca.tuning.search import Search
 
 from .fronts import STEPS, front_of
 from .helpers import pipeline_arguments, tiny_pixart, tiny_pixart_pipeline
@@ -190,3 +191,15 @@ def test_a_rule_whose_method_is_gone_is_told(pipe: Any) -> None:
     keep(replace(front, rules=(replace(front.rules[0], field="warmth"),)), pipe)
     with pytest.raises(ValueError, match="there is no field 'warmth'"):
         toca.enable_cache(pipe, "teacache", speedup=2)
+
+
+def test_a_search_that_cannot_be_kept_is_not_lost(
+    pipe: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    front = front_for(pipe)
+    monkeypatch.setattr(Search, "front", lambda search: front)
+    assert toca.tune(pipe, ["a red owl", "a green cat"]) == front == find_front(pipe).front and not caplog.records
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("TOCA_CACHE", str(tmp_path / "file"))
+    assert toca.tune(pipe, ["a red owl", "a green cat"]) == front
+    assert "will not find this front" in caplog.text

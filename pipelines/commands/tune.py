@@ -188,10 +188,18 @@ def _bar(title: str) -> Iterator[Callable[[float, str], None]]:
 
 def _save(front: Front, prepared: PreparedGeneration, path: Path | None) -> None:
     """Keep the front where `--speedup` finds it, and where it was asked for; then the search is at its end."""
-    kept = keep(front, prepared.pipe)
     if path is not None:
         front.save(path)
-    output.print(f"Saved {path or kept}")
+        output.print(f"Saved {path}")
+    try:
+        kept = keep(front, prepared.pipe)
+    except OSError as error:
+        if path is None:
+            raise
+        errors.print(f"Note: --speedup will not find this front: {error}", style="yellow")
+        return
+    if path is None:
+        output.print(f"Saved {kept}")
 
 
 def _tell(front: Front, prepared: PreparedGeneration, taken: list[Any], speedup: float | None, more: str) -> None:

@@ -122,6 +122,16 @@ def test_it_is_saved_and_drawn_where_it_was_asked_for(run, searches, prompts, fo
         assert min(image.size) > 400
 
 
+def test_it_is_saved_where_nothing_can_be_kept(run, searches, prompts, folders, monkeypatch):
+    monkeypatch.setenv("TOCA_CACHE", str(Path(prompts).absolute()))
+    given = ["tune", folders["pixart"], "--prompts-file", prompts, *SMALL]
+    code, stdout, stderr = run(*given, "--output", "front.json")
+    assert code == 0 and Front.load("front.json") and "Saved front.json" in stdout
+    assert "Note: --speedup will not find this front" in stderr
+    code, _, stderr = run(*given)
+    assert code != 0 and "could not be made" in stderr and len(searches) == 1
+
+
 def test_a_speedup_that_nothing_reaches_is_refused_when_the_front_is_saved(run, searches, prompts, folders):
     code, stdout, stderr = run("tune", folders["pixart"], "--prompts-file", prompts, *SMALL, "--speedup", 9)
     assert code != 0 and "No plan is 9 times as fast: the fastest reaches 3.40x" in stderr

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
 from collections.abc import Callable, Sequence
 from os import PathLike
 from typing import Any
@@ -17,6 +18,8 @@ from .rehearsal import Rehearsal
 from .rules import tune_rules
 from .saved import keep
 from .search import Search
+
+logger = logging.getLogger(__name__)
 
 
 def tune(
@@ -105,7 +108,11 @@ def tune(
             pipe, methods, searched, held_out, num_inference_steps=front.num_inference_steps, call=call, seed=seed
         )
         front = dataclasses.replace(front, rules=rules)
-    keep(front, pipe)
+    try:
+        keep(front, pipe)
+    except OSError as error:
+        # What took minutes is not lost for a folder that cannot be written to.
+        logger.warning("`toca.enable_cache(pipe, speedup=...)` will not find this front: %s", error)
     if bounds:
         front.at(**bounds)
     return front

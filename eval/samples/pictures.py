@@ -7,6 +7,7 @@ fidelity is computed of.
 
 from __future__ import annotations
 
+import io
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -157,8 +158,9 @@ class Gallery:
                 files[path.name] = str(sha256(path))
             if run.floats is not None:
                 path = folder / _float_name(item)
-                with atomic_path(path) as temporary, temporary.open("wb") as file:
-                    np.save(file, run.floats[place], allow_pickle=False)
+                with atomic_path(path) as temporary:
+                    # numpy would write the file itself, and not say why it cannot.
+                    temporary.write_bytes(_as_file(run.floats[place]))
                 files[path.name] = str(sha256(path))
         return files
 
@@ -203,6 +205,13 @@ class Gallery:
 def _load(folder: Path, item: Item) -> np.ndarray:
     files = sorted(folder.glob(_file_name(item, None)))
     return np.stack([np.asarray(Image.open(file)) for file in files])
+
+
+def _as_file(array: np.ndarray) -> bytes:
+    """An array as an `.npy` file has it."""
+    file = io.BytesIO()
+    np.save(file, array, allow_pickle=False)
+    return file.getvalue()
 
 
 def _float_name(item: Item) -> str:

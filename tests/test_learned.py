@@ -596,8 +596,9 @@ def test_plain_reuse_at_any_speedup(speedup, psnr):
 @pytest.mark.parametrize("whole", (False, True))
 def test_full_steps_are_spread_evenly(whole):
     plan = Spread(3, whole).plan(tiny_dit(), 7)
-    assert [i for i, row in enumerate(plan.table) if all(action.kind == "compute" for action in row)] == [0, 2, 4]
-    assert [bool(spans) for spans in plan.spans] == [whole and i not in (0, 2, 4) for i in range(7)]
+    assert [i for i, row in enumerate(plan.table) if all(action.kind == "compute" for action in row)] == [0, 3, 6]
+    assert [bool(spans) for spans in plan.spans] == [whole and i not in (0, 3, 6) for i in range(7)]
+    assert Spread(1, whole).plan(tiny_dit(), 7).steps[0] == "F"
 
 
 def test_shuffling_moves_scores_and_changes_none(tmp_path):

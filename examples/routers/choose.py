@@ -15,18 +15,18 @@ from toca.methods.learned import LearnedRouter, Router
 from toca.pipelines.loading import resolve_source
 from toca.pipelines.prompts import known_prompts
 
-from .conditions import split_prompts
+from .conditions import CHOICE, split_prompts
 from .yardstick import Reuse, Yardstick
 
 THRESHOLDS = (0.1,)
 LEAST_SPEEDUP = 1.1
 
 
-def yardstick_for(router: Router, part: int, seed: int) -> Yardstick:
-    """The model that a router was trained for, on a part of its captions: those to choose with (1), or those to
-    measure with (2)."""
+def yardstick_for(router: Router, part: int, seed: int, most: int) -> Yardstick:
+    """The model that a router was trained for, on at most so many of a part of its captions: those to choose with (1),
+    or those to measure with (2)."""
     model = router.training["model"]
-    captions = split_prompts(known_prompts(resolve_source(model)))[part]
+    captions = split_prompts(known_prompts(resolve_source(model)))[part][:most]
     return Yardstick(model, captions, router.num_inference_steps, seed)
 
 
@@ -36,9 +36,10 @@ def main() -> None:
     parser.add_argument("--output", type=Path, help="where the best one is written")
     parser.add_argument("--thresholds", type=float, nargs="+", default=THRESHOLDS)
     parser.add_argument("--least", type=float, default=LEAST_SPEEDUP, help="speed-up by FLOPs below which none counts")
+    parser.add_argument("--captions", type=int, default=CHOICE, help="how many of those to choose with")
     parser.add_argument("--seed", type=int, default=2000, help="of the pictures' noise")
     options = parser.parse_args()
-    yardstick = yardstick_for(Router.load(options.routers[0]), 1, options.seed)
+    yardstick = yardstick_for(Router.load(options.routers[0]), 1, options.seed, options.captions)
     reuse = [Reuse(yardstick, whole) for whole in (False, True)]
     best, most = None, float("-inf")
     for path in track(options.routers, "measuring"):

@@ -13,13 +13,11 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
-from rich import print
-from rich.progress import track
-
 import toca
 from toca.methods.learned import LearnedRouter, Router
 
 from .choose import yardstick_for
+from .conditions import HELD_OUT
 from .drawing import draw
 from .yardstick import Outcome, Reuse, Yardstick
 
@@ -53,17 +51,33 @@ def shuffled(router: Router, seed: int) -> Router:
     return replace(router, scores=tuple(rows))
 
 
-def rows(routers: dict[str, Router], threshold: float, seed: int) -> Iterator[str]:
-    """Each router beside plain reuse that saves as much, its scores shuffled, and FORA's intervals."""
-    yardstick = yardstick_for(next(iter(routers.values())), 2, seed)
-    sites, stack = (Reuse(yardstick, whole) for whole in (False, True))
-    for name, router in track(routers.items(), "measuring"):
-        outcome = measured_router(yardstick, router, threshold)
-        others = sites.at(outcome.flops), stack.at(outcome.flops), stack.at(outcome.clock, by="clock")
-        yield row(name, outcome, *others)
-        yield row(f"{name}, its scores shuffled", measured_router(yardstick, shuffled(router, 0), threshold))
-    for interval in INTERVALS:
-        yield row(f"FORA, interval {interval}", yardstick.measure(toca.FORA(interval)))
+class Table:
+    """Lines about routers of one model, measured on the captions that are held out.
+
+    Args:
+        routers (`dict[str, Router]`): By what they are called.
+        threshold (`float`): r above which a site computes.
+        seed (`int`): Of the pictures' noise.
+        captions (`int`): How many.
+    """
+
+    def __init__(self, routers: dict[str, Router], threshold: float, seed: int, captions: int):
+        self.routers, self.threshold = routers, threshold
+        self.yardstick = yardstick_for(next(iter(routers.values())), 2, seed, captions)
+        self.sites, self.stack = (Reuse(self.yardstick, whole) for whole in (False, True))
+
+    def rows(self, chance: bool) -> Iterator[str]:
+        """Each router beside plain reuse that saves as much, and FORA's intervals; by chance, each router's scores in
+        the places of others too."""
+        for interval in INTERVALS:
+            yield row(f"FORA, interval {interval}", self.yardstick.measure(toca.FORA(interval)))
+        for name, router in self.routers.items():
+            outcome = measured_router(self.yardstick, router, self.threshold)
+            same_flops = [each.at(outcome.flops) for each in (self.sites, self.stack)]
+            yield row(name, outcome, *same_flops, self.stack.at(outcome.clock, by="clock"))
+            if chance:
+                other = measured_router(self.yardstick, shuffled(router, 0), self.threshold)
+                yield row(f"{name}, its scores shuffled", other)
 
 
 def main() -> None:
@@ -71,14 +85,18 @@ def main() -> None:
     parser.add_argument("routers", type=Path, nargs="+", help="files of routers of one embedded model")
     parser.add_argument("--drawing", type=Path, help="where r is drawn, a PNG")
     parser.add_argument("--threshold", type=float, default=0.1)
+    parser.add_argument("--captions", type=int, default=HELD_OUT, help="how many of those held out")
+    parser.add_argument("--chance", action="store_true", help="measure routers of shuffled scores too")
     parser.add_argument("--seed", type=int, default=1000, help="of the pictures' noise")
     options = parser.parse_args()
     routers = {path.stem: Router.load(path) for path in options.routers}
     if options.drawing:
         draw(list(routers.values()), options.threshold, options.drawing)
+    print("making the pictures of full steps")
+    table = Table(routers, options.threshold, options.seed, options.captions)
     print(HEAD)
-    for line in rows(routers, options.threshold, options.seed):
-        print(line)
+    for line in table.rows(options.chance):
+        print(line, flush=True)
 
 
 if __name__ == "__main__":

@@ -25,7 +25,7 @@ from .conditions import asking_for, settings_of_call
 
 @dataclass(frozen=True)
 class Spread(Method):
-    """Plain reuse: full steps as evenly spread as they can be, the first among them.
+    """Plain reuse: full steps as evenly spread as they can be, the first and the last among them.
 
     Args:
         full_steps (`int`): How many.
@@ -38,7 +38,8 @@ class Spread(Method):
     name: ClassVar[str] = "spread"
 
     def computes(self, site: Site, step: int, sampling: Sampling) -> bool:
-        return step in {i * sampling.num_inference_steps // self.full_steps for i in range(self.full_steps)}
+        gap = (sampling.num_inference_steps - 1) / max(1, self.full_steps - 1)
+        return step in {round(i * gap) for i in range(self.full_steps)}
 
     def spans(self, step: int, sampling: Sampling) -> tuple[Span, ...]:
         return (Span(0, sampling.layers),) if self.whole else ()

@@ -37,7 +37,7 @@ from .pipelines.folders import save_tiny
 STEPS = 6
 RECIPES = ("learning-to-cache", "harmonica")
 PROMPTS = ["a red owl", "a green cat", "the blue moon", "a small dog", "a tree", "a house", "the star", "a big sun"]
-ROUTERS = Path(__file__).parents[1] / "pipelines/emoji/calibration"
+ROUTERS = sorted((Path(__file__).parents[1] / "pipelines").glob("*/calibration/learned*.json"))
 
 every_recipe = pytest.mark.parametrize("recipe", RECIPES)
 every_family = pytest.mark.parametrize("family", ("dit", "pixart", "flux"))
@@ -240,13 +240,17 @@ def test_without_a_router_there_is_no_plan():
             use()
 
 
-@pytest.mark.parametrize("path", sorted(ROUTERS.glob("learned.json")), ids=lambda path: path.stem)
-def test_the_routers_of_the_embedded_model(path):
-    """They are small, fit the model, and reuse a fifth to a half of all computations."""
+@pytest.mark.parametrize("path", ROUTERS, ids=lambda path: f"{path.parents[1].name}-{path.stem}")
+def test_the_routers_of_the_embedded_models(path):
+    """They are small, fit the model, are presets, and reuse a fifth to a half of all computations."""
     assert path.stat().st_size < 40_000
-    router, transformer = Router.load(path), load_skeleton("emoji").transformer
-    assert router.recipe == "learning-to-cache"
-    plan = LearnedRouter(str(path)).plan(transformer, router.num_inference_steps)
+    model, further = path.parents[1].name, path.stem.removeprefix("learned")
+    router, transformer = Router.load(path), load_skeleton(model).transformer
+    assert router.training["model"] == model and further in ("", "-harmonica")
+    assert router.recipe == ("harmonica" if further else "learning-to-cache")
+    method = toca.preset(f"learned/{model}{further}")
+    assert method == LearnedRouter(str(path))
+    plan = method.plan(transformer, router.num_inference_steps)
     reused = [action.kind == "reuse" for row in plan.table for action in row]
     assert 0.15 <= sum(reused) / len(reused) <= 0.55
 

@@ -110,7 +110,7 @@ def best_within(entries: Sequence[Found], bounds: Mapping[str, Any], about: Call
     goal = next(name for name in GOALS if name in bounds)
     left = list(entries)
     # The goal last: what it is refused for is what the limits leave.
-    for name in [*(name for name in reversed(bounds) if name != goal), goal]:
+    for name in [*(name for name in reversed(list(bounds)) if name != goal), goal]:
         meeting = [entry for entry in left if not BOUNDS[name].distance(entry, bounds[name])]
         if not meeting:
             raise ValueError(_nearest(left, entries, name, bounds[name], about))

@@ -96,7 +96,7 @@ def checked_bounds(bounds: Mapping[str, Any], needs_goal: bool = True) -> dict[s
     return given
 
 
-def best_within(entries: Sequence[Found], bounds: Mapping[str, Any], about: Callable[[Found], str]) -> Found:
+def best_within(entries: Sequence[Found], bounds: dict[str, Any], about: Callable[[Found], str]) -> Found:
     """Of the entries that meet all bounds the best: of the highest quality, or the fastest where quality is the goal.
 
     Args:

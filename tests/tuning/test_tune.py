@@ -28,11 +28,15 @@ PROMPTS = ["a red owl", "two owls", "red", "an owl"]
 CALL = {"max_sequence_length": 8}
 
 
+def made_up(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(search, "time_kinds", lambda run, plans: {name: StepTimes(1.0, 0.1, 0.0, 0.5) for name in plans})
+    patch.setattr(Rehearsal, "step_seconds", lambda self, plan: [0.5, *(1.0 if s == "F" else 0.1 for s in plan.steps)])
+
+
 @pytest.fixture(autouse=True)
 def clock(monkeypatch):
     """A full step takes a second, and any other a tenth of one."""
-    times = lambda run, plans: {name: StepTimes(1.0, 0.1, 0.0, 0.5) for name in plans}  # noqa: E731
-    monkeypatch.setattr(search, "time_kinds", times)
+    made_up(monkeypatch)
 
 
 @pytest.fixture
@@ -52,7 +56,7 @@ def tuned(pipe=None, **settings) -> Front:
 def made():
     """A front, its pipeline, and what the search told on the way."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(search, "time_kinds", lambda run, plans: {n: StepTimes(1.0, 0.1, 0.0, 0.5) for n in plans})
+        made_up(patch)
         pipe, told = tiny_flux_pipeline(), []
         front = tuned(pipe, progress=lambda share, what: told.append((share, what)))
     return pipe, front, told
@@ -61,7 +65,7 @@ def made():
 def test_a_front_goes_from_slow_and_good_to_fast_and_less_good(made):
     _, front, _ = made
     speeds, losses = [e.speedup for e in front.entries], [e.psnr for e in front.entries]
-    assert len(front.entries) > 4 and speeds == sorted(speeds)
+    assert len(front.entries) >= 3 and speeds == sorted(speeds)
     assert front.entries[0].plan.steps == "F" * STEPS and losses[0] > 100
     assert max(speeds) > 2.2 and front.at(speedup=2).speedup >= 2
     assert {entry.plan.layout.family for entry in front.entries} == {"flux"}
@@ -73,7 +77,7 @@ def test_the_speed_of_a_plan_is_that_of_its_steps(made):
     for entry in front.entries:
         full = entry.plan.full_steps
         filled = entry.num_inference_steps - full
-        assert entry.seconds == pytest.approx(0.5 + full + 0.1 * filled)
+        assert entry.measured and entry.seconds == pytest.approx(0.5 + full + 0.1 * filled)
 
 
 def test_a_plan_does_to_other_prompts_what_the_front_says(made):
@@ -211,11 +215,12 @@ def test_refining_comes_near_the_best_of_all_plans():
     graph = Graph(subject, full, labels, 1.0, [0.1, 0.1], Notes(), lambda *_: None)
     edges = graph.edges()
     trials = Trials(subject, full, full.end, labels, Notes())
-    best, loss = refine(drafts(edges, labels, STEPS, 1.0)[3], trials, Outlook(edges), 12, lambda *_: None)
+    losses = refine(drafts(edges, labels, STEPS, 1.0)[3], trials, Outlook(edges), 12, lambda *_: None)
+    best = min(losses, key=losses.__getitem__)
     every = []
     for places in itertools.combinations(range(1, STEPS), 2):
         for chosen in itertools.product(range(2), repeat=3):
             draft = Draft((0, *places), chosen)
             if all(stop > start + 1 or not label for start, stop, label in draft.segments(STEPS)):
                 every.append(trials.loss(draft))
-    assert trials.loss(best) == loss and loss <= sorted(every)[2]
+    assert trials.loss(best) == losses[best] <= sorted(every)[2]

@@ -190,7 +190,6 @@ class Connection:
             raise ValueError(f"The attention of layer {layer} of this {type(transformer).__name__} {reason}")
 
 
-
 def measured_sites(plan: PlanTable) -> set[int]:
     """The attention sites that are ever measured, or whose keys and values are kept."""
     return {*plan.score_sources.values(), *plan.attended_sites}

@@ -137,7 +137,9 @@ class Decisions:
         if run.drops:
             # A site sees no other tokens than those that are there.
             handle.action = "compute"
-        handle.keep, handle.state, handle.dense = plan.kept[i] and run.keeps, part.sites[i], compiled
+        # What some of the tokens make takes the place of nothing that was kept of all.
+        handle.keep = plan.kept[i] and run.keeps and not run.drops
+        handle.state, handle.dense = part.sites[i], compiled
         inner = None if self.whole_norms else self.readers[i]
         handle.lean_norm = inner is not None and all(run.row[j].kind in ("reuse", "forecast", "skip") for j in inner)
         handle.index = handle.present = handle.choose = handle.spread = handle.measure = handle.noted = None
@@ -167,9 +169,7 @@ class Decisions:
         if run.row[i] == COMPUTE and handle.keep:
             handle.scales = _numbers(terms.scales(step, fill, plan.timeline), compiled)
         elif run.row[i].forecasts:
-            weights = told or fill_weights(
-                fill.weights_at(self.layout.sites[i], step, terms.history, plan.timeline)
-            )
+            weights = told or fill_weights(fill.weights_at(self.layout.sites[i], step, terms.history, plan.timeline))
             handle.weights = _weights(weights, compiled)
 
     def _freeze_blocks(self, plan: PlanTable, job: Job, step: int, compiled: bool, first: int) -> None:
@@ -203,7 +203,7 @@ class Decisions:
 
     def _to_be_renewed(self, plan: PlanTable, run: Pass, part: Part) -> list[tuple[Terms, weakref.ref | None]]:
         """What the pass is to renew, with what it holds now."""
-        if not run.keeps:
+        if not run.keeps or run.drops:
             return []
         return [
             (part.sites[i].terms, part.sites[i].terms.mark())

@@ -79,7 +79,7 @@ def _where_tokens_are_dropped(
         return dialect.with_dropped(stock, attn, call, handle.present, context.value)
     output, *held = dialect.remembered(stock, attn, call)
     context.renew(tuple(held), ())
-    return output
+    return handle.kept(output)
 
 
 def _partial(

@@ -99,8 +99,7 @@ class Restated(AttentionDialect):
         # The mask is one of all keys, and is made for them below.
         projected = self.project(attn, {**self.placed(call, present.places), "attention_mask": None})
         key, value = (
-            renewed(rows, index, fresh)
-            for rows, fresh in zip(held, (projected.key, projected.value), strict=True)
+            renewed(rows, index, fresh) for rows, fresh in zip(held, (projected.key, projected.value), strict=True)
         )
         return self.finish(attn, Projected(projected.query, key, value, self.mask(attn, call, key.shape[2])), call)
 

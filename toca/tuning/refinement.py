@@ -94,9 +94,9 @@ def log_error(latents: torch.Tensor, others: torch.Tensor) -> float:
 
 def refine(
     starts: Sequence[Draft], trials: Trials, outlook: Outlook, tries: int, tell: Callable[[str, int], None]
-) -> tuple[Draft, float]:
-    """The best draft with as many full steps: from the best of several starts uphill, to the first move that is
-    better, as long as there are runs left.
+) -> dict[Draft, float]:
+    """Drafts with as many full steps, and their losses: from the best of several starts uphill, to the first move that
+    is better, as long as there are runs left. All that was run is told, for what is less good may be faster.
 
     Args:
         starts (`Sequence[Draft]`): All of them are run.
@@ -106,7 +106,7 @@ def refine(
         tell (`Callable`): Is told of each run, and how many full steps it has.
 
     Returns:
-        `tuple[Draft, float]`: The draft and its loss.
+        `dict[Draft, float]`: The loss of each.
     """
     steps, labels = trials.full.steps, len(trials.labels)
     losses: dict[Draft, float] = {}
@@ -132,4 +132,4 @@ def refine(
         if better is None:
             break
         best = better
-    return best, losses[best]
+    return losses

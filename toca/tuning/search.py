@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from importlib.metadata import version
+from statistics import median
 from typing import Any
 
 import torch
@@ -17,7 +18,7 @@ from ..plan.digest import digest_of
 from ..plan.front import Entry, Fewer, Front, Searched
 from ..plan.schedulers import SchedulerMark
 from .candidates import Graph, drafts
-from .kinds import StepTimes, time_kinds
+from .kinds import ROUNDS, StepTimes, time_kinds
 from .labels import Draft, Label, plan_of, usable
 from .notes import Notes
 from .quality import decibels, interval
@@ -25,6 +26,7 @@ from .refinement import Outlook, Trials, log_error, refine
 from .refusals import check_one_call_a_step, check_reproducible
 from .rehearsal import FullRun, Rehearsal
 from .segments import rows_of
+from .turns import take_turns
 
 FASTEST, SLOWEST = 5.0, 1.15
 """The speeds between which plans are looked for, by their full steps."""
@@ -34,6 +36,8 @@ SHORTER = 0.75
 """Of the steps: a schedule of fewer steps of which plans are looked for too."""
 FEWER = (0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.33, 0.25)
 """Of the steps: how many the full model takes where it stands beside the plans."""
+ALIKE = 1.02
+"""Times that differ by less are one, as far as the clock can tell."""
 PACKAGES = ("toca", "torch", "diffusers")
 
 Progress = Callable[[float, str], None]
@@ -126,13 +130,33 @@ class Search:
         judged = (
             (len(_counts(steps)) + len(FEWER)) * steps / 2 * len(self.held_out.prompts) / len(self.rehearsal.prompts)
         )
-        clock = 4 * len(self.labels) * steps / 2 / len(self.rehearsal.prompts)
+        clock = 4 * (len(self.labels) + len(_counts(steps))) * steps / 2 / len(self.rehearsal.prompts)
         return clock + graph + runs + judged
+
+    def _timed(self, full: FullRun, plans: Sequence[Plan]) -> list[float]:
+        """How much faster the denoising loop is under each plan than in full steps, by the clock: the median of rounds
+        in which all take turns."""
+        alone = self._alone()
+
+        def loop(plan: Plan) -> float:
+            self.tell("the clock of each plan", plan.full_steps / len(self.rehearsal.prompts))
+            return sum(alone.step_seconds(plan))
+
+        def measure() -> list[float]:
+            turns = {number: partial(loop, plan) for number, plan in enumerate([self._uncached(full), *plans])}
+            uncached, *others = take_turns(turns, ROUNDS).values()
+            return [median(u / o for u, o in zip(uncached, other, strict=True)) for other in others]
+
+        return self.notes.get(f"speed-ups {' '.join(map(digest_of, plans))}", measure)
+
+    def _alone(self) -> Rehearsal:
+        """The pipeline with one sample: what times are told of."""
+        searched = self.rehearsal
+        return Rehearsal(searched.pipe, searched.prompts[:1], searched.seeds[:1], searched.call)
 
     def _time(self, full: FullRun) -> dict[str, StepTimes]:
         """Seconds of a full step and of one filled by each label, of one sample."""
-        pipe, call = self.rehearsal.pipe, self.rehearsal.call
-        alone = Rehearsal(pipe, self.rehearsal.prompts[:1], self.rehearsal.seeds[:1], call)
+        alone = self._alone()
         every_second = tuple(range(0, full.steps, 2))
         draft = Draft(every_second, (0,) * len(every_second))
         plans = {label.name: plan_of(draft, [label], alone.layout, full.timesteps) for label in self.labels}
@@ -165,7 +189,8 @@ class Search:
         for count in _counts(full.steps):
             first = sorted(known.get(count, ()), key=lambda draft: outlook.of(draft, full.steps))[:starts]
             if first:
-                found.append(self._candidate(full, labels, *refine(first, trials, outlook, tries, tell)))
+                runs = refine(first, trials, outlook, tries, tell)
+                found += [self._candidate(full, labels, draft, loss) for draft, loss in runs.items()]
         return found
 
     def _candidate(self, full: FullRun, labels: Sequence[Label], draft: Draft, loss: float) -> Candidate:
@@ -193,11 +218,11 @@ class Search:
             made, kept = self.held_out.pictures(plan, plan.num_inference_steps)
             return {"psnr": decibels(made, reference), "bytes": kept}
 
+        speedups = self._timed(full, [candidate.plan for candidate in candidates])
         entries = []
-        for candidate in candidates:
-            plan = candidate.plan
-            seen = self.notes.get(f"held out {digest_of(plan)}", partial(judge, plan))
-            entries.append(_entry(candidate, whole, seen))
+        for candidate, speedup in zip(candidates, speedups, strict=True):
+            seen = self.notes.get(f"held out {digest_of(candidate.plan)}", partial(judge, candidate.plan))
+            entries.append(_entry(candidate.plan, whole, speedup, seen))
         fewer = []
         for count in sorted({max(1, round(share * steps)) for share in FEWER} - {steps}, reverse=True):
             uncached = NoCache().plan_layout(self.rehearsal.layout, count)
@@ -227,23 +252,27 @@ def _counts(steps: int) -> range:
 
 
 def _undominated(candidates: Sequence[Candidate]) -> list[Candidate]:
-    """Those that nothing faster is as good as, from fast to slow."""
+    """Those that nothing faster is as good as, from fast to slow; of those that are as fast as each other to within
+    `ALIKE` the best."""
     kept: list[Candidate] = []
     for candidate in sorted(candidates, key=lambda c: (c.seconds, c.loss)):
-        if not kept or candidate.loss < kept[-1].loss:
-            kept.append(candidate)
+        if kept and candidate.loss >= kept[-1].loss:
+            continue
+        if len(kept) > 1 and candidate.seconds < kept[-1].seconds * ALIKE:
+            kept.pop()
+        kept.append(candidate)
     return kept
 
 
-def _entry(candidate: Candidate, whole: float, seen: dict[str, Any]) -> Entry:
+def _entry(plan: Plan, whole: float, speedup: float, seen: dict[str, Any]) -> Entry:
     psnr, low, high = interval(seen["psnr"])
     return Entry(
-        plan=candidate.plan,
-        seconds=candidate.seconds,
-        speedup=whole / candidate.seconds,
+        plan=plan,
+        seconds=whole / speedup,
+        speedup=speedup,
         psnr=psnr,
         psnr_low=low,
         psnr_high=high,
         cache_bytes=seen["bytes"],
-        measured=False,
+        measured=True,
     )

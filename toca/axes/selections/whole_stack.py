@@ -167,6 +167,11 @@ class ActiveTokens(Group):
         """The tokens at `chosen` (rows that choose, count) are not dropped, all others are."""
         raise NotImplementedError
 
+    def choose(self, row: Sequence[Action], step: int) -> list[torch.Tensor | None]:
+        """No site chooses for itself. In a step that drops no token and computes none, all of them stay behind."""
+        self.drops.add_(1)
+        return [None] * len(self.sites)
+
     def choose_active(self, shown: torch.Tensor, count: int) -> torch.Tensor:
         """Index (rows, count) over the batch of the active tokens."""
         chosen = self.rated(shown).topk(count, dim=1).indices

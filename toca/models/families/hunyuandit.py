@@ -42,7 +42,6 @@ def _default_shape(
     return SIZES.default_shape(config, height, width, num_frames, usual if text_tokens is None else text_tokens)
 
 
-
 def _skips(config: Any) -> list[tuple[int, int]]:
     """The first blocks and the last ones, in pairs from outside; the two or three in the middle have none."""
     half = config.num_layers // 2
@@ -62,9 +61,7 @@ POOL = cross_attention(
 HUNYUANDIT = FamilySpec(
     name="hunyuandit",
     transformer="HunyuanDiT2DModel",
-    stacks=(
-        BlockSpec("main", "blocks", SITES, conditioning=("norm1",), beside=(feed_forward("skip_linear"),)),
-    ),
+    stacks=(BlockSpec("main", "blocks", SITES, conditioning=("norm1",), beside=(feed_forward("skip_linear"),)),),
     side=(BlockSpec("pooler", "time_extra_emb.pooler", (POOL,)),),
     call_shape=_call_shape,
     default_shape=_default_shape,

@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 
 import toca
 from toca.models import CAPABILITIES, FAMILIES, capabilities_of
-from toca.models.capabilities import DROP, MEASURE
+from toca.models.capabilities import ATTEND, DROP, MEASURE
 from toca.pipelines.cli import app
 from toca.plan import Plan
 
@@ -53,8 +53,8 @@ def test_a_layout_says_what_its_family_has(family: str) -> None:
 
 
 def test_the_families_of_today() -> None:
-    assert capabilities_of(FAMILIES["latte"]) == (MEASURE,)
-    assert all(capabilities_of(FAMILIES[name]) == (DROP, MEASURE) for name in ("dit", "pixart", "flux"))
+    assert capabilities_of(FAMILIES["latte"]) == (MEASURE, ATTEND)
+    assert all(capabilities_of(FAMILIES[name]) == (DROP, MEASURE, ATTEND) for name in ("dit", "pixart", "flux"))
 
 
 @pytest.mark.parametrize(
@@ -67,6 +67,8 @@ def test_the_families_of_today() -> None:
         (toca.DuCa(), (MEASURE,)),
         (toca.DuCa(score="random"), ()),
         (toca.RandomTokens(), ()),
+        (toca.RandomTokens(self_attention="chosen"), (ATTEND,)),
+        (toca.ToCa(self_attention="chosen"), (MEASURE, ATTEND)),
         (toca.FORA(), ()),
         (toca.CacheMethod(when="fora", which="ras"), (DROP,)),
         (toca.CacheMethod(when=toca.RAS(), which="random"), ()),
@@ -133,7 +135,7 @@ def test_what_a_third_party_asks_for_is_asked_for() -> None:
 
 def test_a_plan_s_file_keeps_it(tmp_path: Any) -> None:
     toca.RAS(warmup_steps=2).plan(TINY["flux"](), STEPS).save(tmp_path / "plan.yaml")
-    assert Plan.load(tmp_path / "plan.yaml").layout.capabilities == (DROP, MEASURE)
+    assert Plan.load(tmp_path / "plan.yaml").layout.capabilities == (DROP, MEASURE, ATTEND)
 
 
 def test_the_command_line_says_who_runs() -> None:
@@ -145,11 +147,11 @@ def test_the_command_line_says_who_runs() -> None:
     assert "latte" in explained and "tokens can be dropped before the first block" in explained
     listed = CliRunner().invoke(app, ["models", "--families"]).output
     assert all(name in listed and spec.transformer in listed for name, spec in FAMILIES.items())
-    assert re.search(r"^latte .* ras\s*$", listed, re.MULTILINE)
+    assert re.search(r"^latte .* ras, coast\s*$", listed, re.MULTILINE)
 
 
 def test_a_model_may_lack_what_its_family_has() -> None:
     """Qwen-Image-Edit 2511 gives the tokens of the reference a timestep of their own."""
     spec, shape = FAMILIES["qwenimage"], toca.CallShape(1, 24, (4, 6), 5)
-    assert capabilities_of(spec) == capabilities_of(spec, shape) == (DROP, MEASURE)
-    assert capabilities_of(spec, replace(shape, others=(("times", 2),))) == (MEASURE,)
+    assert capabilities_of(spec) == capabilities_of(spec, shape) == (DROP, MEASURE, ATTEND)
+    assert capabilities_of(spec, replace(shape, others=(("times", 2),))) == (MEASURE, ATTEND)

@@ -123,4 +123,4 @@ def _counted(plan: PlanTable) -> list[int]:
     sites = plan.layout.sites
     own = [i for i in plan.partial_sites if sites[i].has_image]
     # Where tokens are dropped before the first block, attention is the one that is told which are there.
-    return [i for i in own if i in plan.attended_sites] if plan.attended_sites else own
+    return [i for i in own if i in plan.attended_sites] if plan.selection_spans else own

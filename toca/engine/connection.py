@@ -198,7 +198,7 @@ def measured_sites(plan: PlanTable) -> set[int]:
 def placed_sites(plan: PlanTable) -> set[int]:
     """All attention sites where tokens are dropped before the first block: the others must keep their positions."""
     sites = enumerate(plan.layout.sites)
-    return {i for i, site in sites if site.attends is not None and plan.attended_sites}
+    return {i for i, site in sites if site.attends is not None and plan.selection_spans}
 
 
 def reached_sites(plan: PlanTable) -> set[int]:

@@ -19,6 +19,7 @@ from ..hooks.turns import Turns
 from ..memory.part import Part
 from ..memory.terms import Terms
 from ..models import FamilySpec, Layout
+from ..models.dialect import Row
 from ..plan.passes import ENTERED, MODULATED, VERIFIED, Pass
 from ..plan.table import PlanTable
 from .block_span import BlockSpan, by_itself
@@ -143,12 +144,22 @@ class Decisions:
         inner = None if self.whole_norms else self.readers[i]
         handle.lean_norm = inner is not None and all(run.row[j].kind in ("reuse", "forecast", "skip") for j in inner)
         handle.index = handle.present = handle.choose = handle.spread = handle.measure = handle.noted = None
-        handle.refresh = run.refreshes and self.layout.sites[i].attends == "self"
+        handle.refresh = run.refreshes and i in plan.attended_sites
+        handle.row = self._row_of(part, i) if action.kind == "partial" and i in plan.attended_sites else None
+        if handle.row is not None and handle.row.tokens > handle.row.image_tokens:
+            # Its norms make other tokens too.
+            handle.lean_norm = False
         handle.note_input = run.probes_input and i == 0
         if handle.action == "skip":
             handle.lean_norm = False
         if i in run.measured and plan.selection is not None:
             handle.measure = plan.selection.measure((self.layout.sites[i].module,))
+
+    def _row_of(self, part: Part, i: int) -> Row:
+        """The row of an attention of which some tokens are computed."""
+        site, shape = self.layout.sites[i], part.key.shape
+        chosen = site.chosen_of(shape)
+        return Row(site.geometry(shape)[1], chosen.start, chosen.stop - chosen.start)
 
     def _freeze_terms(
         self,

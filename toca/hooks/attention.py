@@ -12,11 +12,10 @@ import functools
 import inspect
 from typing import Any
 
-import torch
 from torch import nn
 
-from ..kernels.rows import put_rows
-from ..models.dialect import AttentionDialect, Output, Present
+from ..kernels.rows import put_rows, take_rows
+from ..models.dialect import AttentionDialect, Output, Present, over_batch
 from .classes import HANDLE, Function, Maker
 from .handle import Handle
 
@@ -46,7 +45,7 @@ def make_forward_with(dialect: AttentionDialect) -> Maker:
             if handle.action == "skip":
                 return (named[queries], named.get(text)) if handle.joint else handle.passed(named[queries])
             if handle.action == "partial":
-                return _partial(stock, self, handle, dialect, {**named, queries: handle.picked(named[queries])})
+                return _partial(stock, self, handle, dialect, named, probed)
             if handle.refresh or handle.present is not None:
                 return _where_tokens_are_dropped(stock, self, handle, dialect, named)
             if handle.measure is None:
@@ -77,15 +76,45 @@ def _where_tokens_are_dropped(
         return dialect.for_queries(stock, attn, call, handle.present, None)[0]  # type: ignore[arg-type]
     if handle.present is not None:
         return dialect.with_dropped(stock, attn, call, handle.present, context.value)
-    output, *held = dialect.remembered(stock, attn, call)
+    kept, measure = handle.state.statistic, handle.measure  # type: ignore[union-attr]
+    tokens = 0 if kept is None else kept.shape[1]
+    output, *held, statistic = dialect.remembered(stock, attn, call, measure, tokens)
     context.renew(tuple(held), ())
+    if statistic is not None:
+        kept.copy_(statistic)  # type: ignore[union-attr]
     return handle.kept(output)
 
 
+def _of_chosen(
+    stock: Function, attn: Any, handle: Handle, dialect: AttentionDialect, call: dict[str, Any], given: str
+) -> Output:
+    """Self-attention of the chosen tokens, and of all beside the image's, to all tokens: the keys and values of the
+    others are as they were."""
+    handle.present = present = handle.row.with_chosen(handle.chosen())  # type: ignore[union-attr]
+    tokens = call[given]
+    if not handle.lean_norm:
+        if tokens.shape[1] not in (present.tokens, present.image_tokens):
+            raise ValueError(
+                f"The self-attention of {type(attn).__name__} is given {tokens.shape[1]} tokens, neither those of the "
+                "image nor those of its row, and cannot be made for some of them."
+            )
+        whole = tokens.shape[1] == present.tokens
+        index = present.over_batch if whole else over_batch(present.image_places, present.image_tokens)
+        tokens = take_rows(tokens, index)
+    held = handle.state.context.value  # type: ignore[union-attr]
+    output = dialect.with_dropped(stock, attn, {**call, given: tokens}, present, held)
+    return handle.refreshed_at(output, present)
+
+
 def _partial(
-    stock: Function, attn: Any, handle: Handle, dialect: AttentionDialect, call: dict[str, Any]
-) -> torch.Tensor:
-    """Cross-attention of the chosen queries to all text tokens; their rows of the statistic are renewed too."""
+    stock: Function, attn: Any, handle: Handle, dialect: AttentionDialect, call: dict[str, Any], given: str
+) -> Output:
+    """Cross-attention of the chosen queries to all text tokens; their rows of the statistic are renewed too. Or
+    self-attention of what is `given`."""
+    if handle.row is not None:
+        return _of_chosen(stock, attn, handle, dialect, call, given)
+    queries = next(iter(call))
+    call = {**call, queries: handle.picked(call[queries])}
     index, tokens = handle.chosen(), handle.state.terms.value.shape[1]  # type: ignore[union-attr]
     present = Present(index % tokens, tokens, 0, tokens, index)
     output, statistic = dialect.for_queries(stock, attn, call, present, handle.measure)

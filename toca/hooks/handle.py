@@ -13,7 +13,7 @@ from ..axes.fills.renewal import Renewal
 from ..kernels.rows import put_rows, take_rows
 from ..kernels.series import weighted_sum
 from ..models import CallShape
-from ..models.dialect import Present, Projected
+from ..models.dialect import Output, Present, Projected, Row, over_batch
 
 
 class Kept(Protocol):
@@ -57,6 +57,8 @@ class Handle:
         refresh (`bool`): Whether attention renews its cached keys and values: those of the tokens that are `present`,
             or where all are, of all.
         present (`Present` or `None`): The tokens that are there, where others were dropped before the first block.
+        row (`Row` or `None`): Of self-attention that is made for some tokens: those of a row, of which they are
+            chosen.
         state (`Remembered` or `None`): What the site remembers.
         lean_norm (`bool`): Whether the norm before the module makes only the tokens that the module reads.
         dense (`bool`): Whether a block's outputs are laid out like every other block's, so that one compiled graph
@@ -83,6 +85,7 @@ class Handle:
         self.measure: Callable[[Projected], torch.Tensor] | None = None
         self.index: torch.Tensor | None = None
         self.present: Present | None = None
+        self.row: Row | None = None
         self.choose: Callable[[], torch.Tensor] | None = None
         self.spread: Callable[..., torch.Tensor] | None = None
         self.noted: torch.Tensor | None = None
@@ -133,6 +136,16 @@ class Handle:
             filled = self.spread(filled, index, rows)
         return self.turned(put_rows(filled, index, rows))
 
+    def refreshed_at(self, output: Output, present: Present) -> Output:
+        """The same of self-attention: its `output` for the tokens that are there, in one stream, or in that of the
+        image and others that are whole."""
+        filled = self._filled()
+        keeps = self.weights and filled is self._memory.terms.value
+        if isinstance(filled, torch.Tensor):
+            return _put(filled.clone() if keeps else filled, output, present)
+        pairs = zip(filled, output, strict=True)
+        return tuple(_put(part.clone() if keeps else part, rows, present) for part, rows in pairs)
+
     def picked(self, hidden_states: torch.Tensor) -> torch.Tensor:
         """The tokens to compute, (B, k, C); `hidden_states` itself where the norm has picked them."""
         return hidden_states if self.lean_norm else self.taken(hidden_states)
@@ -154,3 +167,12 @@ class Handle:
     @property
     def _memory(self) -> Remembered:
         return self.state  # type: ignore[return-value]
+
+
+def _put(filled: torch.Tensor, rows: torch.Tensor, present: Present) -> torch.Tensor:
+    """A stream, which is written to, with the computed `rows` in their places."""
+    if rows.shape[1] == filled.shape[1]:
+        return filled.copy_(rows)
+    image = filled.shape[1] == present.image_tokens
+    index = over_batch(present.image_places, filled.shape[1]) if image else present.over_batch
+    return put_rows(filled, index, rows)

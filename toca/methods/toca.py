@@ -10,7 +10,7 @@ from typing import Annotated, Any, ClassVar
 from ..axes.sampling import Sampling
 from ..axes.schedule import LEAST_FACTOR, FullStepSchedule, step_index
 from ..axes.selections import Selection
-from ..axes.selections.ranked import ByAttention, ByChance
+from ..axes.selections.ranked import ByAttention, ByChance, SelfAttention
 from ..checks import NonNegative, PatchSide, Share, SomeSteps, Steps, Within, check
 from ..models import MODULES, Site
 from ..registry import register
@@ -56,6 +56,8 @@ class ToCa(Method):
         phase (`int`, defaults to 0): Index from which s is counted for the interval.
         module_interval (`dict[str, int]`): Intervals of modules that have their own.
         counts_down (`bool`, defaults to `False`): Whether s runs from S - 1 to 0 in the order of sampling (DiT).
+        self_attention (`str`, defaults to `"whole"`): `"chosen"`, which is not the paper's, makes it for a share of
+            the tokens, as `module_factor` says; they attend to all, to the others by keys and values of before.
 
     Raises:
         ValueError: If a value is out of range; it names the value.
@@ -78,6 +80,7 @@ class ToCa(Method):
     phase: Steps = 0
     module_interval: Mapping[str, SomeSteps] = field(default_factory=dict)
     counts_down: bool = False
+    self_attention: SelfAttention = "whole"
 
     name: ClassVar[str] = "toca"
     scores: ClassVar[tuple[str, ...]] = ("self_attention", "cross_attention", "value_norm", "random")
@@ -117,6 +120,7 @@ class ToCa(Method):
             "bonus_patch": self.bonus_patch,
             "bonus_weight": self.bonus_weight,
             "shared_cfg": self.shared_cfg,
+            "self_attention": self.self_attention,
         }
         return ByChance(**bonuses) if self.score == "random" else ByAttention(rated_by=self.score, **bonuses)
 

@@ -18,6 +18,7 @@ from .dialect import (
     Output,
     Present,
     Projected,
+    Remembered,
     heads_first,
     is_stock,
     processor_of,
@@ -81,13 +82,16 @@ class Restated(AttentionDialect):
         projected = self.project(attn, call)
         return self.finish(attn, projected, call), measure(projected)
 
-    def remembered(self, stock: Forward, attn: Any, call: dict[str, Any]) -> tuple[Output, torch.Tensor, torch.Tensor]:
+    def remembered(
+        self, stock: Forward, attn: Any, call: dict[str, Any], measure: Measure | None = None, tokens: int = 0
+    ) -> Remembered:
         other = self._other(attn)
         if other is not None:
-            return other.remembered(stock, attn, call)
+            return other.remembered(stock, attn, call, measure, tokens)
         projected = self.project(attn, call)
+        statistic = None if measure is None else measure(projected)
         output = self.finish(attn, projected, call)
-        return output, tokens_first(projected.key), tokens_first(projected.value)
+        return Remembered(output, tokens_first(projected.key), tokens_first(projected.value), statistic)
 
     def with_dropped(
         self, stock: Forward, attn: Any, call: dict[str, Any], present: Present, held: tuple[torch.Tensor, ...]

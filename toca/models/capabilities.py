@@ -49,7 +49,18 @@ def _cannot_measure(spec: FamilySpec, shape: CallShape | None) -> str:
     return ""
 
 
-DROP, MEASURE = "drop", "measure"
+def _cannot_attend(spec: FamilySpec, shape: CallShape | None) -> str:
+    if not (spec.attention.drops and getattr(spec.attention, "chooses", True)):
+        return "its attention cannot be run for some of the tokens (`attention` of its FamilySpec)"
+    if spec.outputs > 1:
+        return f"it makes {spec.outputs} predictions, whose tokens attend to each other"
+    sites = [site for stack in spec.stacks for site in stack.sites if site.attention == "self"]
+    if any(site.causal or site.pooled or site.whole for site in sites):
+        return "its attention is made of parts that look at some of the tokens alone"
+    return ""
+
+
+DROP, MEASURE, ATTEND = "drop", "measure", "attend"
 CAPABILITIES: dict[str, Capability] = {
     DROP: Capability(
         "tokens can be dropped before the first block",
@@ -60,6 +71,11 @@ CAPABILITIES: dict[str, Capability] = {
         "attention can be measured",
         _cannot_measure,
         'a method that measures none: random, toca with score="random", fora or taylorseer',
+    ),
+    ATTEND: Capability(
+        "self-attention can be run for some of the tokens",
+        _cannot_attend,
+        "a method that reuses it whole (toca, random) or chooses no tokens (fora, taylorseer)",
     ),
 }
 """By their names in `Layout.capabilities`, in plans' files, and in what a selection, a fill or a gate asks."""

@@ -67,6 +67,36 @@ class Present(NamedTuple):
         return self.places[:, self.first_image : self.first_image + count] - self.first_image
 
 
+class Row(NamedTuple):
+    """A row of tokens of which some are chosen: those of the image; all beside them always are.
+
+    Args:
+        tokens (`int`): Tokens of the row.
+        first_image, image_tokens (`int`): Where in it the image's tokens begin, and how many there are.
+    """
+
+    tokens: int
+    first_image: int
+    image_tokens: int
+
+    def with_chosen(self, index: torch.Tensor) -> Present:
+        """The tokens that are there where those at `index` (B, k), counted over the rows of the batch, are chosen."""
+        chosen, places = index % self.tokens, torch.arange(self.tokens, device=index.device).expand(len(index), -1)
+        last = self.first_image + self.image_tokens
+        within = torch.cat([places[:, : self.first_image], chosen, places[:, last:]], dim=1)
+        return Present(within, *self, over_batch(within, self.tokens))
+
+
+class Remembered(NamedTuple):
+    """What an attention has made: its output, the keys and values (B, keys, heads x head_dim), contiguous, and the
+    statistic (rows, tokens) where one was asked for."""
+
+    output: Output
+    key: torch.Tensor
+    value: torch.Tensor
+    statistic: torch.Tensor | None = None
+
+
 class AttentionDialect(ABC):
     """How to get at query, key and value of a family's attention modules. `stock` is the module's own `forward`, and
     `call` its arguments by name, the queries (B, T, C) first.
@@ -74,12 +104,14 @@ class AttentionDialect(ABC):
     Attributes:
         measures (`bool`): Whether the attention that a method may ask to measure makes a map.
         drops (`bool`): Whether it can attend to tokens that have been dropped before the first block.
+        chooses (`bool`): Whether it can be run for some of the tokens that it is given, beside what `drops` says.
         probed (`str` or `None`): The argument with the tokens that a gate may look at, where it is not the first.
     """
 
     measures: bool
     drops: bool
     probed: str | None = None
+    chooses: bool = True
 
     @abstractmethod
     def why_not(self, attn: Any) -> str | None:
@@ -97,8 +129,10 @@ class AttentionDialect(ABC):
         """The output, and the statistic (rows, `tokens`) of the map that made it."""
 
     @abstractmethod
-    def remembered(self, stock: Forward, attn: Any, call: dict[str, Any]) -> tuple[Output, torch.Tensor, torch.Tensor]:
-        """The output, and the keys and values (B, keys, heads x head_dim) that it was made with, contiguous."""
+    def remembered(
+        self, stock: Forward, attn: Any, call: dict[str, Any], measure: Measure | None = None, tokens: int = 0
+    ) -> Remembered:
+        """The output, with the keys and values that it was made with, and what is measured of `tokens` tokens."""
 
     @abstractmethod
     def with_dropped(

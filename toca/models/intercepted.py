@@ -18,6 +18,7 @@ from .dialect import (
     Measure,
     Output,
     Present,
+    Remembered,
     is_stock,
     processor_of,
     speaker_of,
@@ -56,7 +57,7 @@ class Intercepted(AttentionDialect):
             beside those of diffusers that are known for it.
         trusted (`tuple[str, ...]`, defaults to `()`): Processors, or modules without one, that are not of diffusers,
             and make one, each row of a batch by itself.
-        measures, drops, probed: As in every dialect.
+        measures, drops, probed, chooses: As in every dialect.
     """
 
     positions: tuple[Positions | str, ...] = ()
@@ -68,6 +69,7 @@ class Intercepted(AttentionDialect):
     measures: bool = True
     drops: bool = True
     probed: str | None = None
+    chooses: bool = True
 
     def why_not(self, attn: Any) -> str | None:
         speaker, processor = speaker_of(attn), processor_of(attn)
@@ -100,13 +102,19 @@ class Intercepted(AttentionDialect):
     def measured(
         self, stock: Forward, attn: Any, call: dict[str, Any], measure: Measure, tokens: int
     ) -> tuple[Output, torch.Tensor]:
-        output, products = watched(stock, attn, call, self.product)
+        output, (products,) = watched(stock, attn, call, self.product)
         return output, torch.cat([self._fitted(measure(projected(product)), tokens) for product in products])
 
-    def remembered(self, stock: Forward, attn: Any, call: dict[str, Any]) -> tuple[Output, torch.Tensor, torch.Tensor]:
-        output, products = watched(stock, attn, call, 0)
-        keys = joined_rows([tokens_first(product.key) for product in products])
-        return output, keys, joined_rows([tokens_first(product.value) for product in products])
+    def remembered(
+        self, stock: Forward, attn: Any, call: dict[str, Any], measure: Measure | None = None, tokens: int = 0
+    ) -> Remembered:
+        numbers = (0,) if measure is None else (0, self.product)
+        output, (own, *others) = watched(stock, attn, call, *numbers)
+        keys, values = [tokens_first(product.key) for product in own], [tokens_first(product.value) for product in own]
+        statistic = None
+        if measure is not None:
+            statistic = torch.cat([self._fitted(measure(projected(product)), tokens) for product in others[0]])
+        return Remembered(output, joined_rows(keys), joined_rows(values), statistic)
 
     def with_dropped(
         self, stock: Forward, attn: Any, call: dict[str, Any], present: Present, held: tuple[torch.Tensor, ...]

@@ -49,8 +49,9 @@ class Watch(TorchFunctionMode):
         return function(**self.change(product)._asdict())
 
 
-def watched(stock: Forward, attn: Any, call: dict[str, Any], number: int) -> tuple[Output, list[Product]]:
-    """The output of a module, and the products that count: one, or one after another for the rows of the batch."""
+def watched(stock: Forward, attn: Any, call: dict[str, Any], *numbers: int) -> tuple[Output, list[list[Product]]]:
+    """The output of a module, and for each number the products that it counts: one, or one after another for the rows
+    of the batch."""
     seen: list[Product] = []
     with Watch(seen):
         output = stock(attn, **call)
@@ -66,10 +67,12 @@ def watched(stock: Forward, attn: Any, call: dict[str, Any], number: int) -> tup
         batch += len(product.query)
     if not batches:
         raise unseen(attn)
-    made = sum(len(product.query) for product in batches[number])
-    if made != rows:
-        raise ValueError(f"{speaker_of(attn).__name__} attended in {made} rows to what came in {rows}.")
-    return output, batches[number]
+    counted = [batches[number] for number in numbers]
+    for products in counted:
+        made = sum(len(product.query) for product in products)
+        if made != rows:
+            raise ValueError(f"{speaker_of(attn).__name__} attended in {made} rows to what came in {rows}.")
+    return output, counted
 
 
 def projected(product: Product) -> Projected:

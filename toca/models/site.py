@@ -90,6 +90,16 @@ class Site:
         """Image tokens of a row."""
         return self._count(IMAGE, shape) if IMAGE in self.parts else 0
 
+    def chosen_of(self, shape: CallShape) -> slice:
+        """Where in a row those tokens stand of which self-attention may be made for some: the image's, or where it has
+        none all. It is made for all tokens beside them."""
+        return self.place(IMAGE, shape) if IMAGE in self.parts else slice(0, self.geometry(shape)[1])
+
+    @property
+    def keys_wide(self) -> int:
+        """Channels of a key, or a value."""
+        return self.key_width or self.attention_width
+
     def place(self, part: str, shape: CallShape) -> slice:
         """Where a part stands in a row. Raises `ValueError` if it does not."""
         return place_of(part, self.stream, self.counts(shape))

@@ -28,7 +28,7 @@ from ..files.reading import named, parse_json, parse_yaml, read_text
 from ..files.writing import atomic_path
 from ..models.layout import Layout
 from ..registry import from_data, to_data
-from .older import axes_of_methods, older_model
+from .older import axes_of_methods, older_model, told_of_attention
 from .origin import Origin
 from .table import PlanTable
 
@@ -109,7 +109,8 @@ def _from_dict(data: Any, cls: type[Made]) -> Made:
         raise ValueError(f"it does not say `format: {FORMAT}`.")
     if data["version"] not in READABLE:
         raise ValueError(f"it has version {data['version']!r}, this library reads versions {READABLE}.")
-    layout = Layout.from_dict(data["model"] if data["version"] > 3 else older_model(data["model"]))
+    model = data["model"] if data["version"] > 3 else older_model(data["model"])
+    layout = Layout.from_dict(told_of_attention(model))
     origin = Origin.from_dict(data["origin"]) if "origin" in data else None
     return plan_from_data(data, layout, cls, origin, data["version"])
 

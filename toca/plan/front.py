@@ -19,6 +19,7 @@ from .bounds import Duration, best_within, checked_bounds
 from .file import plan_from_data, plan_to_data
 from .front_drawing import draw_front
 from .front_parts import Entry, Fewer, Rule, Searched
+from .older import told_of_attention
 from .origin import HeldOut, Origin
 from .plan import Plan
 from .schedulers import SchedulerMark
@@ -191,7 +192,7 @@ class Front:
             raise ValueError(f'it does not say "format": "{FORMAT}".')
         if data["version"] != VERSION:
             raise ValueError(f"it has version {data['version']!r}, this library reads version {VERSION}.")
-        layout = Layout.from_dict(data["model"])
+        layout = Layout.from_dict(told_of_attention(data["model"]))
         entries = (dict(entry) for entry in data["entries"])
         parts = {name: tuple(part(**said) for said in data[name]) for name, part in PARTS.items()}
         return cls(

@@ -8,6 +8,8 @@ from typing import Any
 from ..axes.fills import Fill
 from ..axes.gates import Gate
 from ..checks import check
+from ..models import FAMILIES, capabilities_of
+from ..models.capabilities import ATTEND
 from ..models.streams import IMAGE, JOINT, TEXT
 from ..registry import from_data
 
@@ -51,6 +53,16 @@ def older_model(data: Mapping[str, Any]) -> dict[str, Any]:
         "streams": dict.fromkeys(stacks, streams),
         "read": dict.fromkeys(stacks, [IMAGE]),
     }
+
+
+def told_of_attention(model: Mapping[str, Any]) -> dict[str, Any]:
+    """The model of a plan that may be older than the question whether its self-attention can be run for some of the
+    tokens: what is known of its family answers."""
+    if not isinstance(model, Mapping):
+        return model
+    said, spec = list(model.get("capabilities", ())), FAMILIES.get(str(model.get("family")))
+    has = spec is not None and ATTEND in capabilities_of(spec)
+    return {**model, "capabilities": [*said, ATTEND] if has and ATTEND not in said else said}
 
 
 def _with_streams(site: Mapping[str, Any]) -> dict[str, Any]:

@@ -85,7 +85,7 @@ def step_pass(plan: PlanTable, step: int, computed: bool | None = None, measure_
             stores=stores,
             watches=_watches(plan, observes),
             observes=observes,
-            refreshes=_remembers_keys(plan, stores),
+            refreshes=any(plan.renewed_keys),
         )
     spans, observes = plan.spans[step], plan.observed[step]
     drops, stores = plan.drops(plan.table[step]), plan.stored_spans[step]
@@ -100,17 +100,12 @@ def step_pass(plan: PlanTable, step: int, computed: bool | None = None, measure_
         watches=_watches(plan, observes),
         observes=observes,
         drops=drops,
-        refreshes=drops or _remembers_keys(plan, stores),
+        refreshes=drops or (any(plan.renewed_keys) if measure_all else plan.renewed_keys[step]),
     )
 
 
 def _watches(plan: PlanTable, observes: bool) -> tuple[int, ...]:
     return (plan.layout.layers,) if observes else ()
-
-
-def _remembers_keys(plan: PlanTable, stores: frozenset[Span]) -> bool:
-    """Dropped tokens need the keys and values of the same full step as the output that they keep."""
-    return not stores.isdisjoint(span.stored for span in plan.selection_spans)
 
 
 def probe_pass(plan: PlanTable, layers: int) -> Pass:

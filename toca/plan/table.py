@@ -333,7 +333,18 @@ class PlanTable:
         """The attention sites whose keys and values are remembered, for the tokens that are dropped."""
         if self.selection is None:
             return frozenset()
-        return frozenset(i for i, site in enumerate(self.layout.sites) if self.selection.attends_to_dropped(site))
+        return self.selection.attended(self.layout, self.partial_sites)
+
+    @cached_property
+    def renewed_keys(self) -> tuple[bool, ...]:
+        """For each step, whether what attends in full remembers its keys and values: where a later step, before the
+        next full one, attends to tokens that it does not compute."""
+        needed, steps = False, []
+        for row in reversed(self.table):
+            kinds = [row[i] for i in self.attended_sites]
+            steps.append(COMPUTE in kinds and (needed or self.gate is not None))
+            needed = (needed and set(kinds) != {COMPUTE}) or any(action.picks_tokens for action in kinds)
+        return tuple(reversed(steps))
 
     @cached_property
     def timeline(self) -> Timeline:
@@ -351,9 +362,14 @@ class PlanTable:
             needed |= set(self.score_sources.values()) if self.gate is not None else set()
             # Within a step a feed-forward reads what cross-attention of the same step has just written.
             needed |= {source for i, source in self.score_sources.items() if row[i].picks_tokens}
-            steps.append(frozenset(i for i in needed if row[i].kind in ("compute", "partial")))
+            steps.append(frozenset(i for i in needed if self._measures(row, i)))
             needed = {i for i in needed if row[i].kind != "compute"} | self._own_readers(row)
         return tuple(reversed(steps))
+
+    def _measures(self, row: tuple[Action, ...], i: int) -> bool:
+        """Whether a step renews what is measured of a site. Self-attention of some tokens says nothing of what the
+        others receive."""
+        return row[i] == COMPUTE or (row[i].kind == "partial" and self.layout.sites[i].attends == "cross")
 
     def _own_readers(self, row: tuple[Action, ...]) -> set[int]:
         """Partial sites that score by their own earlier measurement (cross-attention)."""

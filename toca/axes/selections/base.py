@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import ClassVar
 
 import torch
@@ -104,9 +104,10 @@ class Selection(Registered, ABC):
         or what the blocks add up to, of full steps alone."""
         return ()
 
-    def attends_to_dropped(self, site: Site) -> bool:
-        """Whether a site's keys and values are remembered, for the tokens that are there to attend to the others."""
-        return False
+    def attended(self, layout: Layout, partial: frozenset[int]) -> frozenset[int]:
+        """The attention sites whose keys and values are remembered, for the tokens that are computed to attend to the
+        others; `partial` are the sites that pick tokens in any step."""
+        return frozenset()
 
     def observe(self, layout: Layout, shape: CallShape, leaving: torch.Tensor) -> torch.Tensor:
         """Of what leaves the last block of a full step, (rows, tokens of a row, C), the labels (rows, image
@@ -135,11 +136,16 @@ class Selection(Registered, ABC):
         """The sites in groups that choose together; no token is stale yet."""
 
 
-def check_whole(layout: Layout, step: int, row: tuple[Action, ...]) -> None:
-    """Refuse some of the tokens where a site needs all: self-attention, from which errors would spread to all of them,
-    and what mixes tokens. Raises `ValueError`."""
+def keys_kept(sites: Iterable[Site], shape: CallShape) -> int:
+    """Numbers in the keys and values that attention sites remember."""
+    return sum(2 * site.geometry(shape)[0] * site.keys(shape) * site.keys_wide for site in sites)
+
+
+def check_whole(layout: Layout, step: int, row: tuple[Action, ...], attends: bool = False) -> None:
+    """Refuse some of the tokens where a site needs all: what mixes tokens, and unless it `attends` for some of them
+    self-attention, from which errors would spread to all. Raises `ValueError`."""
     for site, action in zip(layout.sites, row, strict=True):
-        if action.kind == "partial" and (site.whole or site.attends == "self"):
+        if action.kind == "partial" and (site.whole or (site.attends == "self" and not attends)):
             what = "Self-attention" if site.attends == "self" else f"The {site.module} of a {layout.family} model"
             why = ", for it mixes tokens" if site.whole else ""
             raise ValueError(

@@ -5,23 +5,26 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import ClassVar
+from dataclasses import dataclass, field
+from typing import ClassVar, Literal
 
 import torch
 
 from ...checks import NonNegative, PatchSide, Seed, SomeSteps, check
-from ...models.capabilities import MEASURE
+from ...models.capabilities import ATTEND, MEASURE
 from ...models.dialect import Projected
 from ...models.layout import Layout
 from ...models.shape import CallShape
 from ...models.site import Site
 from ...registry import register
-from .base import COUNT_BYTES, Selection
+from ..actions import Action, tokens_of
+from .base import COUNT_BYTES, Selection, check_whole, keys_kept
 from .bonuses import random_score, spatial_bonus
 from .group import Group, Grouping
 from .ranked_group import RankedGroup
 from .scores import SCORES, AttentionScore
+
+SelfAttention = Literal["whole", "chosen"]
 
 
 @dataclass(frozen=True)
@@ -33,6 +36,25 @@ class Ranked(Selection):
     bonus_patch: PatchSide = 0
     bonus_weight: NonNegative = 0.0
     shared_cfg: bool = False
+    self_attention: SelfAttention = field(default="whole", kw_only=True)
+
+    @property
+    def asks(self) -> tuple[str, ...]:  # type: ignore[override]
+        return (ATTEND,) if self.self_attention == "chosen" else ()
+
+    def check_step(self, layout: Layout, step: int, row: tuple[Action, ...]) -> None:
+        check_whole(layout, step, row, self.self_attention == "chosen")
+
+    def fresh_tokens(self, site: Site, row: tuple[Action, ...], i: int, shape: CallShape) -> int:
+        if site.attends != "self":
+            return super().fresh_tokens(site, row, i, shape)
+        chosen = site.chosen_of(shape)
+        count = tokens_of(row[i], chosen.stop - chosen.start)
+        # It is made for all tokens beside those that it is chosen of.
+        return count and count + site.geometry(shape)[1] - (chosen.stop - chosen.start)
+
+    def attended(self, layout: Layout, partial: frozenset[int]) -> frozenset[int]:
+        return frozenset(i for i in partial if layout.sites[i].attends == "self")
 
     @abstractmethod
     def score(self, group: RankedGroup, step: int) -> torch.Tensor:
@@ -67,11 +89,13 @@ class Ranked(Selection):
         return torch.cat([before, rated, after], dim=-1)
 
     def bytes_kept(self, layout: Layout, sites: Sequence[int], shape: CallShape, itemsize: int, paired: bool) -> int:
-        """How stale each token is."""
+        """How stale each token is, and the keys and values of attention that is made for some of them."""
+        attention = (layout.sites[i] for i in self.attended(layout, frozenset(sites)))
+        kept = keys_kept(attention, shape) * itemsize
         if not self.staleness_weight:
-            return 0
+            return kept
         sizes = (layout.sites[i].geometry(shape) for i in sites)
-        return sum((rows // 2 if paired else rows) * tokens for rows, tokens in sizes) * COUNT_BYTES
+        return kept + sum((rows // 2 if paired else rows) * tokens for rows, tokens in sizes) * COUNT_BYTES
 
     def groups(self, grouping: Grouping) -> list[Group]:
         return [
@@ -92,6 +116,8 @@ class ByAttention(Ranked):
         bonus_patch (`int`, defaults to 0): Side g of the patches of the spatial bonus, in tokens (s4); 0 is off.
         bonus_weight (`float`, defaults to 0.0): beta of the spatial bonus.
         shared_cfg (`bool`, defaults to `False`): Whether the two guidance halves of a batch share one selection.
+        self_attention (`str`, defaults to `"whole"`): Computed or reused `"whole"`; or `"chosen"`: made for the
+            chosen tokens, which attend to all, to the others by the keys and values of their last computation.
 
     Raises:
         ValueError: If a value is out of range; it names the value.
@@ -100,11 +126,14 @@ class ByAttention(Ranked):
     rated_by: str = "cross_attention"
 
     name: ClassVar[str] = "attention"
-    asks: ClassVar[tuple[str, ...]] = (MEASURE,)
 
     def __post_init__(self) -> None:
         super().__post_init__()
         check(self.rated_by in SCORES, "rated_by", self.rated_by, f"must be one of {', '.join(SCORES)}")
+
+    @property
+    def asks(self) -> tuple[str, ...]:  # type: ignore[override]
+        return (MEASURE, *super().asks)
 
     @property
     def label(self) -> str:
@@ -138,6 +167,7 @@ class ByChance(Ranked):
         bonus_patch (`int`, defaults to 0): Side of the patches of the spatial bonus, in tokens; 0 is off.
         bonus_weight (`float`, defaults to 0.0): beta of the spatial bonus.
         shared_cfg (`bool`, defaults to `False`): Whether the two guidance halves of a batch share one selection.
+        self_attention (`str`, defaults to `"whole"`): As in `ByAttention`.
         seed (`int`, defaults to 0): Of the draws.
 
     Raises:

@@ -56,6 +56,9 @@ class RankedGroup(Group):
         self.sites, self.number, self.device = sites, number, key.device
         self.sources = [grouping.sources.get(i) for i in sites]
         self.rows, self.tokens = site.geometry(key.shape)
+        # Self-attention is made for all tokens beside the image's.
+        self.among = site.chosen_of(key.shape) if site.attends == "self" else slice(0, self.tokens)
+        self.choosable = self.among.stop - self.among.start
         self.repeats = self.rows // key.shape.batch
         self.paired = grouping.paired
         self._measured = [grouping.statistics[i] for i in sites if i in grouping.statistics]
@@ -116,7 +119,7 @@ class RankedGroup(Group):
         """How many tokens each site recomputes in a step, as numbers and as a tensor (sites, 1, 1)."""
         actions = tuple(row[i] for i in self.sites)
         if actions not in self._counts_of:
-            numbers = [tokens_of(action, self.tokens) for action in actions]
+            numbers = [tokens_of(action, self.choosable) for action in actions]
             self._counts_of[actions] = numbers, torch.tensor(numbers, device=self.device)[:, None, None]
         return self._counts_of[actions]
 
@@ -126,14 +129,14 @@ class RankedGroup(Group):
     def choose(self, row: Sequence[Action], step: int) -> list[torch.Tensor | None]:
         """Index (rows, k) over the batch for each site, `None` where it recomputes nothing or everything."""
         numbers, fresh = self.fresh_tokens(row)
-        most = max((n for n in numbers if n < self.tokens), default=0)
+        most = max((n for n in numbers if n < self.choosable), default=0)
         if not most:
             self._age(self.counts, None, fresh)
             return [None] * len(numbers)
         order = self.order(self.selection.score(self, step), self.counts, fresh, most)
         # Copies, not views: compiled blocks guard on the memory layout of what they are given.
         return [
-            torch.clone(chosen[:, :n], memory_format=torch.contiguous_format) if 0 < n < self.tokens else None
+            torch.clone(chosen[:, :n], memory_format=torch.contiguous_format) if 0 < n < self.choosable else None
             for chosen, n in zip(order, numbers, strict=True)
         ]
 
@@ -142,7 +145,7 @@ class RankedGroup(Group):
         numbers, fresh = self.fresh_tokens(row)
         part = slice(position, position + 1)
         counts = None if self.counts is None else self.counts[part]
-        if not 0 < numbers[position] < self.tokens:
+        if not 0 < numbers[position] < self.choosable:
             self._age(counts, None, fresh[part])
             return None
         slots = torch.empty(numbers[position], device=self.device)
@@ -166,7 +169,7 @@ class RankedGroup(Group):
         """
         staleness = 0 if counts is None else counts
         score = self.selection.final_score(score, staleness, self.grid, self.image)
-        order = best_tokens(score, most)
+        order = best_tokens(score[..., self.among], most) + self.among.start
         self._age(counts, order, fresh)
         if self.paired:
             order = torch.cat([order, order], dim=1)
@@ -176,7 +179,7 @@ class RankedGroup(Group):
         """Every token one step older; those chosen, and all of a site that computes whole, are new."""
         if counts is None:
             return
-        counts.add_(1).mul_(fresh < self.tokens)
+        counts.add_(1).mul_(fresh < self.choosable)
         if order is not None:
             stays = self._ranks[: order.shape[-1]] >= fresh
             counts.scatter_(-1, order, counts.gather(-1, order) * stays)

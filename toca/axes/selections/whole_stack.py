@@ -18,7 +18,7 @@ from ...registry import register
 from ..actions import COMPUTE, Action
 from ..gates import Gate
 from ..spans import Span
-from .base import COUNT_BYTES, Selection
+from .base import COUNT_BYTES, Selection, keys_kept
 from .group import Group, Grouping
 
 
@@ -77,18 +77,14 @@ class WholeStack(Selection):
     def drops(self, row: tuple[Action, ...]) -> bool:
         return any(action.picks_tokens for action in row)
 
-    def attends_to_dropped(self, site: Site) -> bool:
-        return site.attends == "self"
+    def attended(self, layout: Layout, partial: frozenset[int]) -> frozenset[int]:
+        return frozenset(i for i, site in enumerate(layout.sites) if partial and site.attends == "self")
 
     def bytes_kept(self, layout: Layout, sites: Sequence[int], shape: CallShape, itemsize: int, paired: bool) -> int:
         """Keys and values, and how often each token was dropped."""
         if not sites:
             return 0
-        attention = [site for site in layout.sites if self.attends_to_dropped(site)]
-        numbers = sum(
-            2 * site.geometry(shape)[0] * site.keys(shape) * (site.key_width or site.attention_width)
-            for site in attention
-        )
+        numbers = keys_kept((layout.sites[i] for i in self.attended(layout, frozenset(sites))), shape)
         samples = shape.batch // 2 if paired else shape.batch
         return numbers * itemsize + samples * shape.image_tokens * COUNT_BYTES
 

@@ -95,7 +95,7 @@ FRAMEPACK = FamilySpec(
     side=(REFINER,),
     call_shape=SIZES.call_shape,
     default_shape=_default_shape,
-    attention=ATTENTION,
+    attention=replace(ATTENTION, chooses=False),
     around=(
         *AROUND,
         ("image_projection", "picture"),

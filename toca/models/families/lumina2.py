@@ -72,7 +72,7 @@ LUMINA2 = FamilySpec(
     call_shape=_call_shape,
     default_shape=_default_shape,
     # One row of angles a sample: (B, T, D / 2).
-    attention=Intercepted(positions=(Positions("image_rotary_emb", dim=1),)),
+    attention=Intercepted(positions=(Positions("image_rotary_emb", dim=1),), chooses=False),
     around=(
         ("x_embedder", "token"),
         ("time_caption_embed.timestep_embedder", "sample"),

@@ -63,7 +63,7 @@ OMNIGEN = FamilySpec(
     call_shape=SIZES.call_shape,
     default_shape=SIZES.default_shape,
     # Angles of all tokens (T, D), the first sample's for all.
-    attention=Intercepted(positions=("image_rotary_emb",)),
+    attention=Intercepted(positions=("image_rotary_emb",), chooses=False),
     around=(
         ("patch_embedding.output_image_proj", "token"),
         ("patch_embedding.input_image_proj", "given"),

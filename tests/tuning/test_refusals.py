@@ -19,6 +19,7 @@ from toca.tuning.refusals import (
     check_pipeline,
     check_prompts,
     check_reproducible,
+    check_whole_schedule,
     steps_that_must_be_full,
     transformer_of,
 )
@@ -197,3 +198,9 @@ def test_thresholds_are_found_all_the_same(name, calls, monkeypatch):
     run, full = (generations.make(given, 1, method) for method in (setting_for(rule, rule.fastest), None))
     assert len(run.steps) == len(full.steps) == calls
     assert rule.fastest == pytest.approx(full.seconds / run.seconds)
+
+
+def test_a_call_that_runs_a_part_of_its_schedule_is_refused():
+    check_whole_schedule(20, 20)
+    with pytest.raises(ValueError, match="ran 10 steps when it was asked for 20"):
+        check_whole_schedule(20, 10)

@@ -95,6 +95,24 @@ def check_one_call_a_step(scheduler: Any, num_inference_steps: int, timesteps: S
         )
 
 
+def check_whole_schedule(steps: int, again: int) -> None:
+    """Refuse a call that runs a part of its schedule (a picture to begin with, and a `strength` below 1): how many
+    steps it must be asked for, to run as many as a plan has, is its own secret.
+
+    Args:
+        steps (`int`): Steps that the full run had.
+        again (`int`): Steps that it had when it was asked for `steps`.
+
+    Raises:
+        ValueError: If they differ.
+    """
+    if steps != again:
+        raise ValueError(
+            f"The pipeline ran {again} steps when it was asked for {steps}, so that it runs a part of its schedule: "
+            "tune it for all of it (with `strength` 1)."
+        )
+
+
 def check_reproducible(end: torch.Tensor, again: torch.Tensor) -> None:
     """Refuse a pipeline whose full run is another each time: what a plan does to it could not be told from chance. A
     scheduler that draws noise is welcome where the call's generators reach it.

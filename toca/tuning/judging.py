@@ -1,0 +1,140 @@
+"""What the plans of a search do, by the clock and to prompts that it never saw: the front."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from importlib.metadata import version
+from statistics import median
+from typing import Any
+
+import numpy as np
+
+from ..methods import NoCache
+from ..plan import Plan
+from ..plan.digest import digest_of
+from ..plan.front import Entry, Fewer, Front, Searched
+from ..plan.schedulers import SchedulerMark
+from .kinds import ROUNDS
+from .notes import Notes
+from .quality import decibels, interval
+from .rehearsal import Rehearsal
+from .turns import take_turns
+
+FEWER = (0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.33, 0.25)
+"""Of the steps: how many the full model takes where it stands beside the plans."""
+PACKAGES = ("toca", "torch", "diffusers")
+
+
+@dataclass
+class Judge:
+    """Judges plans against the full run.
+
+    Args:
+        rehearsal (`Rehearsal`): The pipeline, with the prompts that were searched on: one of them is timed.
+        held_out (`Rehearsal`): The same with others, that quality is told by.
+        steps (`int`): Of the full run.
+        notes (`Notes`): What has been measured before.
+        tell (`Callable[[str, float], None]`): Is told of each run, and how many calls of the model it takes, of as
+            many samples as are searched on.
+    """
+
+    rehearsal: Rehearsal
+    held_out: Rehearsal
+    steps: int
+    notes: Notes
+    tell: Callable[[str, float], None]
+
+    def front(
+        self,
+        plans: Sequence[Plan],
+        full_seconds: float,
+        schedules: Sequence[tuple[float, ...]],
+        made_with: Callable[[], Mapping[str, Any]],
+    ) -> Front:
+        """The front of some plans.
+
+        Args:
+            plans (`Sequence[Plan]`): The plans.
+            full_seconds (`float`): Of the full run's denoising loop.
+            schedules (`Sequence[tuple[float, ...]]`): The timesteps, for each number of steps that they have.
+            made_with (`Callable`): What the front is to say of how it was made; asked for at the end.
+        """
+        whole = self._uncached(self.steps)
+        shorter = [self._uncached(count) for count in self._counts()]
+        speedups = self._speedups([whole, *plans, *shorter])
+        reference, _ = self._pictures(whole)
+        seen = [self._seen(plan, reference) for plan in plans]
+        beside = [self._seen(plan, reference) for plan in shorter]
+        timed, fewer = speedups[1 : len(plans) + 1], speedups[len(plans) + 1 :]
+        lengths = {plan.num_inference_steps for plan in plans}
+        return Front(
+            scheduler=SchedulerMark.of(self.rehearsal.pipe.scheduler),
+            num_inference_steps=self.steps,
+            full_seconds=full_seconds,
+            entries=tuple(map(partial(_entry, full_seconds), plans, timed, seen)),
+            searched=Searched.of(self.rehearsal.prompts, self.rehearsal.seeds, len(self.held_out.prompts)),
+            schedules=tuple(timesteps for timesteps in schedules if len(timesteps) in lengths),
+            fewer=tuple(
+                Fewer(plan.num_inference_steps, speedup, interval(each["psnr"])[0])
+                for plan, speedup, each in zip(shorter, fewer, beside, strict=True)
+            ),
+            made_with=dict(made_with()),
+            versions={name: version(name) for name in PACKAGES},
+        )
+
+    def calls(self, plans: int) -> float:
+        """About as many calls as judging takes, of as many samples as are searched on."""
+        runs = (plans + len(FEWER)) * self.steps / 2
+        return runs * (len(self.held_out.prompts) + ROUNDS + 1) / len(self.rehearsal.prompts)
+
+    def _counts(self) -> list[int]:
+        return sorted({max(1, round(share * self.steps)) for share in FEWER} - {self.steps}, reverse=True)
+
+    def _uncached(self, steps: int) -> Plan:
+        return NoCache().plan_layout(self.rehearsal.layout, steps)
+
+    def _speedups(self, plans: Sequence[Plan]) -> list[float]:
+        """How much faster the denoising loop of one sample is under each plan than under the first, by the clock: the
+        median of rounds in which all take turns."""
+        searched = self.rehearsal
+        alone = Rehearsal(searched.pipe, searched.prompts[:1], searched.seeds[:1], searched.call)
+
+        def loop(plan: Plan) -> float:
+            self.tell("the clock of each plan", plan.full_steps / len(searched.prompts))
+            return sum(alone.step_seconds(plan))
+
+        def measure() -> list[float]:
+            turns = list(take_turns({i: partial(loop, plan) for i, plan in enumerate(plans)}, ROUNDS).values())
+            return [median(first / other for first, other in zip(turns[0], each, strict=True)) for each in turns]
+
+        return self.notes.get(f"speed-ups {' '.join(map(digest_of, plans))}", measure)
+
+    def _pictures(self, plan: Plan) -> tuple[np.ndarray, int]:
+        share = len(self.held_out.prompts) / len(self.rehearsal.prompts)
+        self.tell("prompts that were held out", plan.full_steps * share)
+        return self.held_out.pictures(plan, plan.num_inference_steps)
+
+    def _seen(self, plan: Plan, reference: np.ndarray) -> dict[str, Any]:
+        """What a plan did to each held-out prompt, in decibels, and the bytes that were kept for a sample."""
+
+        def measure() -> dict[str, Any]:
+            made, kept = self._pictures(plan)
+            return {"psnr": decibels(made, reference), "bytes": kept}
+
+        return self.notes.get(f"held out {digest_of(plan)}", measure)
+
+
+def _entry(full_seconds: float, plan: Plan, speedup: float, seen: dict[str, Any]) -> Entry:
+    psnr, low, high = interval(seen["psnr"])
+    return Entry(
+        plan=plan,
+        seconds=full_seconds / speedup,
+        speedup=speedup,
+        psnr=psnr,
+        psnr_low=low,
+        psnr_high=high,
+        cache_bytes=seen["bytes"],
+        measured=True,
+    )

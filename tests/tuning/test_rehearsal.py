@@ -11,7 +11,9 @@ import torch
 import toca
 from tests.helpers import tiny_pixart_pipeline
 from toca.tuning.labels import Draft, plan_of, standard_labels, usable
-from toca.tuning.rehearsal import Rehearsal
+from toca.tuning.notes import Notes
+from toca.tuning.refinement import WORST, Trials
+from toca.tuning.rehearsal import PastTheCache, Rehearsal
 from toca.tuning.scheduler_watch import Ended, watched
 from toca.tuning.segments import block_deviations, distance, output_deviations, rows_of
 
@@ -124,3 +126,18 @@ def test_copies_of_a_watched_scheduler_are_not_watched():
         with pytest.raises(Ended):
             scheduler.step(sample, scheduler.timesteps[0], sample)
     assert seen == [0] and type(scheduler) is diffusers.DDIMScheduler
+
+
+def test_a_run_past_the_cache_tells_nothing_of_its_plan(monkeypatch):
+    """It would be the full run, and the best of all plans."""
+    subject = rehearsal()
+    full = subject.full(STEPS)
+    label = standard_labels()[0]
+    draft = Draft((0, 1, 2, 3, 5), (0,) * 5)
+    plan = plan_of(draft, [label], subject.layout, full.timesteps)
+    monkeypatch.setattr("toca.engine.unplaced.Unplaced.why_in_full", lambda *_: "for a test")
+    with pytest.raises(PastTheCache, match="past the cache"):
+        subject.end_of(plan, full)
+    assert Trials(subject, full, full.end, [label], Notes()).loss(draft) == WORST
+    with pytest.raises(PastTheCache):
+        subject.full(STEPS)

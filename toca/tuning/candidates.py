@@ -10,7 +10,7 @@ from .graph import Edge, Path, best_paths
 from .labels import Draft, Label
 from .notes import Notes
 from .objectives import Leximin, Objective, PowerSum
-from .rehearsal import FullRun, Rehearsal
+from .rehearsal import FullRun, PastTheCache, Rehearsal
 from .segments import Deviations, block_deviations, output_deviations, sensitivity
 
 Tell = Callable[[str, float], None]
@@ -83,7 +83,10 @@ class Graph:
 
         def measure() -> dict[str, float]:
             self.tell("how far segments go astray", label.looks_back)
-            strayed = block_deviations(self.rehearsal, self.full, label, before, start, last)
+            try:
+                strayed = block_deviations(self.rehearsal, self.full, label, before, start, last)
+            except PastTheCache:
+                return {}
             return {str(stop): value for stop, value in strayed.items()}
 
         return {int(stop): value for stop, value in self.notes.get(name, measure).items()}

@@ -17,8 +17,11 @@ from .graph import Edge
 from .labels import Draft, Label, plan_of
 from .moves import neighbours
 from .notes import Notes
-from .rehearsal import FullRun, Rehearsal
+from .rehearsal import FullRun, PastTheCache, Rehearsal
 from .segments import rows_of
+
+WORST = 99.0
+"""The loss of what cannot be run, or ends in numbers that are not finite; files have no word for infinity."""
 
 
 class Outlook:
@@ -70,7 +73,10 @@ class Trials:
         plan = plan_of(
             draft, self.labels, self.rehearsal.layout, self.full.timesteps, rows_of(draft, self.labels, self.full)
         )
-        return log_error(self.rehearsal.end_of(plan, self.full, self._known(draft)), self.end)
+        try:
+            return log_error(self.rehearsal.end_of(plan, self.full, self._known(draft)), self.end)
+        except PastTheCache:
+            return WORST
 
     def _known(self, draft: Draft) -> int:
         """The first steps, which are full, and none of which any fill goes on from."""
@@ -86,10 +92,10 @@ class Trials:
 
 
 def log_error(latents: torch.Tensor, others: torch.Tensor) -> float:
-    """The mean over the samples of log10 of the mean squared difference; infinite for what is not finite."""
+    """The mean over the samples of log10 of the mean squared difference; `WORST` for what is not finite."""
     errors = (latents.float() - others.float()).flatten(1).square().mean(dim=1).clamp_min(1e-20)
     mean = float(errors.log10().mean())
-    return mean if math.isfinite(mean) else math.inf
+    return min(mean, WORST) if math.isfinite(mean) else WORST
 
 
 def refine(

@@ -26,6 +26,10 @@ from .refusals import steps_that_must_be_full, transformer_of
 from .scheduler_watch import Ended, SchedulerStep, Snapshot, watched
 
 
+class PastTheCache(ValueError):
+    """Some calls of the model ran in full whatever the plan said, so that the run tells nothing of it."""
+
+
 @dataclass(frozen=True)
 class FullRun:
     """What a generation in full steps leaves.
@@ -172,7 +176,7 @@ class Rehearsal:
         after: Callable[[int, torch.Tensor], None],
         num_inference_steps: int | None,
     ) -> tuple[float, ...]:
-        """Run up to the scheduler's last step; the timesteps."""
+        """Run up to the scheduler's last step; the timesteps. Raises `PastTheCache` if the plan was not followed."""
 
         def ending(number: int, sample: torch.Tensor) -> None:
             after(number, sample)
@@ -184,8 +188,13 @@ class Rehearsal:
             engine.follow_script(script)
             with watched(self.pipe.scheduler, look, ending), contextlib.suppress(Ended):
                 self._call(num_inference_steps)
-            timesteps = engine.clock.timesteps_of_generation()
+            timesteps, past = engine.clock.timesteps_of_generation(), engine.record.bypassed
             reset(self.pipe)
+        if past:
+            raise PastTheCache(
+                f"{past} calls of {type(self.transformer).__name__} ran in full, past the cache, for the reason that "
+                "a warning tells: no plan can be tuned for them."
+            )
         return timesteps
 
     def _stop_after_last(self, number: int, sample: torch.Tensor) -> None:

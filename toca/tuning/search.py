@@ -17,7 +17,7 @@ from .judging import Judge
 from .kinds import ROUNDS, StepTimes, time_kinds
 from .labels import Draft, Label, plan_of, usable
 from .notes import Notes
-from .refinement import Outlook, Trials, log_error, refine
+from .refinement import WORST, Outlook, Trials, log_error, refine
 from .refusals import check_one_call_a_step, check_reproducible, check_whole_schedule
 from .rehearsal import FullRun, Rehearsal
 from .segments import rows_of
@@ -169,7 +169,8 @@ class Search:
             first = sorted(known.get(count, ()), key=lambda draft: outlook.of(draft, full.steps))[:starts]
             if first:
                 runs = refine(first, trials, outlook, tries, tell)
-                found += [self._candidate(full, labels, draft, loss) for draft, loss in runs.items()]
+                ran = {draft: loss for draft, loss in runs.items() if loss < WORST}
+                found += [self._candidate(full, labels, draft, loss) for draft, loss in ran.items()]
         return found
 
     def _candidate(self, full: FullRun, labels: Sequence[Label], draft: Draft, loss: float) -> Candidate:

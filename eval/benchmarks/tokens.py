@@ -245,7 +245,7 @@ class Maker:
         else:
             self.arguments["prompt"] = prompts
         self.steps: int = self.arguments["num_inference_steps"]
-        self.full_run = FullRun(self.pipe.transformer)
+        self.full_run = FullRun(self.pipe.components["transformer"])
         with self.full_run.recording():
             self.reference = self.make(None).samples
 

@@ -224,6 +224,11 @@ def variants(own: toca.Method, shares: tuple[float, ...], intervals: tuple[int, 
     return found
 
 
+def _transformer(pipe: Any) -> Any:
+    """That of a pipeline which has one, and whose type does not say so."""
+    return pipe.transformer
+
+
 class Maker:
     """Makes the same samples in several ways.
 
@@ -245,7 +250,7 @@ class Maker:
         else:
             self.arguments["prompt"] = prompts
         self.steps: int = self.arguments["num_inference_steps"]
-        self.full_run = FullRun(self.pipe.components["transformer"])
+        self.full_run = FullRun(_transformer(self.pipe))
         with self.full_run.recording():
             self.reference = self.make(None).samples
 

@@ -108,7 +108,7 @@ def test_the_tokens_that_are_there_attend_to_all(case: Case) -> None:
     others were before."""
     found = capture(case)
     tokens, image = tokens_of(case, found)
-    _, *held = case.dialect.remembered(found.stock, found.module, found.call)
+    _, *held, _ = case.dialect.remembered(found.stock, found.module, found.call)
     generator = torch.Generator().manual_seed(5)
     places = torch.stack([torch.randperm(image, generator=generator)[: image // 2] for _ in range(BATCH)])
     present = present_tokens(case.parts, places, CallShape(BATCH, image, text_tokens=tokens - image))
@@ -126,7 +126,7 @@ def test_the_tokens_that_are_there_attend_to_all(case: Case) -> None:
             all_tokens = torch.stack([row[i] for row, i in zip(all_tokens, there, strict=True)])
         torch.testing.assert_close(those, all_tokens, rtol=1e-4, atol=1e-5)
     # What was renewed stays renewed: seen from all tokens.
-    _, *again = case.dialect.remembered(found.stock, found.module, found.given(mixed))
+    _, *again, _ = case.dialect.remembered(found.stock, found.module, found.given(mixed))
     for kept, fresh in zip(held, again, strict=True):
         torch.testing.assert_close(kept, fresh, rtol=1e-4, atol=1e-5)
 

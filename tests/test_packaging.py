@@ -26,7 +26,7 @@ def run(*command: object, cwd: Path) -> str:
 
 def sources(folder: str) -> list[Path]:
     """All files of a package in the checkout that an installation needs: no bytecode, no benchmark results."""
-    files = (path for path in (ROOT / folder).rglob("*") if path.is_file() and path.parent.name != "results")
+    files = (path for path in (ROOT / folder).rglob("*") if path.is_file() and "results" not in path.parts)
     return [path for path in files if path.suffix != ".pyc" and not path.name.startswith(".")]
 
 

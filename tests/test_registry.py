@@ -352,6 +352,7 @@ def test_a_module_that_is_run_again(tables: None, tmp_path: Path, monkeypatch: p
 FILLS = st.sampled_from([cls() for cls in registered("fill").values() if not dataclasses.fields(cls)] + [Taylor(1)])
 VALUES: dict[type, st.SearchStrategy] = {
     toca.Fill: FILLS,
+    str: st.sampled_from(["0.ff", "1.block"]),
     toca.Method: st.sampled_from([toca.FORA(4), toca.EasyCache(0.5), toca.TaylorSeer(order=1)]),
 }
 """Parts that are registered things themselves."""
@@ -423,7 +424,18 @@ def test_its_fields_are_checked(cls: type) -> None:
 
 def _required(cls: type) -> dict[str, Any]:
     """Values of the fields that have none by default."""
-    given = {"rows": ((1.0,),), "fills": (Taylor(),), "labels": (0,), "orders": ((0,),), "coefficients": (1.0,)}
+    given = {
+        "rows": ((1.0,),),
+        "fills": (Taylor(),),
+        "labels": (0,),
+        "orders": ((0,),),
+        "coefficients": (1.0,),
+        "first": Taylor(),
+        "second": Taylor(),
+        "codebook": ((0.1, 2),),
+        "sites": ("0.ff",),
+        "slopes": (((1.0,),),),
+    }
     missing = dataclasses.MISSING
     bare = [field.name for field in dataclasses.fields(cls) if field.default is field.default_factory is missing]
     return {name: given.get(name, 1) for name in bare}

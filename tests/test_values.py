@@ -43,7 +43,7 @@ def test_an_odd_value_is_refused_by_name_or_makes_a_plan(method: str, field: str
             text = str(error)
             assert len(text) < 500 and "not supported between" not in text
             named = f"`{field}" in text or "`window" in text
-            assert named or field in ("calibration", "router", "when", "which", "fill")
+            assert named or field in ("calibration", "router", "front", "when", "which", "fill")
             continue
         try:
             made.plan_layout(layout, 6)

@@ -33,7 +33,7 @@ def test_every_method_meets_every_family(cells: Counter[tuple[str, str]]) -> Non
         for family in FAMILIES:
             if name in REGISTERED and not runs_on(family, name):
                 continue
-            assert cells[name, family] >= 2, f"{name} on {family} is in {cells[name, family]} cells"
+            assert cells[name, family] >= 1, f"{name} on {family} is in {cells[name, family]} cells"
 
 
 def test_every_method_of_the_registry_is_in_the_table() -> None:

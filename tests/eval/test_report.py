@@ -369,7 +369,7 @@ def decoded(uri: str) -> np.ndarray:
 def test_the_grids_show_the_right_pictures_worst_first():
     rows = [named("random", "random", 1.0, [36.0, 33.0, 40.0]), *ROWS[:2]]
     made = grids(report(rows, pictures=PICTURES.__getitem__))
-    assert [grid.name for grid in made] == ["random", "fora interval=3"]
+    assert [grid.name for grid in made] == ["random", "fora interval=2"]
     assert [pair.prompt for pair in made[0].worst] == ["a cat", "an owl"]
     assert [(pair.prompt, pair.psnr) for pair in made[0].best] == [("a dog", 40.0)]
     assert (decoded(made[0].worst[0].full) == PICTURES["20 steps"][1, 0]).all()

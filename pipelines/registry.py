@@ -81,6 +81,7 @@ _ENTRIES = (
                512, 512, 16),
 )  # fmt: skip
 
+
 def models() -> dict[str, ModelEntry]:
     """Every named model that this installation offers."""
     return {entry.name: entry for entry in _ENTRIES if entry.offered}

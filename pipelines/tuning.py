@@ -15,10 +15,10 @@ from toca.pipelines.arguments import call_arguments, class_id, takes_argument
 from toca.pipelines.config import GenerationConfig
 from toca.plan.front import Front
 from toca.plan.front_parts import Fewer
-from toca.tuning.prompts import parted
+from toca.tuning.prompts import FURTHER, HELD_OUT, SEARCHED, parted, spread
 from toca.tuning.rules import tune_rules
 
-PROMPTS = 12
+PROMPTS = SEARCHED + HELD_OUT + FURTHER
 """How many of a model's own prompts are taken where none are given."""
 
 BUDGETS = (1.5, 2.0, 2.5, 3.0)
@@ -27,12 +27,6 @@ BUDGETS = (1.5, 2.0, 2.5, 3.0)
 _OF_EACH_RUN = ("prompt", "class_labels", "generator", "num_inference_steps")
 
 TOO_FEW = "Tuning takes two prompts or more, some to search on and others to tell the quality by"
-
-
-def spread(known: Sequence[Any], count: int) -> list[Any]:
-    """As many of a list, from all over it."""
-    count = min(count, len(known))
-    return [known[place * len(known) // count] for place in range(count)]
 
 
 def conditions(pipe: Any, given: Sequence[str], count: int, model: str) -> list[Any]:
@@ -87,12 +81,12 @@ def add_rules(
     Raises:
         ValueError: If a method has no threshold, or comes to none of the speed-ups.
     """
-    searched, held_out = parted(prompts)
+    taken = parted(prompts)
     rules = tune_rules(
         pipe,
         methods,
-        searched,
-        held_out,
+        taken.searched,
+        taken.held_out,
         num_inference_steps=front.num_inference_steps,
         call=call_of(pipe, config),
         seed=config.seed,

@@ -32,13 +32,13 @@ from toca.pipelines.tuning import (
     headers,
     rows,
     searched,
-    spread,
     state_path,
     took,
 )
 from toca.pipelines.writing import prepare_folder
 from toca.plan.bounds import Budget
 from toca.plan.front import Front
+from toca.tuning.prompts import spread
 from toca.tuning.rule import with_knob
 from toca.tuning.saved import find_front, keep
 

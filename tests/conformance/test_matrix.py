@@ -28,12 +28,12 @@ def cells() -> Counter[tuple[str, str]]:
     return Counter((max(side[:-1], key=len), side[-1]) for side in sides if len(side) > 1 and side[-1] in FAMILIES)
 
 
-def test_every_method_meets_every_family(cells: Counter[tuple[str, str]]) -> None:
+def test_every_method_meets_some_family_and_the_generic_ones_meet_all(cells: Counter[tuple[str, str]]) -> None:
     for name in METHODS:
-        for family in FAMILIES:
-            if name in REGISTERED and not runs_on(family, name):
-                continue
-            assert cells[name, family] >= 1, f"{name} on {family} is in {cells[name, family]} cells"
+        theirs = [family for family in FAMILIES if name not in REGISTERED or runs_on(family, name)]
+        met = [family for family in theirs if cells[name, family]]
+        wanted = min(2, len(theirs)) if name in REGISTERED else len(theirs)
+        assert len(met) >= wanted, f"{name} is in cells of {met}, and could be in those of {theirs}"
 
 
 def test_every_method_of_the_registry_is_in_the_table() -> None:

@@ -110,8 +110,10 @@ def arguments(family: str, request: Request) -> dict[str, Any]:
         common |= {"negative_prompt": "a wire" if family == "latte" else ["a wire"] * len(request.prompts)}
     if family == "latte":
         return common | {"clean_caption": False} | LATTE_SIZE | ({"width": 48} if request.wide else {})
-    return common | {"clean_caption": False, "use_resolution_binning": False, "height": 256, "width": 256} | (
-        {"width": 384} if request.wide else {}
+    return (
+        common
+        | {"clean_caption": False, "use_resolution_binning": False, "height": 256, "width": 256}
+        | ({"width": 384} if request.wide else {})
     )
 
 

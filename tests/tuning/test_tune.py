@@ -83,7 +83,7 @@ def test_the_speed_of_a_plan_is_that_of_its_steps(made):
 def test_a_plan_does_to_other_prompts_what_the_front_says(made):
     pipe, front, _ = made
     entry = front.at(speedup=1.5)
-    _, held_out = parted(PROMPTS)
+    held_out = parted(PROMPTS).held_out
     generators = lambda: [torch.Generator("cpu").manual_seed(seed) for seed in (2, 3)]  # noqa: E731
     call = {"num_inference_steps": entry.num_inference_steps, "output_type": "np", **CALL}
     reference = pipe(held_out, generator=generators(), **{**call, "num_inference_steps": STEPS}).images
@@ -192,11 +192,13 @@ def test_guidance_that_starts_late_is_computed_where_it_starts():
 
 
 def test_prompts_are_parted_and_found_beside_a_model():
-    assert parted(list("abcdef")) == (["a", "b", "c"], ["d", "e", "f"])
-    searched, held_out = parted(list(range(40)))
-    assert (len(searched), len(held_out)) == (4, 8) and not set(searched) & set(held_out)
+    few = parted(list("abcdef"))
+    assert (few.searched, few.held_out) == (["a", "b", "c"], ["d", "e", "f"])
+    assert len(few.further) == 16 and set(few.further) == set("abc")
+    parts = list(vars(parted(list(range(40)))).values())
+    assert [len(part) for part in parts] == [4, 8, 16] and len(set().union(*parts)) == 28
     pipe = tiny_dit_pipeline()
-    assert len(set(prompts_beside(pipe))) == 12
+    assert len(set(prompts_beside(pipe))) == 28
     with pytest.raises(ValueError, match="No prompts lie"):
         prompts_beside(tiny_flux_pipeline())
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import logging
 from collections.abc import Callable, Sequence
 from os import PathLike
@@ -12,7 +13,7 @@ from ..checks import Seed, SomeSteps, check, checked
 from ..plan.bounds import checked_bounds
 from ..plan.front import Front
 from .notes import Notes
-from .prompts import parted, prompts_beside
+from .prompts import Parted, parted, prompts_beside
 from .refusals import check_pipeline
 from .rehearsal import Rehearsal
 from .rules import tune_rules
@@ -49,7 +50,8 @@ def tune(
     Args:
         pipe (`DiffusionPipeline`): A stock pipeline, with no cache on.
         prompts (`Sequence`, *optional*): What its call takes first, for one sample each: two or more. One half (at
-            most 4) is searched on, the others (at most 8) tell the quality. By default those that lie with the model.
+            most 4) is searched on, others (at most 8) tell the quality, and to more of them (at most 16) weights are
+            fitted. By default 28 of those that lie with the model.
         speedup, seconds, full_steps, min_psnr, max_cache_bytes (*optional*): Bounds that a plan must meet, as for
             `Front.at`: refused at the end if none does. The front holds the plans for all others just as well.
         num_inference_steps (`int`, *optional*): Steps of the full run; the pipeline's default.
@@ -86,11 +88,17 @@ def tune(
     seed = checked(seed, Seed, "seed")
     check_pipeline(pipe)
     check("generator" not in call, "generator", call.get("generator"), "must be left out: `seed` says the noise")
-    searched, held_out = parted(prompts_beside(pipe) if prompts is None else prompts)
-    notes = Notes(checkpoint, _subject(pipe, searched, held_out, steps, seed, call))
+    taken = parted(prompts_beside(pipe) if prompts is None else prompts)
+    notes = Notes(checkpoint, _subject(pipe, taken, steps, seed, call))
+    seeds = itertools.count(seed)
+
+    def rehearsal(prompts: list[Any]) -> Rehearsal:
+        return Rehearsal(pipe, prompts, list(itertools.islice(seeds, len(prompts))), call)
+
     search = Search(
-        rehearsal=Rehearsal(pipe, searched, range(seed, seed + len(searched)), call),
-        held_out=Rehearsal(pipe, held_out, range(seed + len(searched), seed + len(searched) + len(held_out)), call),
+        rehearsal=rehearsal(taken.searched),
+        held_out=rehearsal(taken.held_out),
+        further=rehearsal(taken.further),
         num_inference_steps=steps,
         notes=notes,
         progress=progress or _say_nothing,
@@ -98,14 +106,20 @@ def tune(
             "model": str(getattr(pipe, "name_or_path", "")),
             "call": {name: _plain(value) for name, value in call.items()},
             # An evaluation leaves them out.
-            "prompts": [str(prompt) for prompt in searched],
-            "held_out": [str(prompt) for prompt in held_out],
+            "prompts": [str(prompt) for prompt in dict.fromkeys([*taken.searched, *taken.further])],
+            "held_out": [str(prompt) for prompt in taken.held_out],
         },
     )
     front = search.front()
     if methods:
         rules = tune_rules(
-            pipe, methods, searched, held_out, num_inference_steps=front.num_inference_steps, call=call, seed=seed
+            pipe,
+            methods,
+            taken.searched,
+            taken.held_out,
+            num_inference_steps=front.num_inference_steps,
+            call=call,
+            seed=seed,
         )
         front = dataclasses.replace(front, rules=rules)
     try:
@@ -118,17 +132,14 @@ def tune(
     return front
 
 
-def _subject(
-    pipe: Any, searched: list[Any], held_out: list[Any], steps: int | None, seed: int, call: dict[str, Any]
-) -> dict[str, Any]:
+def _subject(pipe: Any, taken: Parted, steps: int | None, seed: int, call: dict[str, Any]) -> dict[str, Any]:
     """What a search is of, for its notes."""
     return {
         "model": str(getattr(pipe, "name_or_path", "")),
         "pipeline": type(pipe).__name__,
         "scheduler": type(pipe.scheduler).__name__,
         "num_inference_steps": steps,
-        "prompts": [str(prompt) for prompt in searched],
-        "held_out": [str(prompt) for prompt in held_out],
+        **{name: [str(prompt) for prompt in prompts] for name, prompts in vars(taken).items()},
         "seed": seed,
         "call": {name: _plain(value) for name, value in call.items()},
     }

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -40,6 +41,8 @@ class FullRun:
         guided (`tuple[torch.Tensor, ...]`): (B, ...): the model's output as the scheduler gets it, in each step.
         snapshots (`tuple[Snapshot, ...]`): The scheduler before each step.
         returned (`dict[Place, torch.Tensor]`): What each call of the model returned.
+        further (`tuple[torch.Tensor, ...]`, *optional*): What `guided` is of further samples, to which weights are
+            fitted too.
     """
 
     timesteps: tuple[float, ...]
@@ -47,6 +50,14 @@ class FullRun:
     guided: tuple[torch.Tensor, ...]
     snapshots: tuple[Snapshot, ...]
     returned: dict[Place, torch.Tensor]
+    further: tuple[torch.Tensor, ...] = ()
+
+    @cached_property
+    def fitted_on(self) -> tuple[torch.Tensor, ...]:
+        """(B, ...): the outputs of all samples, in each step."""
+        if not self.further:
+            return self.guided
+        return tuple(torch.cat(both) for both in zip(self.guided, self.further, strict=True))
 
     @property
     def steps(self) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -56,6 +56,7 @@ class Search:
 
     Args:
         rehearsal (`Rehearsal`): The pipeline, with the prompts that are searched on.
+        further (`Rehearsal`): The same with more of them, which only run in full, for weights to be fitted to.
         held_out (`Rehearsal`): The same with others, that quality is told by.
         num_inference_steps (`int`, *optional*): Steps of the full run; the pipeline's default unless told.
         notes (`Notes`): What has been measured before.
@@ -64,6 +65,7 @@ class Search:
     """
 
     rehearsal: Rehearsal
+    further: Rehearsal
     held_out: Rehearsal
     num_inference_steps: int | None
     notes: Notes
@@ -88,15 +90,16 @@ class Search:
         self.labels = usable(self.rehearsal.layout, full.timesteps)
         self.expected = self._expected(full.steps)
         self.times = self._time(full)
-        found = self._candidates(full, full.end, self.labels, STARTS, TRIES)
+        found = self._candidates(self._with_further(full), full.end, self.labels, STARTS, TRIES)
         fewer = max(2, round(SHORTER * full.steps))
         if fewer < full.steps:
             # What fills the output is measured without a run of the model: enough to see whether fewer steps pay.
             quick = tuple(label for label in self.labels if label.scope == "output")
-            found += self._candidates(self.rehearsal.full(fewer), full.end, quick, 1, 0)
+            found += self._candidates(self._with_further(self.rehearsal.full(fewer)), full.end, quick, 1, 0)
 
         def made_with() -> dict[str, Any]:
-            took = round(self.rehearsal.calls + self.held_out.calls), round(time.monotonic() - began, 1)
+            runs = (self.rehearsal, self.held_out, self.further)
+            took = round(sum(run.calls for run in runs)), round(time.monotonic() - began, 1)
             return {**self.made_with, "model_calls": took[0], "seconds": took[1]}
 
         plans = [candidate.plan for candidate in undominated(found)]
@@ -104,6 +107,13 @@ class Search:
         self.notes.write()
         self.progress(1.0, "done")
         return front
+
+    def _with_further(self, full: FullRun) -> FullRun:
+        """A full run with the outputs of further samples."""
+        self.tell(
+            "the full run of further prompts", full.steps * len(self.further.prompts) / len(self.rehearsal.prompts)
+        )
+        return replace(full, further=self.further.full(full.steps).guided)
 
     def _judge(self, steps: int) -> Judge:
         return Judge(self.rehearsal, self.held_out, steps, self.notes, self.tell)

@@ -53,11 +53,12 @@ def history_of(label: Label, before: int | None, start: int) -> list[int]:
 
 def fitted_row(full: FullRun, history: Sequence[int], step: int) -> Row:
     """The weights of the outputs of some full steps, latest first, that come nearest to the output of another step, by
-    least squares over all samples. ScalingCache's slope is the case of two values whose weights add up to one."""
-    values = [full.guided[known].double().flatten() for known in history]
+    least squares over all samples that there are. ScalingCache's slope is the case of two values whose weights add up
+    to one."""
+    values = [full.fitted_on[known].double().flatten() for known in history]
     # In the newest value and the changes since the others, which are far from parallel, as the values are not.
     basis = torch.stack([values[0], *(values[0] - value for value in values[1:])])
-    gram, wanted = basis @ basis.T, basis @ (full.guided[step].double().flatten() - values[0])
+    gram, wanted = basis @ basis.T, basis @ (full.fitted_on[step].double().flatten() - values[0])
     scale = gram.diagonal().clamp_min(1e-300).sqrt()
     gram = gram / (scale[:, None] * scale) + RIDGE * torch.eye(len(values), dtype=gram.dtype, device=gram.device)
     first, *others = (torch.linalg.solve(gram, wanted / scale) / scale).tolist()

@@ -9,7 +9,8 @@ import torch
 
 import toca
 from tests.helpers import TINY_PIPELINES
-from toca.axes.actions import COMPUTE, REUSE
+from toca.axes.actions import COMPUTE, REUSE, SKIP
+from toca.axes.spans import Span
 from toca.plan import Plan
 
 CALLS = {"dit": ([1, 2], {}), "pixart": (["a red owl"], {}), "flux": (["a red owl"], {"max_sequence_length": 8})}
@@ -62,3 +63,21 @@ def test_the_plan_costs_what_it_says():
     with toca.cached(pipe, plan):
         pipe([1, 2], num_inference_steps=STEPS)
         assert toca.summary(pipe).cache_bytes == plan.cost(batch_size=4).cache_bytes
+
+
+@pytest.mark.parametrize("family", CALLS)
+@pytest.mark.parametrize("keeps", ["residual", "output"])
+def test_a_stack_is_left_out_as_the_last_full_step_left_it(family, keeps):
+    """What the blocks made of some tokens in between is no value of all."""
+    pipe = TINY_PIPELINES[family]()
+    prompts, call = CALLS[family]
+    coast = toca.Coast(fresh_ratio=0.3, interval=3, warmup_steps=2).plan(pipe.transformer, STEPS)
+    dropping = next(row for row in coast.table if any(action.kind == "partial" for action in row))
+    full, skip = (COMPUTE,) * len(dropping), (SKIP,) * len(dropping)
+    span = Span(0, coast.layout.layers, keeps, forecasts=True)
+    plan = replace(
+        coast, table=(full, full, dropping, skip, full, dropping), spans=((), (), (), (span,), (), ()), fill=coast.fill
+    )
+    with toca.cached(pipe, plan):
+        pipe(prompts, num_inference_steps=STEPS, generator=torch.Generator().manual_seed(0), **call)
+        assert toca.summary(pipe).steps == "FFtyFt"

@@ -256,8 +256,8 @@ class PlanTable:
         for row, spans in zip(reversed(self.table), reversed(self.spans), strict=True):
             run = {span for span in needed if not any(skipped(layer, spans) for layer in range(span.first, span.stop))}
             drops = self.drops(row)
-            # The residual of a step that drops tokens is that of some alone.
-            run -= {span for span in self._dropping_spans if drops and span.around == "blocks"}
+            # What blocks make in a step that drops tokens is that of some alone.
+            run -= {span for span in run if drops and span.around == "blocks"}
             steps.append(frozenset(run))
             if self.gate is None:
                 needed -= {span for span in run if not self.kept_spans[span]}

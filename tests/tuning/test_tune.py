@@ -226,3 +226,12 @@ def test_refining_comes_near_the_best_of_all_plans():
             if all(stop > start + 1 or not label for start, stop, label in draft.segments(STEPS)):
                 every.append(trials.loss(draft))
     assert trials.loss(best) == losses[best] <= sorted(every)[2]
+
+
+def test_a_draft_grows_by_one_full_step():
+    grown = Draft((0, 1, 4), (0, 2, 1)).grown(6)
+    assert grown == [
+        Draft((0, 1, 2, 4), (0, 0, 2, 1)),
+        Draft((0, 1, 3, 4), (0, 2, 0, 1)),
+        Draft((0, 1, 4, 5), (0, 2, 0, 0)),
+    ]

@@ -140,6 +140,17 @@ class Draft:
         """`(full step, the next one or the end, label)`."""
         return list(zip(self.full, (*self.full[1:], num_inference_steps), self.labels, strict=True))
 
+    def grown(self, num_inference_steps: int) -> list[Draft]:
+        """All that come of it by one full step more, which parts a segment in two of the same label."""
+        found = []
+        for place, (start, stop, label) in enumerate(self.segments(num_inference_steps)):
+            for step in range(start + 1, stop):
+                full = (*self.full[: place + 1], step, *self.full[place + 1 :])
+                # A segment in which nothing is left to fill has no label.
+                parts = (label if step > start + 1 else 0, label if stop > step + 1 else 0)
+                found.append(Draft(full, (*self.labels[:place], *parts, *self.labels[place + 1 :])))
+        return found
+
 
 def plan_of(
     draft: Draft,

@@ -24,11 +24,12 @@ from .segments import rows_of
 
 FASTEST, SLOWEST = 5.0, 1.15
 """The speeds between which plans are looked for, by their full steps."""
-STARTS, TRIES = 4, 12
-"""For each number of full steps: drafts of the graph that are run, and moves beyond them."""
+STARTS, TRIES = 4, 8
+"""For each number of full steps: drafts that are run, half of them paths of the graph and half what the best with one
+full step less becomes; and moves beyond them."""
 SHORTER = 0.75
 """Of the steps: a schedule of fewer steps of which plans are looked for too."""
-ALIKE = 1.02
+ALIKE = 1.04
 """Times that differ by less are one, as far as the clock can tell."""
 
 Progress = Callable[[float, str], None]
@@ -175,10 +176,16 @@ class Search:
             self.tell(f"{what} with {count} full steps", count)
 
         found = [Candidate(self._uncached(full), self._seconds(full.steps, 0.0), log_error(full.end, end))]
+        grown: list[Draft] = []
         for count in _counts(full.steps):
-            first = sorted(known.get(count, ()), key=lambda draft: outlook.of(draft, full.steps))[:starts]
+            first = [
+                draft
+                for drafts_of in (known.get(count, ()), grown)
+                for draft in sorted(drafts_of, key=lambda draft: outlook.of(draft, full.steps))[: (starts + 1) // 2]
+            ]
             if first:
-                runs = refine(first, trials, outlook, tries, tell)
+                runs = refine(list(dict.fromkeys(first)), trials, outlook, tries, tell)
+                grown = min(runs, key=runs.__getitem__).grown(full.steps)
                 ran = {draft: loss for draft, loss in runs.items() if loss < WORST}
                 found += [self._candidate(full, labels, draft, loss) for draft, loss in ran.items()]
         return found

@@ -97,6 +97,8 @@ def test_a_plan_does_to_other_prompts_what_the_front_says(made):
 def test_plans_are_better_than_fewer_steps(made):
     """Plans of as many steps, that is, at the same number of full steps."""
     _, front, _ = made
+    for each in front.fewer:
+        assert front.at(speedup=each.speedup).psnr >= each.psnr
     fewer = {each.num_inference_steps: each.psnr for each in front.fewer}
     for count, psnr in fewer.items():
         best = [e.psnr for e in front.entries if e.full_steps <= count and e.num_inference_steps == STEPS]

@@ -64,18 +64,22 @@ class Judge:
         whole = self._uncached(self.steps)
         shorter = [self._uncached(count) for count in self._counts()]
         speedups = self._speedups([whole, *plans, *shorter])
-        reference, _ = self._pictures(whole)
+        reference = self._pictures(whole)[0]
         seen = [self._seen(plan, reference) for plan in plans]
         beside = [self._seen(plan, reference) for plan in shorter]
-        timed, fewer = speedups[1 : len(plans) + 1], speedups[len(plans) + 1 :]
-        lengths = {plan.num_inference_steps for plan in plans}
+        fewer = speedups[len(plans) + 1 :]
+        known = {tuple(each["timesteps"]) for each in beside} | set(schedules)
+        lengths = {plan.num_inference_steps for plan in (*plans, *shorter)}
         return Front(
             scheduler=SchedulerMark.of(self.rehearsal.pipe.scheduler),
             num_inference_steps=self.steps,
             full_seconds=full_seconds,
-            entries=tuple(map(partial(_entry, full_seconds), plans, timed, seen)),
+            # Fewer steps are plans too, so that no budget is answered worse than by them.
+            entries=_unbeaten(
+                list(map(partial(_entry, full_seconds), [*plans, *shorter], speedups[1:], [*seen, *beside]))
+            ),
             searched=Searched.of(self.rehearsal.prompts, self.rehearsal.seeds, len(self.held_out.prompts)),
-            schedules=tuple(timesteps for timesteps in schedules if len(timesteps) in lengths),
+            schedules=tuple({len(timesteps): timesteps for timesteps in known if len(timesteps) in lengths}.values()),
             fewer=tuple(
                 Fewer(plan.num_inference_steps, speedup, interval(each["psnr"])[0])
                 for plan, speedup, each in zip(shorter, fewer, beside, strict=True)
@@ -111,19 +115,29 @@ class Judge:
 
         return self.notes.get(f"speed-ups {' '.join(map(digest_of, plans))}", measure)
 
-    def _pictures(self, plan: Plan) -> tuple[np.ndarray, int]:
+    def _pictures(self, plan: Plan) -> tuple[np.ndarray, int, tuple[float, ...]]:
         share = len(self.held_out.prompts) / len(self.rehearsal.prompts)
         self.tell("prompts that were held out", plan.full_steps * share)
         return self.held_out.pictures(plan, plan.num_inference_steps)
 
     def _seen(self, plan: Plan, reference: np.ndarray) -> dict[str, Any]:
-        """What a plan did to each held-out prompt, in decibels, and the bytes that were kept for a sample."""
+        """What a plan did to each held-out prompt, in decibels, the bytes that were kept for a sample, and when it ran
+        the model."""
 
         def measure() -> dict[str, Any]:
-            made, kept = self._pictures(plan)
-            return {"psnr": decibels(made, reference), "bytes": kept}
+            made, kept, timesteps = self._pictures(plan)
+            return {"psnr": decibels(made, reference), "bytes": kept, "timesteps": timesteps}
 
         return self.notes.get(f"held out {digest_of(plan)}", measure)
+
+
+def _unbeaten(entries: list[Entry]) -> tuple[Entry, ...]:
+    """Those that none is faster and better than."""
+    return tuple(
+        entry
+        for entry in entries
+        if not any(other.speedup > entry.speedup and other.psnr > entry.psnr for other in entries)
+    )
 
 
 def _entry(full_seconds: float, plan: Plan, speedup: float, seen: dict[str, Any]) -> Entry:

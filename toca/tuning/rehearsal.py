@@ -163,12 +163,17 @@ class Rehearsal:
         )
         return after
 
-    def pictures(self, method: Method | Plan, num_inference_steps: int | None = None) -> tuple[np.ndarray, int]:
-        """What the whole pipeline makes, as floats (B, ...) from 0 to 1, and the bytes that were kept for a sample."""
+    def pictures(
+        self, method: Method | Plan, num_inference_steps: int | None = None
+    ) -> tuple[np.ndarray, int, tuple[float, ...]]:
+        """What the whole pipeline makes, floats (B, ...) from 0 to 1; the bytes kept for a sample; the timesteps."""
         with cached(self.pipe, method), torch.no_grad(), quiet(self.pipe):
             made = self._call(num_inference_steps, output_type="np")[0]
             kept = summary(self.pipe).cache_bytes
-        return np.asarray(made), kept // len(self.prompts)
+            engine = engine_of(self.transformer)
+            assert engine is not None, "a cache is on"
+            timesteps = engine.clock.timesteps_of_generation()
+        return np.asarray(made), kept // len(self.prompts), timesteps
 
     def step_seconds(self, plan: Plan) -> list[float]:
         """Seconds of each step of the denoising loop under a plan."""

@@ -6,9 +6,7 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
-import diffusers
 import pytest
-import transformers
 from diffusers import HeunDiscreteScheduler
 from PIL import Image
 from typer.testing import CliRunner
@@ -23,7 +21,7 @@ from toca.methods.smoothcache import SmoothCache
 from toca.methods.teacache import TeaCache
 from toca.pipelines import calibration, loading
 from toca.pipelines.calibration import calibrate, own_prompts, read_prompts, with_calibration
-from toca.pipelines.cli import app, hush_libraries
+from toca.pipelines.cli import app
 from toca.pipelines.config import GenerationConfig
 from toca.pipelines.loading import load
 from toca.pipelines.metadata import read_recipe
@@ -39,16 +37,7 @@ every_method = pytest.mark.parametrize("name", NAMES)
 shipped_method = pytest.mark.parametrize("name", SHIPPED)
 
 
-@pytest.fixture(autouse=True)
-def quiet_libraries():
-    """As in a process of its own; put back afterwards."""
-    libraries = (diffusers.utils.logging, transformers.utils.logging)
-    levels = [library.get_verbosity() for library in libraries]
-    hush_libraries()
-    yield
-    for library, level in zip(libraries, levels, strict=True):
-        library.set_verbosity(level)
-        library.enable_progress_bar()
+pytestmark = pytest.mark.usefixtures("quiet_libraries")
 
 
 @pytest.fixture

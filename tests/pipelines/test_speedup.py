@@ -5,17 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import diffusers
 import numpy as np
 import pytest
-import transformers
 from PIL import Image
 from typer.testing import CliRunner
 
 import toca
 from tests.fronts import front_of
 from toca.pipelines import loading, timing
-from toca.pipelines.cli import app, hush_libraries
+from toca.pipelines.cli import app
 from toca.pipelines.loading import load
 from toca.pipelines.metadata import read_recipe
 from toca.plan.front import Front
@@ -25,16 +23,7 @@ STEPS = 6
 SMALL = ["--height", "64", "--width", "64"]
 
 
-@pytest.fixture(autouse=True)
-def quiet_libraries():
-    """As in a process of its own; put back afterwards."""
-    libraries = (diffusers.utils.logging, transformers.utils.logging)
-    levels = [library.get_verbosity() for library in libraries]
-    hush_libraries()
-    yield
-    for library, level in zip(libraries, levels, strict=True):
-        library.set_verbosity(level)
-        library.enable_progress_bar()
+pytestmark = pytest.mark.usefixtures("quiet_libraries")
 
 
 @pytest.fixture

@@ -8,14 +8,13 @@ from typing import Any
 
 import diffusers
 import pytest
-import transformers
 from PIL import Image
 from typer.testing import CliRunner
 
 import toca
 from tests.fronts import front_of
 from toca.pipelines import loading, tuning
-from toca.pipelines.cli import app, hush_libraries
+from toca.pipelines.cli import app
 from toca.pipelines.loading import load
 from toca.plan.front import Front
 from toca.plan.front_parts import Rule
@@ -25,16 +24,7 @@ STEPS = 6
 SMALL = ["--height", "64", "--width", "64", "--steps", str(STEPS)]
 
 
-@pytest.fixture(autouse=True)
-def quiet_libraries():
-    """As in a process of its own; put back afterwards."""
-    libraries = (diffusers.utils.logging, transformers.utils.logging)
-    levels = [library.get_verbosity() for library in libraries]
-    hush_libraries()
-    yield
-    for library, level in zip(libraries, levels, strict=True):
-        library.set_verbosity(level)
-        library.enable_progress_bar()
+pytestmark = pytest.mark.usefixtures("quiet_libraries")
 
 
 @pytest.fixture

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from functools import partial
 from statistics import median
 
+import numpy as np
+
 from ..checks import NonNegative, check, check_fields
 from ..plan import Plan
 from .turns import take_turns
@@ -92,12 +94,5 @@ def _inner(letters: str, seconds: Sequence[float], full: bool) -> list[float]:
 
 def interquartile(values: Sequence[float]) -> float:
     """The distance of the quartiles, linear between neighbours; 0 of a single value."""
-    ordered = sorted(values)
-
-    def quantile(q: float) -> float:
-        place = q * (len(ordered) - 1)
-        low = int(place)
-        high = min(low + 1, len(ordered) - 1)
-        return ordered[low] + (place - low) * (ordered[high] - ordered[low])
-
-    return quantile(0.75) - quantile(0.25)
+    first, third = np.quantile(values, (0.25, 0.75))
+    return float(third - first)

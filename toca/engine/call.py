@@ -35,6 +35,7 @@ class Call:
         compiled (`bool`): Whether the blocks are compiled.
         memory (`BranchMemory`): Of its branch; set when it has been looked up.
         jobs (`list[Job]`): The passes that it takes.
+        job (`Job` or `None`): The one that is under way.
         mark (`tuple[int, int]`): How far the books had come before it.
     """
 
@@ -49,6 +50,7 @@ class Call:
     compiled: bool = False
     memory: BranchMemory = field(init=False)
     jobs: list[Job] = field(default_factory=list)
+    job: Job | None = None
     mark: tuple[int, int] = (0, 0)
 
     @property

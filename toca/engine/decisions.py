@@ -253,7 +253,7 @@ class Decisions:
             job.notes[MODULATED] = (noted,)
 
     def finish(
-        self, plan: PlanTable, job: Job, step: int, latents: torch.Tensor, sample: torch.Tensor
+        self, plan: PlanTable, job: Job, step: int, latents: torch.Tensor, sample: torch.Tensor | None
     ) -> torch.Tensor:
         """What is kept of the model's own output, and what takes its place.
 
@@ -261,12 +261,13 @@ class Decisions:
             plan (`PlanTable`): The plan.
             job (`Job`): The pass that has run.
             step (`int`): Index of the step.
-            latents, sample (`torch.Tensor`): The model's input and output for the job's rows.
+            latents (`torch.Tensor`): The model's input for the job's rows.
+            sample (`torch.Tensor` or `None`): Its output; `None` where it has not run.
         """
-        if job.run.drops:
+        if job.run.drops and sample is not None:
             sample = self.dropping.joined(plan, job, sample)
         for span in job.run.stores:
-            if span.around == "model":
+            if span.around == "model" and sample is not None:
                 terms = job.part.spans[span]
                 scales = span_scales(plan, span, terms, step)
                 self.model_span.store(plan, span, terms, scales, latents, sample, job.part.key.shape)
@@ -275,7 +276,8 @@ class Decisions:
                 terms = job.part.spans[span.stored]
                 weights = span_weights(plan, job, span, terms, step)
                 sizes = job.part.sizes
-                sample = self.model_span.fill(plan, span, terms, weights, step, latents, sample, sizes)
+                sample = self.model_span.fill(plan, span, terms, weights, step, latents, sizes)
+        assert sample is not None, "what has not run is filled"
         return sample
 
     def _watch(self, boundary: int, notes: dict[int, tuple]) -> None:

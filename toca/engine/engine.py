@@ -6,11 +6,13 @@ It knows no model and no method: a plan says what each site does, the sites' han
 from __future__ import annotations
 
 import inspect
+from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import nn
 
+from ..hooks.shadow import shadow
 from ..methods import Method
 from ..models import FamilySpec, describe
 from ..plan.table import PlanTable
@@ -157,6 +159,15 @@ class Engine:
             self._bypass("place", str(reason))
             return None
 
+    def stand_in(self, transformer: nn.Module) -> None:
+        """Stand in the place of the transformer's `forward`; anew where somebody has put his own there since."""
+        shadow(transformer, "forward", self.run_model)
+
+    def run_model(self, forward: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        """What the transformer's `forward` does: nothing, where the model's output is filled."""
+        filled = None if self.call is None else self.runner.filled(self.call)
+        return forward(*args, **kwargs) if filled is None else filled
+
     # A call ends.
 
     @torch.compiler.disable
@@ -222,6 +233,7 @@ class Engine:
         if they cannot be reached, or another cache has been switched on."""
         try:
             self.connection.follow_to_run(transformer, plan)
+            self.stand_in(transformer)
         except ValueError:
             # The next call starts a generation again, and is refused again.
             self.reset()

@@ -7,39 +7,18 @@ from __future__ import annotations
 
 import contextlib
 import copy
-import weakref
 from collections.abc import Callable, Iterator
 from typing import Any
 
 from torch import nn
 
+from ..hooks.shadow import shadow, unshadow, unshadow_state
 from ..plan.table import PlanTable
 from .callers import Caller
 from .engine import Engine
 
 ENGINE = "_toca_engine"
 """Attribute of a transformer while a cache is on."""
-
-
-class Shadow:
-    """A method that an instance has in the place of its class's while a cache is on.
-
-    Args:
-        module (`nn.Module`): The instance; held weakly.
-        name (`str`): Name of the method.
-        act (`Callable`): `(original, *args, **kwargs) -> Any`, what a call does; `original` is the bound method that
-            would have been called, or `None` where there is none.
-    """
-
-    def __init__(self, module: nn.Module, name: str, act: Callable):
-        self.module, self.name, self.act = weakref.ref(module), name, act
-        self.own = vars(module).get(name)
-
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        module = self.module()
-        method = getattr(type(module), self.name, None)
-        stock = None if method is None else method.__get__(module)
-        return self.act(stock if self.own is None else self.own, *args, **kwargs)
 
 
 def engine_of(transformer: nn.Module) -> Engine | None:
@@ -57,17 +36,18 @@ def install(transformer: nn.Module, engine: Engine, plan: PlanTable) -> None:
     vars(transformer)[ENGINE] = engine
     transformer.register_forward_pre_hook(engine.before_call, with_kwargs=True)
     transformer.register_forward_hook(engine.after_call, always_call=True)
+    engine.stand_in(transformer)
     # diffusers calls it for every component that has it when a pipeline call ends.
-    _shadow(transformer, "_reset_stateful_cache", _end_of_pipeline(engine))
+    shadow(transformer, "_reset_stateful_cache", _end_of_pipeline(engine))
     if hasattr(transformer, "cache_context"):
-        _shadow(transformer, "cache_context", _named_context(engine))
+        shadow(transformer, "cache_context", _named_context(engine))
     if hasattr(transformer, "enable_cache"):
-        _shadow(transformer, "enable_cache", _refuse_other_cache)
-    _shadow(transformer, "__reduce_ex__", _reduce_to_stock)
+        shadow(transformer, "enable_cache", _refuse_other_cache)
+    shadow(transformer, "__reduce_ex__", _reduce_to_stock)
     if engine.spec.entry is not None:
         entry = transformer.get_submodule(engine.spec.entry)
         entry.register_forward_hook(engine.after_entry)
-        _shadow(entry, "__reduce_ex__", _reduce_to_stock)
+        shadow(entry, "__reduce_ex__", _reduce_to_stock)
         engine.connection.modules.add(entry)
 
 
@@ -77,12 +57,9 @@ def remove(transformer: nn.Module) -> None:
     modules = {*engine.connection.modules, *transformer.modules()}
     engine.connection.remove(transformer)
     for module in modules:
+        unshadow(module)
         _strip(vars(module))
     engine.end_generation()
-
-
-def _shadow(module: nn.Module, name: str, act: Callable) -> None:
-    vars(module)[name] = Shadow(module, name, act)
 
 
 def _strip(attributes: dict[str, Any]) -> None:
@@ -93,10 +70,7 @@ def _strip(attributes: dict[str, Any]) -> None:
         for key in ours:
             held.pop(key, None)
     attributes.pop(ENGINE, None)
-    for name, shadow in [(name, value) for name, value in attributes.items() if isinstance(value, Shadow)]:
-        del attributes[name]
-        if shadow.own is not None:
-            attributes[name] = shadow.own
+    unshadow_state(attributes)
 
 
 def _holds_hooks(name: str, value: Any) -> bool:

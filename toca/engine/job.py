@@ -27,6 +27,7 @@ class Job:
         parted (`list[Job]`): The jobs that take its place, where its images decided differently in its pass.
         streams (`dict[int, tuple]`): What is put in the place of what leaves some layers.
         output (`torch.Tensor` or `None`): The output, where it is known beforehand.
+        filled (`torch.Tensor` or `None`): What has been put in the place of the output of a model that has not run.
         holds (`bool`): Whether what is remembered is still fit to go on from after an output that was known.
         notes (`dict[int, tuple]`): The hidden states at the boundaries that are watched.
         active (`torch.Tensor` or `None`): (rows, k), counted over the batch: the image tokens that were not dropped.
@@ -40,6 +41,7 @@ class Job:
     parted: list[Job] = field(default_factory=list)
     streams: dict[int, tuple[Any, ...]] = field(default_factory=dict)
     output: torch.Tensor | None = None
+    filled: torch.Tensor | None = None
     holds: bool = False
     notes: dict[int, tuple[Any, ...]] = field(default_factory=dict)
     active: torch.Tensor | None = None

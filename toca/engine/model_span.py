@@ -62,10 +62,9 @@ class ModelSpan:
         weights: list[Any],
         step: int,
         latents: torch.Tensor,
-        sample: torch.Tensor,
         shape: CallShape,
     ) -> torch.Tensor:
-        """What takes the place of the output of a model whose blocks have not run; the arguments are `store`'s."""
+        """What takes the place of the output of a model that has not run; the arguments are `store`'s."""
         fill = plan.fill if span.forecasts else None
         if fill is not None and fill.reads_latents:
             return self._estimated(plan, fill, terms, step, latents)

@@ -9,6 +9,7 @@ from typing import NamedTuple
 from torch import nn
 
 from ..hooks.classes import stock_class
+from ..hooks.shadow import Shadow
 from ..models import family_of, walk_blocks
 
 FLAG = "_is_cached"
@@ -73,6 +74,8 @@ def _foreign_forward(transformer: nn.Module) -> str | None:
     """The package whose code runs in the place of the `forward` that the transformer, or a block of it, should have;
     `None` where it is told not to cache."""
     own = vars(transformer).get("forward")
+    if isinstance(own, Shadow):
+        own = own.own
     if getattr(transformer, FLAG, False):
         return _package(type(transformer).forward if own is None else own)
     if not getattr(transformer, SWITCH, True):

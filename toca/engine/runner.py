@@ -7,16 +7,18 @@ from typing import Any
 import torch
 
 from ..memory.algebra import unpair
-from ..plan.passes import MODULATED, replayed, step_pass, within
+from ..plan.passes import MODULATED, by_the_model, replayed, step_pass, within
 from .branches import Branches
 from .call import Call
 from .decisions import Decisions
+from .forms import Forms
 from .gatekeeper import Gatekeeper
 from .guidance import Guidance
-from .job import Job, sample_of
+from .job import Job, sample_of, with_sample
 from .probe import Left, Probe
 from .script import Script
 from .told_once import Warnings
+from .unplaced import NotReached
 
 
 class Runner:
@@ -30,11 +32,13 @@ class Runner:
 
     Attributes:
         script (`Script` or `None`): What is known of the generation beforehand.
+        forms (`Forms`): Of the outputs of calls, so that some can do without the model.
     """
 
     def __init__(self, decisions: Decisions, guidance: Guidance, branches: Branches, warn: Warnings):
         self.decisions, self.guidance, self.branches, self.warn = decisions, guidance, branches, warn
         self.script: Script | None = None
+        self.forms = Forms()
 
     def settle(self, call: Call) -> None:
         """Settle what every part of the batch does in a call: its jobs."""
@@ -110,10 +114,23 @@ class Runner:
 
     def begin(self, call: Call, job: Job) -> dict[str, Any] | None:
         """Freeze a job's decision; the arguments of the call that runs it, `None` for the call's own."""
+        call.job = job
+        if not job.run.outside:
+            if self.forms.of(call.arguments) is not None:
+                return None
+            job.run = by_the_model(job.run)
         self.decisions.freeze(call.plan, job, call.step, call.compiled)
         if job.undecided:
             self._probe(call, job)
         return None if job.part.rows is None else call.arguments_of(job)
+
+    def filled(self, call: Call) -> Any:
+        """What takes the place of the model's run in the pass that is under way; `None` where the model runs."""
+        job = call.job
+        if job is None or job.run.outside or job.filled is not None:
+            return None
+        job.filled = self._finish(call, job, None)
+        return with_sample(self.forms.of(call.arguments), job.filled)
 
     def _probe(self, call: Call, job: Job) -> None:
         """Have the gate asked about a job in its pass."""
@@ -138,7 +155,7 @@ class Runner:
             job.parted = jobs
             return False
         call.record.add_pass(within(look), job.part)
-        job.run, job.computed = jobs[0].run, jobs[0].computed
+        job.run, job.computed = by_the_model(jobs[0].run), jobs[0].computed
         self._group_tokens(call, job)
         self.decisions.freeze(plan, job, call.step, call.compiled, after=layers)
         return True
@@ -154,7 +171,7 @@ class Runner:
                 self._close_look(call, job)
                 todo = job.parted + todo
             else:
-                samples.append(self._finish(call, job, sample_of(output)))
+                samples.append(self._sample(call, job, output))
                 done.append(job)
             output = None
         call.jobs, call.memory.parts = done, [job.part for job in done]
@@ -173,14 +190,26 @@ class Runner:
         for each in job.parted:
             self._group_tokens(call, each)
 
-    def _finish(self, call: Call, job: Job, sample: torch.Tensor) -> torch.Tensor:
-        """A pass has run: note it, put what fills the model's output in its place, show it to the gate."""
+    def _sample(self, call: Call, job: Job, output: Any) -> torch.Tensor:
+        """What a pass has made."""
+        if not job.run.outside:
+            if job.filled is None:
+                # Somebody has put a `forward` of his own in the place of ours since.
+                raise NotReached
+            return job.filled
+        self.forms.note(call.arguments, output)
+        return self._finish(call, job, sample_of(output))
+
+    def _finish(self, call: Call, job: Job, sample: torch.Tensor | None) -> torch.Tensor:
+        """A pass has run, or none was needed: note it, put what fills the model's output in its place, show it to the
+        gate."""
         plan, part = call.plan, job.part
         call.record.add(plan, call.tick, job)
         if job.output is not None:
             return job.output
-        self.decisions.note_input(job)
-        self.decisions.check_reached(plan, job)
+        if job.run.outside:
+            self.decisions.note_input(job)
+            self.decisions.check_reached(plan, job)
         sample = self.decisions.finish(plan, job, call.step, call.latents_of(job), sample)
         if job.run.observes and plan.selection is not None:
             layers, shape = plan.layout.layers, part.key.shape

@@ -105,7 +105,7 @@ def restore(module: nn.Module) -> None:
     if _is_bound(vars(module).get("forward"), module, forwards):
         # Whoever hooked the module after us has gone, and put back what it had found.
         del vars(module)["forward"]
-    for keeper in _keepers(module) if forwards else ():
+    for keeper in keepers(module) if forwards else ():
         kept = [name for name, value in vars(keeper).items() if _is_bound(value, module, forwards)]
         stock = MethodType(type(module).forward, module)
         vars(keeper).update(dict.fromkeys(kept, stock))
@@ -127,7 +127,7 @@ def _is_bound(method: Any, module: nn.Module, functions: list[Function]) -> bool
     return getattr(method, "__self__", None) is module and getattr(method, "__func__", None) in functions
 
 
-def _keepers(module: nn.Module) -> list[Any]:
+def keepers(module: nn.Module) -> list[Any]:
     """Where those who hook a module keep the `forward` that they found: accelerate on the module, diffusers in its
     registry, both on what they put in its place."""
     references = getattr(vars(module).get("_diffusers_hook"), "_fn_refs", [])

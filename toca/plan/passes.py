@@ -43,7 +43,8 @@ class Pass:
         drops (`bool`, defaults to `False`): Whether tokens are dropped before the first layer.
         refreshes (`bool`, defaults to `False`): Whether self-attention renews the keys and values that it remembers.
         verifies (`bool`, defaults to `False`): Whether the last layer runs a second time, and computes.
-        outside (`bool`, defaults to `True`): Whether what stands outside of the blocks runs.
+        outside (`bool`, defaults to `True`): Whether what stands outside of the blocks runs. Where the model's output
+            is filled and no block runs nothing of the model does.
     """
 
     row: tuple[Action, ...]
@@ -101,6 +102,7 @@ def step_pass(plan: PlanTable, step: int, computed: bool | None = None, measure_
         observes=observes,
         drops=drops,
         refreshes=drops or (any(plan.renewed_keys) if measure_all else plan.renewed_keys[step]),
+        outside=drops or not any(span.around == "model" for span in spans),
     )
 
 
@@ -142,6 +144,11 @@ def within(run: Pass) -> Pass:
     return replace(run, outside=False)
 
 
+def by_the_model(run: Pass) -> Pass:
+    """The same in a call of the model that is under way, whether or not it would have taken one."""
+    return replace(run, outside=True)
+
+
 def verifying_pass(plan: PlanTable) -> Pass:
     """The last block run once more, on what entered it; nothing is remembered."""
     last = plan.layout.layers - 1
@@ -153,7 +160,7 @@ def replayed(plan: PlanTable) -> Pass:
     """A run of no block at all, for a call whose output is known."""
     row = (SKIP,) * len(plan.layout.sites)
     stack = Span(0, plan.layout.layers, keeps="output", around="model")
-    return Pass(row, spans=(stack,), left_out=frozenset(range(plan.layout.layers)))
+    return Pass(row, spans=(stack,), left_out=frozenset(range(plan.layout.layers)), outside=False)
 
 
 def watched(run: Pass, boundaries: Iterable[int], probes_input: bool = False) -> Pass:
@@ -169,7 +176,7 @@ def watching(run: Pass, layer: int) -> Pass:
 def verified(plan: PlanTable, run: Pass) -> Pass:
     """The same run with the last block run a second time, to be held against what it was filled with."""
     last = plan.layout.layers - 1
-    return replace(watched(run, (last, last + 1)), verifies=True)
+    return by_the_model(replace(watched(run, (last, last + 1)), verifies=True))
 
 
 def expected_passes(plan: PlanTable, step: int) -> list[Pass]:
@@ -177,4 +184,4 @@ def expected_passes(plan: PlanTable, step: int) -> list[Pass]:
     run = step_pass(plan, step)
     if plan.gate is None or plan.table[step] == plan.full_row or plan.gate.probe is None:
         return [run]
-    return [within(probe_pass(plan, plan.gate.probe)), resumed(plan, run, plan.gate.probe)]
+    return [within(probe_pass(plan, plan.gate.probe)), by_the_model(resumed(plan, run, plan.gate.probe))]

@@ -16,7 +16,6 @@ from rich.progress import Progress
 from toca.eval.config.settings import Settings
 from toca.eval.findings.results import Results
 from toca.eval.findings.rows import make_row, with_matches
-from toca.eval.metrics.bootstrap import RESAMPLES
 from toca.eval.report import Report
 from toca.eval.report.token_maps import TokenMaps
 from toca.eval.samples.held_out import unseen_prompts
@@ -32,6 +31,7 @@ from toca.eval.timing.rivals import competition
 from toca.eval.timing.speed import Speed, Stopwatch
 from toca.eval.variants import BASELINE, Failure, Lineup, Variant, fewer_steps, in_own_steps
 from toca.pipelines.commands.console import errors
+from toca.tuning.quality import RESAMPLES
 
 
 class Study:

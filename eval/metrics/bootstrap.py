@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-RESAMPLES = 10_000
+from toca.tuning.quality import bootstrap
 
 
 @dataclass(frozen=True)
@@ -43,12 +43,11 @@ def mean_interval(values: Sequence[float | None], prompts: Sequence[int]) -> Int
     for value, prompt in zip(values, prompts, strict=True):
         if value is not None:
             by_prompt.setdefault(prompt, []).append(value)
-    means = np.array([np.mean(taken) for taken in by_prompt.values()])
-    if means.size < 2:
-        return Interval(float(means[0]), None, None, 1) if means.size else None
-    draws = np.random.default_rng(0).integers(means.size, size=(RESAMPLES, means.size))
-    low, high = np.quantile(means[draws].mean(1), [0.025, 0.975])
-    return Interval(float(means.mean()), float(low), float(high), means.size)
+    means = [float(np.mean(taken)) for taken in by_prompt.values()]
+    if len(means) < 2:
+        return Interval(means[0], None, None, 1) if means else None
+    low, high = bootstrap(means)
+    return Interval(float(np.mean(means)), low, high, len(means))
 
 
 def differences(ours: Sequence[float | None], theirs: Sequence[float | None], sign: int) -> list[float | None]:

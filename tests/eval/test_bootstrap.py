@@ -5,12 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from toca.eval.metrics import bootstrap
 from toca.eval.metrics.bootstrap import differences, mean_interval
+from toca.tuning import quality
 
 
 def test_ninety_five_of_a_hundred_intervals_hold_the_truth(monkeypatch):
-    monkeypatch.setattr(bootstrap, "RESAMPLES", 500)
+    monkeypatch.setattr(quality, "RESAMPLES", 500)
     random, hits, widths = np.random.default_rng(1), 0, []
     for _ in range(300):
         interval = mean_interval((5 + 2 * random.standard_normal(40)).tolist(), range(40))

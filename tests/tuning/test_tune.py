@@ -9,6 +9,8 @@ import diffusers
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
 import toca
 from tests.helpers import tiny_dit_pipeline, tiny_flux_pipeline
@@ -17,10 +19,11 @@ from toca.tuning import search
 from toca.tuning.candidates import Graph, drafts
 from toca.tuning.kinds import StepTimes
 from toca.tuning.labels import Draft, standard_labels
+from toca.tuning.ladder import Ladder
 from toca.tuning.notes import Notes
 from toca.tuning.prompts import parted, prompts_beside
 from toca.tuning.quality import decibels, interval
-from toca.tuning.refinement import Outlook, Trials, refine
+from toca.tuning.refinement import Outlook, Trials
 from toca.tuning.rehearsal import Rehearsal
 
 STEPS = 6
@@ -219,8 +222,11 @@ def test_refining_comes_near_the_best_of_all_plans():
     graph = Graph(subject, full, labels, 1.0, [0.1, 0.1], Notes(), lambda *_: None)
     edges = graph.edges()
     trials = Trials(subject, full, full.end, labels, Notes())
-    losses = refine(drafts(edges, labels, STEPS, 1.0)[3], trials, Outlook(edges), 12, lambda *_: None)
-    best = min(losses, key=losses.__getitem__)
+    known = drafts(edges, labels, STEPS, 1.0)
+    told: list[int] = []
+    losses = Ladder(trials, Outlook(edges), known, 4, 8, lambda _, count: told.append(count)).climb(range(2, 5))
+    assert set(told) == {2, 3, 4} == {len(draft.full) for draft in losses}
+    best = min((draft for draft in losses if len(draft.full) == 3), key=losses.__getitem__)
     every = []
     for places in itertools.combinations(range(1, STEPS), 2):
         for chosen in itertools.product(range(2), repeat=3):
@@ -237,3 +243,26 @@ def test_a_draft_grows_by_one_full_step():
         Draft((0, 1, 3, 4), (0, 2, 0, 1)),
         Draft((0, 1, 4, 5), (0, 2, 0, 0)),
     ]
+
+
+def test_a_draft_shrinks_by_one_full_step():
+    assert Draft((0, 1, 4), (0, 2, 1)).shrunk(6) == [
+        Draft((0, 4), (2, 1)),
+        Draft((0, 1), (0, 2)),
+        Draft((0, 1), (0, 1)),
+    ]
+    assert Draft((0, 1, 2), (0, 0, 3)).shrunk(4)[0] == Draft((0, 2), (3, 3))
+    assert Draft((0, 1), (0, 0)).shrunk(2) == [Draft((0,), (0,))]
+
+
+@given(st.data())
+def test_growing_and_shrinking_undo_each_other(data):
+    steps = data.draw(st.integers(3, 8))
+    full = (0, *sorted(data.draw(st.sets(st.integers(1, steps - 1), min_size=1, max_size=steps - 2))))
+    fills = [stop > start + 1 for start, stop in zip(full, (*full[1:], steps), strict=True)]
+    draft = Draft(full, tuple(data.draw(st.integers(0, 2)) if filled else 0 for filled in fills))
+    for smaller in draft.shrunk(steps):
+        assert len(smaller.full) == len(full) - 1
+        assert full in {grown.full for grown in smaller.grown(steps)}
+    for larger in draft.grown(steps):
+        assert full in {shrunk.full for shrunk in larger.shrunk(steps)}

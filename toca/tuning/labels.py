@@ -151,6 +151,19 @@ class Draft:
                 found.append(Draft(full, (*self.labels[:place], *parts, *self.labels[place + 1 :])))
         return found
 
+    def shrunk(self, num_inference_steps: int) -> list[Draft]:
+        """All that come of it by one full step less: two segments become one, with the label of either that fills
+        anything, or where neither does with each label that the draft has."""
+        parts = self.segments(num_inference_steps)
+        filling = [label for start, stop, label in parts if stop > start + 1]
+        found: dict[Draft, None] = {}
+        for place in range(1, len(parts)):
+            sides = [label for start, stop, label in parts[place - 1 : place + 1] if stop > start + 1]
+            full = (*self.full[:place], *self.full[place + 1 :])
+            for label in sides or filling or [0]:
+                found[Draft(full, (*self.labels[: place - 1], label, *self.labels[place + 1 :]))] = None
+        return list(found)
+
 
 def plan_of(
     draft: Draft,

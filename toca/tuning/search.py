@@ -16,8 +16,9 @@ from .candidates import Graph, drafts
 from .judging import Judge
 from .kinds import ROUNDS, StepTimes, time_kinds
 from .labels import Draft, Label, plan_of, usable
+from .ladder import Ladder
 from .notes import Notes
-from .refinement import WORST, Outlook, Trials, log_error, refine
+from .refinement import WORST, Outlook, Trials, log_error
 from .refusals import check_one_call_a_step, check_reproducible, check_whole_schedule
 from .rehearsal import FullRun, Rehearsal
 from .segments import rows_of
@@ -25,8 +26,7 @@ from .segments import rows_of
 FASTEST, SLOWEST = 5.0, 1.15
 """The speeds between which plans are looked for, by their full steps."""
 STARTS, TRIES = 4, 8
-"""For each number of full steps: drafts that are run, half of them paths of the graph and half what the best with one
-full step less becomes; and moves beyond them."""
+"""Drafts that are run for each number of full steps, and moves beyond them."""
 SHORTER = 0.75
 """Of the steps: a schedule of fewer steps of which plans are looked for too."""
 ALIKE = 1.04
@@ -139,7 +139,7 @@ class Search:
         blocks = sum(label.scope != "output" for label in self.labels)
         kinds = len({label.kind for label in self.labels})
         graph = 4 * blocks * steps + kinds * steps * steps / 4
-        runs = sum(_counts(steps)) * (STARTS + TRIES)
+        runs = sum(_counts(steps)) * 1.5 * (STARTS + TRIES)
         clock = (ROUNDS + 1) * len(self.labels) * steps / 2 / len(self.rehearsal.prompts)
         return clock + graph + runs + self._judge(steps).calls(2 * len(_counts(steps)))
 
@@ -175,20 +175,10 @@ class Search:
         def tell(what: str, count: int) -> None:
             self.tell(f"{what} with {count} full steps", count)
 
-        found = [Candidate(self._uncached(full), self._seconds(full.steps, 0.0), log_error(full.end, end))]
-        grown: list[Draft] = []
-        for count in _counts(full.steps):
-            first = [
-                draft
-                for drafts_of in (known.get(count, ()), grown)
-                for draft in sorted(drafts_of, key=lambda draft: outlook.of(draft, full.steps))[: (starts + 1) // 2]
-            ]
-            if first:
-                runs = refine(list(dict.fromkeys(first)), trials, outlook, tries, tell)
-                grown = min(runs, key=runs.__getitem__).grown(full.steps)
-                ran = {draft: loss for draft, loss in runs.items() if loss < WORST}
-                found += [self._candidate(full, labels, draft, loss) for draft, loss in ran.items()]
-        return found
+        ran = Ladder(trials, outlook, known, starts, tries, tell).climb(_counts(full.steps))
+        uncached = Candidate(self._uncached(full), self._seconds(full.steps, 0.0), log_error(full.end, end))
+        kept = [self._candidate(full, labels, draft, loss) for draft, loss in ran.items() if loss < WORST]
+        return [uncached, *kept]
 
     def _candidate(self, full: FullRun, labels: Sequence[Label], draft: Draft, loss: float) -> Candidate:
         plan = plan_of(draft, labels, self.rehearsal.layout, full.timesteps, rows_of(draft, labels, full))

@@ -7,13 +7,16 @@ import logging
 from collections.abc import Iterator
 from typing import Any, TypeVar
 
+import torch
 from torch import nn
 
-from .checks import SomeSteps, checked
+from .checks import Count, SomeSteps, checked
 from .engine.engine import Engine
+from .engine.holding import Holding
 from .engine.install import engine_of, install, remove
 from .engine.other_caches import other_cache, refuse_other_cache
 from .engine.summary import Summary, summarize
+from .kernels.narrow import cache_dtype_of
 from .methods import Method
 from .methods.presets import DEFAULT, default_for, foreign_to
 from .models import Layout, family_of, known_family, no_family
@@ -35,6 +38,8 @@ def enable_cache(
     speedup: float | None = None,
     num_inference_steps: int | None = None,
     batched_cfg: bool | None = None,
+    cache_dtype: torch.dtype | str | None = None,
+    max_cache_bytes: int | None = None,
 ) -> Target:
     """Accelerate a pipeline or a transformer.
 
@@ -59,6 +64,12 @@ def enable_cache(
             is meant where there are several.
         batched_cfg (`bool`, *optional*): Whether the two halves of a batch are the classifier-free-guidance branches
             of the same samples. Found out from a pipeline; a bare transformer means `False` unless told.
+        cache_dtype (`torch.dtype` or `str`, *optional*): What features are kept in between steps: `"bf16"`, `"fp16"`,
+            or `"fp8"`, eight bits (float8_e4m3fn) with a scale for each token. By default the dtype that the model
+            computes in.
+        max_cache_bytes (`int`, *optional*): Bytes that the cache of a transformer may take, all branches of guidance
+            together. Where no `cache_dtype` is given it is the widest with which it fits. Sizes are known when a
+            generation starts: if nothing fits, its first step raises `ValueError` with the numbers.
 
     Returns:
         `target`, with the cache on. Outputs are cached and reused only where gradients are disabled.
@@ -78,6 +89,7 @@ def enable_cache(
     if isinstance(target, type):
         raise ValueError(f"`target` must be a pipeline or a transformer, got the class {target.__name__}.")
     num_inference_steps = checked(num_inference_steps, SomeSteps | None, "num_inference_steps")
+    kept_in, max_cache_bytes = cache_dtype_of(cache_dtype), checked(max_cache_bytes, Count | None, "max_cache_bytes")
     chosen = ""
     if speedup is not None:
         method, chosen = method_for(target, method, speedup, num_inference_steps)
@@ -95,7 +107,8 @@ def enable_cache(
         for transformer in transformers:
             choice = default_for(known_family(transformer)) if named_by == DEFAULT else None
             own = method if choice is None else choice.method
-            _enable_one(transformer, own, pipeline, num_inference_steps, batched_cfg, len(transformers) > 1)
+            holding = Holding(kept_in, max_cache_bytes)
+            _enable_one(transformer, own, pipeline, num_inference_steps, batched_cfg, len(transformers) > 1, holding)
             done.append(transformer)
             _engine(transformer).chosen = chosen if choice is None else choice.about
     except BaseException:
@@ -127,6 +140,7 @@ def _enable_one(
     num_inference_steps: int | None,
     batched_cfg: bool | None,
     takes_turns: bool,
+    holding: Holding,
 ) -> None:
     if engine_of(transformer) is not None:
         raise ValueError(
@@ -141,7 +155,7 @@ def _enable_one(
         if num_inference_steps is None:
             raise ValueError("Without a scheduler the number of steps is unknown: pass `num_inference_steps`.")
     counted = num_inference_steps if counts_calls else None
-    engine = Engine(transformer, spec, method, pipeline, counted, batched_cfg, takes_turns)
+    engine = Engine(transformer, spec, method, pipeline, counted, batched_cfg, takes_turns, holding)
     plan = engine.plans.plan_for(num_inference_steps or getattr(method, "num_inference_steps", None) or PROBE_STEPS)
     _check_model(plan, engine.layout)
     engine.plans.check_scheduler(engine.clock.scheduler)
@@ -186,11 +200,20 @@ def cached(
     speedup: float | None = None,
     num_inference_steps: int | None = None,
     batched_cfg: bool | None = None,
+    cache_dtype: torch.dtype | str | None = None,
+    max_cache_bytes: int | None = None,
 ) -> Iterator[Target]:
     """`enable_cache` for the length of a `with` block. However the block ends no cache is on then, also where another
     one was put on inside. Within another `cached` of the same target it is refused, and the outer one goes on."""
-    steps = num_inference_steps
-    enable_cache(target, method, speedup=speedup, num_inference_steps=steps, batched_cfg=batched_cfg)
+    enable_cache(
+        target,
+        method,
+        speedup=speedup,
+        num_inference_steps=num_inference_steps,
+        batched_cfg=batched_cfg,
+        cache_dtype=cache_dtype,
+        max_cache_bytes=max_cache_bytes,
+    )
     try:
         yield target
     finally:

@@ -10,6 +10,7 @@ from ..models import FamilySpec
 from .call import Call, grid_of
 from .condition import Condition
 from .guidance import Guidance
+from .holding import Holding
 from .record import GenerationRecord
 from .told_once import Warnings
 from .unplaced import Unplaced
@@ -23,10 +24,12 @@ class Branches(dict[Hashable, BranchMemory]):
 
     Args:
         spec (`FamilySpec`): Names the argument that is the condition.
+        holding (`Holding`): How features are kept.
     """
 
-    def __init__(self, spec: FamilySpec):
+    def __init__(self, spec: FamilySpec, holding: Holding):
         super().__init__()
+        self.holding = holding
         self.condition = spec.condition
         # The caller's own tensors.
         self._conditions: dict[Hashable, Condition] = {}
@@ -36,13 +39,16 @@ class Branches(dict[Hashable, BranchMemory]):
         return branch in self or len(self) < MAX_BRANCHES
 
     def open(self, call: Call, unplaced: Unplaced, guidance: Guidance, warn: Warnings) -> None:
-        """Give a call the memory of its branch, a new one where the call is not like the one before."""
+        """Give a call the memory of its branch, a new one where the call is not like the one before. Raises
+        `ValueError` if there is no room for that."""
         why = None
         if call.batch > 1 and call.plan.parts_batches:
             why = unplaced.why_whole(call.arguments, call.batch)
         condition = Condition.of(call.arguments.get(self.condition))
         memory = self.get(call.tick.branch)
         if memory is None or self._is_stale(memory, call, condition, why is not None):
+            others = [other for branch, other in self.items() if branch != call.tick.branch]
+            self.holding.make_room(call, others, guidance)
             memory = BranchMemory(call.key, [Part.start(call.plan, call.key)], whole=why is not None)
             self[call.tick.branch], self._conditions[call.tick.branch] = memory, condition
             if why is not None:

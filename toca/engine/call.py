@@ -88,10 +88,16 @@ class Call:
         return own_copy(self.arguments)
 
 
-def key_of(spec: FamilySpec, transformer: nn.Module, arguments: dict[str, Any], latents: torch.Tensor) -> CallKey:
+def key_of(
+    spec: FamilySpec,
+    transformer: nn.Module,
+    arguments: dict[str, Any],
+    latents: torch.Tensor,
+    cache_dtype: torch.dtype | None = None,
+) -> CallKey:
     """What of a call must not change within a generation."""
     shape = spec.call_shape(transformer, arguments)
-    return CallKey(shape, latents.dtype, latents.device, torch.is_inference_mode_enabled())
+    return CallKey(shape, latents.dtype, latents.device, torch.is_inference_mode_enabled(), cache_dtype)
 
 
 def grid_of(call: Call) -> tuple[int, int, int] | None:

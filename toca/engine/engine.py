@@ -25,6 +25,7 @@ from .clock import make_clock
 from .connection import Connection
 from .decisions import Decisions
 from .guidance import Guidance
+from .holding import Holding
 from .job import sample_of, with_sample
 from .pipeline_calls import call_under_way
 from .plans import Plans
@@ -49,6 +50,7 @@ class Engine:
         batched_cfg (`bool`, *optional*): Whether the batch's halves are guidance branches of the same samples;
             `None` to find out from the pipeline's calls.
         takes_turns (`bool`, defaults to `False`): Whether other transformers of the pipeline run some of the steps.
+        holding (`Holding`, *optional*): How features are kept; as they are computed by default.
 
     Attributes:
         chosen (`str`): How the method was chosen, for the summary; empty where it was named.
@@ -63,15 +65,16 @@ class Engine:
         num_inference_steps: int | None = None,
         batched_cfg: bool | None = None,
         takes_turns: bool = False,
+        holding: Holding | None = None,
     ):
         self.spec, self.layout = spec, describe(transformer, spec)
-        self.plans = Plans(method, self.layout)
+        self.plans, self.holding = Plans(method, self.layout), holding or Holding()
         self.clock = make_clock(pipeline, num_inference_steps, takes_turns, Reading.of(spec))
         self.ownership, self.names = Ownership(), BranchNames()
         self.decisions = Decisions(self.layout, spec)
         self.connection = Connection(transformer, spec, self.decisions)
         self.unplaced = Unplaced(transformer, spec)
-        self.guidance, self.branches = Guidance(spec, pipeline, batched_cfg), Branches(spec)
+        self.guidance, self.branches = Guidance(spec, pipeline, batched_cfg), Branches(spec, self.holding)
         self.warn = Warnings()
         self.runner = Runner(self.decisions, self.guidance, self.branches, self.warn)
         self.record = GenerationRecord()
@@ -103,6 +106,7 @@ class Engine:
         if call is None:
             return None
         self.branches.open(call, self.unplaced, self.guidance, self.warn)
+        self.record.cache_dtype = call.memory.key.cache_dtype
         self.call, call.mark = call, self.record.mark
         self.runner.settle(call)
         first = self.runner.begin(call, call.jobs[0])
@@ -127,7 +131,7 @@ class Engine:
                 "the cache.",
             )
             return None
-        key = key_of(self.spec, transformer, arguments, latents)
+        key = key_of(self.spec, transformer, arguments, latents, self.holding.dtype)
         if torch.is_grad_enabled():
             self.clock.pass_by(timestep)
             self._bypass("grad", "Gradients are enabled, so the model runs in full; call it under torch.no_grad().")

@@ -7,6 +7,8 @@ from collections.abc import Hashable
 from dataclasses import dataclass, field
 from typing import Any
 
+import torch
+
 from ..axes.actions import Action, step_letter
 from ..axes.spans import Span
 from ..memory.branch import BranchMemory
@@ -50,8 +52,9 @@ _numbers = itertools.count()
 
 @dataclass
 class GenerationRecord:
-    """All calls of one generation of one transformer, the runs that they took, the cache bytes of its branches, and
-    calls past the cache; the scheduler's timesteps, and a number that grows from record to record.
+    """All calls of one generation of one transformer, the runs that they took, the cache bytes of its branches, what
+    features are kept in, and calls past the cache; the scheduler's timesteps, and a number that grows from record to
+    record.
 
     A pipeline that runs its scheduler several times in one call has a generation for each run: `call` stands for
     its call, and is `None` where that has come to its end; and `earlier` are the records of the runs before.
@@ -61,6 +64,7 @@ class GenerationRecord:
     calls: list[CallRecord] = field(default_factory=list)
     passes: list[tuple[Pass, CallShape]] = field(default_factory=list)
     cache_bytes: int = 0
+    cache_dtype: torch.dtype | None = None
     bypassed: int = 0
     schedule: Any = None
     number: int = field(default_factory=_numbers.__next__)

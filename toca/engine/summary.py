@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Hashable
 from dataclasses import dataclass, field, replace
 
+from ..kernels.narrow import name_of
 from ..plan.cost import full_flops, pass_flops, tokens_computed
 from ..plan.table import PlanTable
 from .record import CallRecord, GenerationRecord
@@ -48,6 +49,8 @@ class Summary:
         cache_bytes (`int`): Bytes of the tensors kept between steps.
         trace (`tuple[StepTrace, ...]`): Each call in order, site by site.
         chosen (`str`): How the method was chosen, where none or only `"toca"` was named; else empty.
+        cache_dtype (`str`): What features are kept in between steps, `"bf16"`, `"fp16"` or `"fp8"`; empty for the
+            dtype that the model computes in.
         made (`str`): What the plan was made from, and what it did to other prompts; empty where it does not say.
         bypassed (`int`): Further calls that ran in full, past the cache, with a warning that says why; they are in no
             other figure.
@@ -64,6 +67,7 @@ class Summary:
     bypassed: int = 0
     chosen: str = ""
     made: str = ""
+    cache_dtype: str = ""
 
     @property
     def flops_speedup(self) -> float:
@@ -97,7 +101,7 @@ class Summary:
             f"  steps   {self.steps}",
             f"  FLOPs   {self.flops / 1e9:.2f} G instead of {self.flops_full / 1e9:.2f} G: {self.flops_speedup:.2f}x",
             f"  tokens  {self.tokens_recomputed:.1%} computed",
-            f"  cache   {self.cache_bytes / 2**20:.2f} MiB",
+            f"  cache   {self.cache_bytes / 2**20:.2f} MiB{f', in {self.cache_dtype}' if self.cache_dtype else ''}",
         ]
         if self.made:
             lines.append(f"  plan    {self.made}")
@@ -134,6 +138,7 @@ def summarize(method: str, records: list[tuple[GenerationRecord, list]], chosen:
         bypassed=total.bypassed,
         chosen=chosen,
         made=_origins(records),
+        cache_dtype=next((name for record, _ in records if (name := name_of(record.cache_dtype))), ""),
     )
 
 

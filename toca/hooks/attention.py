@@ -75,11 +75,14 @@ def _where_tokens_are_dropped(
     if not handle.refresh:
         return dialect.for_queries(stock, attn, call, handle.present, None)[0]  # type: ignore[arg-type]
     if handle.present is not None:
-        return dialect.with_dropped(stock, attn, call, handle.present, context.value)
+        held = context.value
+        output = dialect.with_dropped(stock, attn, call, handle.present, held)
+        context.rewrite(held)
+        return output
     kept, measure = handle.state.statistic, handle.measure  # type: ignore[union-attr]
     tokens = 0 if kept is None else kept.shape[1]
-    output, *held, statistic = dialect.remembered(stock, attn, call, measure, tokens)
-    context.renew(tuple(held), ())
+    output, *whole, statistic = dialect.remembered(stock, attn, call, measure, tokens)
+    context.renew(tuple(whole), ())
     if statistic is not None:
         kept.copy_(statistic)  # type: ignore[union-attr]
     return handle.kept(output)
@@ -101,8 +104,10 @@ def _of_chosen(
         whole = tokens.shape[1] == present.tokens
         index = present.over_batch if whole else over_batch(present.image_places, present.image_tokens)
         tokens = take_rows(tokens, index)
-    held = handle.state.context.value  # type: ignore[union-attr]
+    context = handle.state.context  # type: ignore[union-attr]
+    held = context.value
     output = dialect.with_dropped(stock, attn, {**call, given: tokens}, present, held)
+    context.rewrite(held)
     return handle.refreshed_at(output, present)
 
 
@@ -115,7 +120,7 @@ def _partial(
         return _of_chosen(stock, attn, handle, dialect, call, given)
     queries = next(iter(call))
     call = {**call, queries: handle.picked(call[queries])}
-    index, tokens = handle.chosen(), handle.state.terms.value.shape[1]  # type: ignore[union-attr]
+    index, tokens = handle.chosen(), handle.state.terms.tokens  # type: ignore[union-attr]
     present = Present(index % tokens, tokens, 0, tokens, index)
     output, statistic = dialect.for_queries(stock, attn, call, present, handle.measure)
     if statistic is not None:

@@ -21,9 +21,16 @@ class Kept(Protocol):
 
     value: Any
 
+    @property
+    def tokens(self) -> int: ...
+
     def renew(self, value: Any, scales: Sequence[Any] = ..., renewal: Renewal = ...) -> None: ...
 
     def total(self, weights: Sequence[Any], combine: Combine = ...) -> Any: ...
+
+    def rewrite(self, value: Any) -> None: ...
+
+    def is_held(self, value: Any) -> bool: ...
 
 
 class Remembered(Protocol):
@@ -128,23 +135,31 @@ class Handle:
         Where outputs are reused the rows are remembered with them. A forecast goes on from whole outputs only, for
         its terms would not fit a token that is newer than they are.
         """
-        filled = self._filled()
-        if self.weights and filled is self._memory.terms.value:
-            filled = filled.clone()
-        index, rows = self.chosen(), self.turned(rows)
+        filled, index, rows = self._to_be_written(), self.chosen(), self.turned(rows)
         if self.spread is not None:
             filled = self.spread(filled, index, rows)
-        return self.turned(put_rows(filled, index, rows))
+        return self.turned(self._written(put_rows(filled, index, rows)))
 
     def refreshed_at(self, output: Output, present: Present) -> Output:
         """The same of self-attention: its `output` for the tokens that are there, in one stream, or in that of the
         image and others that are whole."""
-        filled = self._filled()
-        keeps = self.weights and filled is self._memory.terms.value
+        filled = self._to_be_written()
         if isinstance(filled, torch.Tensor):
-            return _put(filled.clone() if keeps else filled, output, present)
-        pairs = zip(filled, output, strict=True)
-        return tuple(_put(part.clone() if keeps else part, rows, present) for part, rows in pairs)
+            return self._written(_put(filled, output, present))
+        return self._written(tuple(_put(part, rows, present) for part, rows in zip(filled, output, strict=True)))
+
+    def _to_be_written(self) -> Any:
+        """What fills, for rows to be written into; a copy of it where what is held must stay."""
+        filled = self._filled()
+        if not self.weights or not self._memory.terms.is_held(filled):
+            return filled
+        return filled.clone() if isinstance(filled, torch.Tensor) else tuple(part.clone() for part in filled)
+
+    def _written(self, filled: Any) -> Any:
+        """Rows have been written into what fills; they are remembered where it is reused."""
+        if not self.weights:
+            self._memory.terms.rewrite(filled)
+        return filled
 
     def picked(self, hidden_states: torch.Tensor) -> torch.Tensor:
         """The tokens to compute, (B, k, C); `hidden_states` itself where the norm has picked them."""

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+
+import torch
 
 from ..models.shape import CallKey
+from ..plan.table import PlanTable
 from .part import Part
 
 
@@ -27,6 +30,13 @@ class BranchMemory:
     whole: bool = False
     grid: tuple[int, int, int] | None = None
     last_step: int | None = None
+
+    def hold_in(self, plan: PlanTable, cache_dtype: torch.dtype | None) -> None:
+        """Keep features in another dtype from now on, and what is kept of them already."""
+        if cache_dtype != self.key.cache_dtype:
+            self.key = replace(self.key, cache_dtype=cache_dtype)
+            for part in self.parts:
+                part.hold_in(plan, cache_dtype)
 
     @property
     def cache_bytes(self) -> int:

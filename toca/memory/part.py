@@ -11,6 +11,7 @@ from ..axes.selections import Group, Grouping
 from ..axes.spans import Span
 from ..models.shape import CallKey, CallShape
 from ..plan.table import PlanTable
+from .compact import recast, terms_in
 from .terms import Terms
 
 
@@ -78,15 +79,27 @@ class Part:
     @classmethod
     def start(cls, plan: PlanTable, key: CallKey, paired: bool = False) -> Part:
         """One that remembers nothing yet; statistics are allocated, outputs are not."""
-        part = cls(key, [SiteMemory() for _ in plan.layout.sites], paired)
+        kept = key.cache_dtype
+        sites = [
+            SiteMemory(terms_in(kept, site.width), None, terms_in(kept, site.keys_wide)) for site in plan.layout.sites
+        ]
+        part = cls(key, sites, paired)
         part.statistics = part._allocate_statistics(plan)
-        part.spans = {span: Terms() for span in plan.kept_spans}
+        part.spans = {span: terms_in(kept, _row_of(plan, span)) for span in plan.kept_spans}
         return part
 
     @classmethod
     def empty(cls, plan: PlanTable, key: CallKey) -> Part:
         """One that never remembers anything."""
         return cls(key, [SiteMemory() for _ in plan.layout.sites])
+
+    def hold_in(self, plan: PlanTable, cache_dtype: torch.dtype | None) -> None:
+        """Keep what is kept of features, and will be, in another dtype."""
+        self.key = replace(self.key, cache_dtype=cache_dtype)
+        for site, memory in zip(plan.layout.sites, self.sites, strict=True):
+            memory.terms = recast(memory.terms, cache_dtype, site.width)
+            memory.context = recast(memory.context, cache_dtype, site.keys_wide)
+        self.spans = {span: recast(terms, cache_dtype, _row_of(plan, span)) for span, terms in self.spans.items()}
 
     def group_tokens(self, plan: PlanTable, grid: tuple[int, int] | None) -> None:
         """Group the partial sites, before the first choice of tokens; no token is stale yet."""
@@ -169,3 +182,8 @@ class Part:
     def cache_bytes(self) -> int:
         """Bytes of all tensors held."""
         return sum(tensor.nbytes for tensor in self.tensors())
+
+
+def _row_of(plan: PlanTable, span: Span) -> int:
+    """Numbers of a row of what is kept of a span: of a token between blocks, of a sample around the model."""
+    return plan.layout.width if span.around == "blocks" else 0

@@ -31,6 +31,11 @@ class Terms:
         self.higher: list[Any] = []
         self.history: tuple[int, ...] = ()
 
+    @property
+    def tokens(self) -> int:
+        """Tokens of a row of the value, which is one tensor (rows, tokens, ...)."""
+        return self.value.shape[1]
+
     def note_step(self, step: int, fill: Fill) -> None:
         """A value is being computed in this step, for the fill to go on from."""
         self.history = (step, *self.history)[: fill.remembers]
@@ -48,49 +53,63 @@ class Terms:
             scales (`Sequence`): A number, or a tensor () of it, for each term; none where nothing is forecast.
             renewal (`Callable`): How the value enters the terms.
         """
-        if scales and not self.higher:
-            self.higher = [_map(torch.zeros_like, value) for _ in scales]
-        if scales and isinstance(value, tuple):
-            befores = (None,) * len(value) if self.value is None else self.value
-            parts = zip(value, befores, zip(*self.higher, strict=True), strict=True)
-            renewed = [renewal(part, before, list(terms), scales) for part, before, terms in parts]
-            self.higher = list(zip(*renewed, strict=True))
-        elif scales:
-            self.higher = renewal(value, self.value, self.higher, scales)  # type: ignore[arg-type]
+        if scales:
+            higher = self.higher or [map_parts(torch.zeros_like, value) for _ in scales]
+            self.higher = _renewed(value, self.value, higher, scales, renewal)
         self.value = value
+
+    def rewrite(self, value: Value) -> None:
+        """Take in what has been written into the value that `total` has given."""
+
+    def is_held(self, value: Value) -> bool:
+        """Whether to write into a value is to write into what is held."""
+        return value is self.value
 
     def mark(self) -> weakref.ref | None:
         """What tells later whether the value has been renewed; it keeps nothing alive."""
-        first = self.value[0] if isinstance(self.value, tuple) else self.value
+        first = next(iter(self.tensors()), None)
         return None if first is None else weakref.ref(first)
 
     def holds(self, mark: weakref.ref | None) -> bool:
         """Whether the value is the one that was marked."""
-        first = self.value[0] if isinstance(self.value, tuple) else self.value
-        return mark is not None and mark() is first
+        return mark is not None and mark() is next(iter(self.tensors()), None)
 
     def total(self, weights: Sequence[Any], combine: Combine = weighted_sum) -> Any:
         """What fills: the value where there are no weights, else what the terms and their weights make."""
         if not weights:
             return self.value
-        return _map(lambda value, *higher: combine(value, higher, weights), self.value, *self.higher)
+        return map_parts(lambda value, *higher: combine(value, higher, weights), self.value, *self.higher)
 
     def tensors(self) -> list[torch.Tensor]:
         """All tensors held."""
         held = [] if self.value is None else [self.value, *self.higher]
         return [part for term in held for part in (term if isinstance(term, tuple) else (term,))]
 
+    def emptied(self) -> Terms:
+        """Others that keep in the same way, and hold nothing yet."""
+        return Terms()
+
     def map(self, function: Callable[..., torch.Tensor], *others: Terms) -> Terms:
         """The same with `function` applied to every tensor, and to those of `others` that stand in its place."""
-        terms = Terms()
+        terms = self.emptied()
         values, higher = zip(*((each.value, each.higher) for each in (self, *others)), strict=True)
-        terms.value = None if self.value is None else _map(function, *values)
-        terms.higher = [_map(function, *each) for each in zip(*higher, strict=True)]
+        terms.value = None if values[0] is None else map_parts(function, *values)
+        terms.higher = [map_parts(function, *each) for each in zip(*higher, strict=True)]
         terms.history = self.history
         return terms
 
 
-def _map(function: Callable[..., torch.Tensor], *terms: Any) -> Any:
+def _renewed(value: Any, before: Any, higher: list[Any], scales: Sequence[Any], renewal: Renewal) -> list[Any]:
+    """The terms f_1 to f_O when a value has been computed, part by part."""
+    if not isinstance(value, tuple):
+        return renewal(value, before, higher, scales)
+    befores = (None,) * len(value) if before is None else before
+    parts = zip(value, befores, zip(*higher, strict=True), strict=True)
+    renewed = [renewal(part, old, list(terms), scales) for part, old, terms in parts]
+    return list(zip(*renewed, strict=True))
+
+
+def map_parts(function: Callable[..., Any], *terms: Any) -> Any:
     """Apply a function of tensors to tensors, or to each part of tuples of tensors."""
     if isinstance(terms[0], tuple):
         return tuple(function(*parts) for parts in zip(*terms, strict=True))

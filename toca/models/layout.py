@@ -112,10 +112,17 @@ class Layout:
 
     def numbers_leaving(self, layer: int, shape: CallShape) -> int:
         """Numbers in what leaves a layer: all its streams, after the last one those that are read."""
+        streams = dict(self.streams[self.stacks[layer]])
+        return shape.batch * sum(streams[name] * sum(shape.counts(name)) for name in self._leaving(layer))
+
+    def tokens_leaving(self, layer: int, shape: CallShape) -> int:
+        """Tokens in the same, of all samples."""
+        return shape.batch * sum(sum(shape.counts(name)) for name in self._leaving(layer))
+
+    def _leaving(self, layer: int) -> tuple[str, ...]:
+        """The streams that leave a layer and are read."""
         stack = self.stacks[layer]
-        streams = dict(self.streams[stack])
-        names = self.read[stack] if layer == self.layers - 1 else tuple(streams)
-        return shape.batch * sum(streams[name] * sum(shape.counts(name)) for name in names)
+        return self.read[stack] if layer == self.layers - 1 else tuple(dict(self.streams[stack]))
 
     def predicted_tokens(self, shape: CallShape) -> int:
         """Tokens of a sample in the model's prediction."""

@@ -67,12 +67,14 @@ class CallShape:
 @dataclass(frozen=True)
 class CallKey:
     """What must not change within a generation; a branch starts anew where it does. What was kept in inference mode
-    cannot be written in outside of it."""
+    cannot be written in outside of it. `cache_dtype` is the dtype that features are kept in, `None` for the one that
+    they are computed in."""
 
     shape: CallShape
     dtype: torch.dtype
     device: torch.device
     inference: bool = False
+    cache_dtype: torch.dtype | None = None
 
     def with_rows(self, rows: int) -> CallKey:
         """The same for fewer rows of the batch."""

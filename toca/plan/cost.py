@@ -9,10 +9,12 @@ import torch
 
 from ..axes.actions import Action
 from ..axes.gates import Gate, GateSizes
-from ..axes.selections.base import COUNT_BYTES
+from ..axes.selections.base import COUNT_BYTES, key_rows
 from ..axes.spans import Span
 from ..checks import Within, check, checked
+from ..kernels.narrow import cache_dtype_of
 from ..models import CallShape
+from .kept import Kept
 from .passes import Pass, expected_passes
 from .table import PlanTable
 
@@ -68,6 +70,7 @@ def plan_cost(
     text_tokens: int | None = None,
     batched_cfg: bool = False,
     dtype: torch.dtype | None = None,
+    cache_dtype: torch.dtype | str | None = None,
 ) -> Cost:
     """The cost of running `plan` once.
 
@@ -79,7 +82,9 @@ def plan_cost(
         text_tokens (`int`, *optional*): Text tokens of a sample; the family's usual number by default.
         batched_cfg (`bool`, defaults to `False`): Whether the batch's halves are the guidance branches of the same
             samples; it decides how many staleness counts are kept where they share one selection.
-        dtype (`torch.dtype`, *optional*): Of the cached features; the model's own by default.
+        dtype (`torch.dtype`, *optional*): That the model computes with; its own by default.
+        cache_dtype (`torch.dtype` or `str`, *optional*): What features are kept in, as for `toca.enable_cache`; what
+            they are computed in by default.
 
     Returns:
         `Cost`
@@ -95,7 +100,7 @@ def plan_cost(
     return Cost(
         flops=flops,
         flops_full=plan.num_inference_steps * full_flops(plan, shape),
-        cache_bytes=cache_bytes(plan, shape, itemsize, batched_cfg),
+        cache_bytes=cache_bytes(plan, shape, itemsize, batched_cfg, cache_dtype_of(cache_dtype)),
         tokens_recomputed=_tokens_share(plan, shape),
         decides_online=plan.gate is not None,
     )
@@ -174,10 +179,25 @@ def full_flops(plan: PlanTable, shape: CallShape) -> int:
     return plan.layout.overhead_flops(shape) + sites
 
 
-def cache_bytes(plan: PlanTable, shape: CallShape, itemsize: int, batched_cfg: bool) -> int:
+def cache_bytes(
+    plan: PlanTable,
+    shape: CallShape,
+    itemsize: int,
+    batched_cfg: bool,
+    cache_dtype: torch.dtype | None = None,
+) -> int:
     """Bytes kept between the steps of one branch: outputs, keys and values, attention statistics, and what the gate
-    and the selection keep."""
-    total = sum(span_bytes(plan, span, shape, itemsize) for span in plan.kept_spans)
+    and the selection keep.
+
+    Args:
+        plan (`PlanTable`): The plan.
+        shape (`CallShape`): Of the call.
+        itemsize (`int`): Bytes of a number as the model computes it.
+        batched_cfg (`bool`): Whether the batch's halves are guidance branches of the same samples.
+        cache_dtype (`torch.dtype`, *optional*): What features are kept in.
+    """
+    kept = Kept(itemsize, cache_dtype)
+    total = sum(span_bytes(plan, span, shape, kept) for span in plan.kept_spans)
     if plan.gate is not None:
         sizes = sizes_of(plan, plan.gate, shape, itemsize, batched_cfg)
         # And of each image whether what was last returned is finite.
@@ -186,32 +206,27 @@ def cache_bytes(plan: PlanTable, shape: CallShape, itemsize: int, batched_cfg: b
     for i, site in enumerate(plan.layout.sites):
         rows, tokens = site.geometry(shape)
         if plan.kept[i]:
-            total += site.numbers(shape) * number_bytes(plan, itemsize, i in plan.forecast_sites)
+            fill = plan.fill if i in plan.forecast_sites else None
+            total += kept.bytes(site.numbers(shape), rows * tokens, fill)
         total += rows * tokens * COUNT_BYTES if i in measured else 0
     if plan.selection is not None:
         paired = batched_cfg and plan.selection.shared_cfg
         sites = sorted(plan.partial_sites)
-        total += plan.selection.bytes_kept(plan.layout, sites, shape, itemsize, paired)
+        total += plan.selection.bytes_kept(plan.layout, sites, shape, kept.itemsize, paired)
+        attended = plan.selection.attended(plan.layout, frozenset(sites))
+        total += kept.scale_bytes(key_rows((plan.layout.sites[i] for i in attended), shape))
     return total
 
 
-def number_bytes(plan: PlanTable, itemsize: int, forecast: bool) -> int:
-    """Bytes kept for one number of a quantity: its last value, and the fill's terms where it is ever forecast."""
-    if not forecast or plan.fill is None:
-        return itemsize
-    return itemsize + plan.fill.term_bytes(itemsize)
-
-
-def span_bytes(plan: PlanTable, span: Span, shape: CallShape, itemsize: int) -> int:
+def span_bytes(plan: PlanTable, span: Span, shape: CallShape, kept: Kept) -> int:
     """Bytes kept of a span: what leaves its last block, or the model."""
-    forecast = plan.kept_spans[span]
+    fill = plan.fill if plan.kept_spans[span] else None
     if span.around == "blocks":
-        numbers = plan.layout.numbers_leaving(span.stop - 1, shape)
-    else:
-        reads_latents = forecast and plan.fill is not None and plan.fill.reads_latents
-        tokens = plan.layout.predicted_tokens(shape) * (2 if reads_latents else 1)
-        numbers = shape.batch * tokens * plan.layout.out_width
-    return numbers * number_bytes(plan, itemsize, forecast)
+        layer = span.stop - 1
+        return kept.bytes(plan.layout.numbers_leaving(layer, shape), plan.layout.tokens_leaving(layer, shape), fill)
+    outputs = 2 if fill is not None and fill.reads_latents else 1
+    samples = shape.batch * outputs
+    return kept.bytes(samples * plan.layout.predicted_tokens(shape) * plan.layout.out_width, samples, fill)
 
 
 def sizes_of(plan: PlanTable, gate: Gate, shape: CallShape, itemsize: int, batched_cfg: bool) -> GateSizes:

@@ -141,6 +141,11 @@ def keys_kept(sites: Iterable[Site], shape: CallShape) -> int:
     return sum(2 * site.geometry(shape)[0] * site.keys(shape) * site.keys_wide for site in sites)
 
 
+def key_rows(sites: Iterable[Site], shape: CallShape) -> int:
+    """Rows that these make: a key and a value for each token."""
+    return sum(2 * site.geometry(shape)[0] * site.keys(shape) for site in sites)
+
+
 def check_whole(layout: Layout, step: int, row: tuple[Action, ...], attends: bool = False) -> None:
     """Refuse some of the tokens where a site needs all: what mixes tokens, and unless it `attends` for some of them
     self-attention, from which errors would spread to all. Raises `ValueError`."""

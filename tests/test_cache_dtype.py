@@ -301,6 +301,17 @@ def test_the_widest_that_fits_is_taken(fits: str | None, chosen: str) -> None:
             assert (summary.cache_dtype, summary.cache_bytes) == (chosen, limit)
 
 
+def test_a_plan_says_beforehand_which_that_is() -> None:
+    plan, sizes = toca.FORA(interval=3).plan(TINY["flux"](), STEPS), options_for("flux", 1, (16, 16))
+    for name in (None, "bf16", "fp8"):
+        assert plan.fitting_dtype(plan.cost(**sizes, cache_dtype=name).cache_bytes, **sizes) == name
+    # Half precision is no narrower than half precision.
+    halves = {**sizes, "dtype": torch.bfloat16}
+    assert plan.fitting_dtype(plan.cost(**halves).cache_bytes - 1, **halves) == "fp8"
+    with pytest.raises(ValueError, match="more than `max_cache_bytes`"):
+        plan.fitting_dtype(10, "fp8", **sizes)
+
+
 def test_what_does_not_fit_is_refused_with_the_numbers_before_anything_is_kept() -> None:
     model, method, inputs = TINY["flux"](), toca.FORA(interval=3), inputs_for("flux", STEPS)
     stock = run_steps(model, inputs)

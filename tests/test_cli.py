@@ -310,6 +310,20 @@ def test_plan_predicts_what_generate_measures(run, folders, owl):
     assert f"({speedup}x)" in predicted
 
 
+def test_plan_says_what_a_narrower_cache_takes(run, folders):
+    asked = ("plan", "--model", folders["pixart"], "--dtype", "float32", "--method", "fora")
+    sizes = {
+        name: float(run(*asked, *option).stdout.split(" MiB of cache")[0].rsplit(" ")[-1])
+        for name, option in {"": (), "bf16": ("--cache-dtype", "bf16"), "fp8": ("--cache-dtype", "fp8")}.items()
+    }
+    assert sizes["bf16"] == pytest.approx(sizes[""] / 2, abs=0.01) and sizes["fp8"] < sizes["bf16"]
+    assert "MiB of cache in fp8" in run(*asked, "--max-cache-bytes", int(sizes["fp8"] * 2**20) + 10_000).stdout
+    assert "in " not in run(*asked, "--max-cache-bytes", 2**30).stdout.split("of cache")[1]
+    assert_one_sentence(run(*asked, "--cache-dtype", "int4"), "`cache_dtype` must be 'bf16'")
+    refused = run(*asked, "--max-cache-bytes", 10)
+    assert refused.code == 1 and "more than `max_cache_bytes`, 10 bytes" in " ".join(refused.stderr.split())
+
+
 def test_plan_takes_sizes_in_pixels(run, folders):
     small, large = (
         run("plan", "--model", folders["pixart"], "--height", size, "--width", size).stdout for size in (64, 256)

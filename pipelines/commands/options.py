@@ -23,6 +23,12 @@ GuidanceOption = Annotated[float | None, typer.Option("--guidance-scale", help="
 HeightOption = Annotated[int | None, typer.Option("--height", min=1, max=LARGEST_SIDE, help="Pixels.")]
 WidthOption = Annotated[int | None, typer.Option("--width", min=1, max=LARGEST_SIDE, help="Pixels.")]
 DtypeOption = Annotated[str | None, typer.Option("--dtype", help="float32, float16 or bfloat16.")]
+CacheDtypeOption = Annotated[
+    str | None, typer.Option("--cache-dtype", help="What the cache is kept in: bf16, fp16 or fp8.")
+]
+CacheBytesOption = Annotated[
+    int | None, typer.Option("--max-cache-bytes", min=0, help="Narrow the cache until it fits, or refuse.")
+]
 DeviceOption = Annotated[str | None, typer.Option("--device", help="For example cpu or cuda:0.")]
 FramesOption = Annotated[int | None, typer.Option("--num-frames", min=1, max=MOST_FRAMES, help="Frames of a video.")]
 SeedOption = Annotated[

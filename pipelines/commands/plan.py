@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from toca.files.figures import figure_format
+from toca.kernels.narrow import cache_dtype_of
 from toca.methods.presets import DEFAULT
 from toca.pipelines.arguments import require_argument
 from toca.pipelines.calibration import with_calibration
@@ -41,12 +42,15 @@ def plan(
     width: options.WidthOption = None,
     num_frames: options.FramesOption = None,
     dtype: options.DtypeOption = None,
+    cache_dtype: options.CacheDtypeOption = None,
+    max_cache_bytes: options.CacheBytesOption = None,
     save: SaveOption = None,
     draw: DrawOption = None,
 ) -> None:
     """Show what a method would do and cost on a model, without running it: no weights are loaded."""
     if draw is not None:
         figure_format(draw)
+    cache_dtype_of(cache_dtype)
     model = DEFAULT_MODEL if model is None else model
     request = Request(prompt, model=model, settings=settings or [], steps=steps, guidance_scale=guidance_scale,
                       height=height, width=width, num_frames=num_frames)  # fmt: skip
@@ -58,11 +62,12 @@ def plan(
     config = own_config(request, model, skeleton.pipeline_class, chosen)
     made = plan_of(chosen, skeleton, config)
     sizes = call_sizes(skeleton, config, pick_dtype(dtype, model, pick_device()))
+    kept_in = cache_dtype if max_cache_bytes is None else made.fitting_dtype(max_cache_bytes, cache_dtype, **sizes)
     note = foreign_note(method, skeleton.transformer)
     if note is not None:
         errors.print(f"Note: {note}", style="yellow")
     output.print(str(made))
-    output.print(f"One sample: {made.cost(**sizes)}")
+    output.print(f"One sample: {made.cost(**sizes, cache_dtype=kept_in)}{f' in {kept_in}' if kept_in else ''}")
     for path, write in ((save, made.save), (draw, lambda path: made.draw(path, **sizes))):
         if path is not None:
             write(path)

@@ -8,7 +8,7 @@ from dataclasses import replace
 import torch
 
 from ..memory.branch import BranchMemory
-from ..plan.fitting import branches_bytes, fitting_dtype
+from ..plan.fitting import Demand
 from .call import Call
 from .guidance import Guidance
 
@@ -36,15 +36,9 @@ class Holding:
         """
         if self.limit is not None:
             held = [memory for memory in others if memory.parts]
-            paired = guidance.is_paired(call.latents)
             shapes = [*(memory.key.shape for memory in held), call.key.shape]
-            self.dtype = fitting_dtype(
-                call.plan,
-                call.key.shape,
-                lambda dtype: branches_bytes(call.plan, shapes, paired, dtype),
-                self.given,
-                self.limit,
-            )
+            demand = Demand(call.plan, shapes, call.plan.layout.itemsize, guidance.is_paired(call.latents))
+            self.dtype = demand.fitting_dtype(self.limit, self.given)
             for memory in held:
                 memory.hold_in(call.plan, self.dtype)
         call.key = replace(call.key, cache_dtype=self.dtype)

@@ -92,7 +92,7 @@ def plan_cost(
     Raises:
         ValueError: If a value is of another type, or a size is not positive, or not a multiple of the patch size.
     """
-    shape = _shape_of(plan, batch_size, height, width, num_frames, text_tokens)
+    shape = shape_of(plan, batch_size, height, width, num_frames, text_tokens)
     batched_cfg = checked(batched_cfg, bool, "batched_cfg")
     check(dtype is None or isinstance(dtype, torch.dtype), "dtype", dtype, "must be a torch.dtype or None")
     itemsize = plan.layout.itemsize if dtype is None else dtype.itemsize
@@ -112,7 +112,7 @@ def _tokens_share(plan: PlanTable, shape: CallShape) -> float:
     return computed / (plan.num_inference_steps * tokens_computed(plan, plan.full_row, shape))
 
 
-def _shape_of(
+def shape_of(
     plan: PlanTable,
     batch_size: int,
     height: int | None,
@@ -120,6 +120,7 @@ def _shape_of(
     num_frames: int | None,
     text_tokens: int | None,
 ) -> CallShape:
+    """The shape of a call of these sizes; the arguments are those of `plan_cost`."""
     default, patch = plan.layout.default_shape, plan.layout.patch
     batch_size = checked(batch_size, Size, "batch_size")
     height, width = checked(height, Size | None, "height"), checked(width, Size | None, "width")

@@ -6,10 +6,14 @@ from dataclasses import dataclass
 from os import PathLike
 from typing import Any
 
+import torch
+
+from ..kernels.narrow import cache_dtype_of, name_of
 from .cost import Cost, plan_cost
 from .digest import digest_of
 from .drawing import draw_plan
 from .file import read_plan, write_plan
+from .fitting import demand_of
 from .table import PlanTable
 
 
@@ -48,6 +52,24 @@ class Plan(PlanTable):
     def cost(self, **call: Any) -> Cost:
         """FLOPs, speed-up and cache bytes of a generation; the model is not run. See `toca.plan.cost.plan_cost`."""
         return plan_cost(self, **call)
+
+    def fitting_dtype(self, limit: int, cache_dtype: torch.dtype | str | None = None, **call: Any) -> str | None:
+        """What features are kept in where `max_cache_bytes` of `toca.enable_cache` is the limit, for one branch of
+        guidance: `cache_dtype` if that is given, else the widest with which the cache fits.
+
+        Args:
+            limit (`int`): Bytes, at most.
+            cache_dtype (`torch.dtype` or `str`, *optional*): As for `toca.enable_cache`.
+            call: The sizes that `cost` takes.
+
+        Returns:
+            `"bf16"`, `"fp16"`, `"fp8"`, or `None` for the dtype that the model computes in.
+
+        Raises:
+            ValueError: If none fits; it says how large the cache is with each, and what keeps less.
+        """
+        demand = demand_of(self, **call)
+        return name_of(demand.fitting_dtype(limit, cache_dtype_of(cache_dtype))) or None
 
     def save(self, path: str | PathLike) -> None:
         """Write the plan as YAML (`.yaml`, `.yml`) or JSON (`.json`).

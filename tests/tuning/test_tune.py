@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 import toca
 from tests.helpers import tiny_dit_pipeline, tiny_flux_pipeline
 from toca.plan.front import Front
-from toca.tuning import search
-from toca.tuning.candidates import Graph, drafts
+from toca.tuning import correction, search
+from toca.tuning.candidates import Graph, drafts, single_label
 from toca.tuning.kinds import StepTimes
 from toca.tuning.labels import Draft, standard_labels
 from toca.tuning.ladder import Ladder
@@ -266,3 +266,16 @@ def test_growing_and_shrinking_undo_each_other(data):
         assert full in {grown.full for grown in smaller.grown(steps)}
     for larger in draft.grown(steps):
         assert full in {shrunk.full for shrunk in larger.shrunk(steps)}
+
+
+def test_a_corrected_graph_thinks_of_a_label_what_runs_of_it_say(monkeypatch):
+    monkeypatch.setattr(correction, "SHARES", (0.5,))
+    subject = Rehearsal(tiny_flux_pipeline(), PROMPTS[:2], [0, 1], CALL)
+    full, labels = subject.full(STEPS), standard_labels()[:2]
+    trials = Trials(subject, full, full.end, labels, Notes())
+    edges = Graph(subject, full, labels, 1.0, [0.1, 0.1], Notes(), lambda *_: None).edges()
+    right = Outlook(correction.corrected(edges, trials, 1.0, lambda *_: None))
+    for label in range(2):
+        draft = single_label(edges, label, STEPS, 1.0)[STEPS // 2]
+        assert Outlook(edges).of(draft, STEPS) != pytest.approx(10 ** trials.loss(draft), rel=0.02)
+        assert right.of(draft, STEPS) == pytest.approx(10 ** trials.loss(draft))

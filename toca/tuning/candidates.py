@@ -123,21 +123,27 @@ OBJECTIVES: tuple[Objective, ...] = (Leximin(), PowerSum(1.0), PowerSum(2.0), Po
 
 
 def drafts(edges: Sequence[Edge], labels: Sequence[Label], steps: int, seconds_full: float) -> dict[int, list[Draft]]:
-    """By the number of full steps: the best paths for every objective, over all labels and over those of one kind.
+    """By the number of full steps: the best paths for every objective over all labels, and those of each label alone.
 
     Several, for a graph adds up what segments do apart, and only a whole run tells what they do together.
     """
     unit = seconds_full / 10
     found: dict[int, dict[Draft, None]] = {}
     for objective in OBJECTIVES:
-        _collect(found, best_paths(steps, edges, objective, unit), steps)
-    for kind in dict.fromkeys(label.kind for label in labels):
-        those = [edge for edge in edges if edge.label is None or labels[edge.label].kind == kind]
-        _collect(found, best_paths(steps, those, Leximin(), unit), steps)
+        for path in best_paths(steps, edges, objective, unit):
+            found.setdefault(len(path.edges), {}).setdefault(_draft_of(path))
+    for label in range(len(labels)):
+        for count, draft in single_label(edges, label, steps, seconds_full).items():
+            found.setdefault(count, {}).setdefault(draft)
     return {count: list(found[count]) for count in sorted(found)}
 
 
-def _collect(found: dict[int, dict[Draft, None]], paths: Sequence[Path], steps: int) -> None:
-    for path in paths:
-        labels = tuple(edge.label or 0 for edge in path.edges)
-        found.setdefault(len(path.edges), {}).setdefault(Draft(path.full_steps, labels))
+def single_label(edges: Sequence[Edge], label: int, steps: int, seconds_full: float) -> dict[int, Draft]:
+    """By the number of full steps: the best path that one label alone fills."""
+    those = [edge for edge in edges if edge.label in (None, label)]
+    # From the fastest to the best: of as many full steps the last is the best.
+    return {len(path.edges): _draft_of(path) for path in best_paths(steps, those, Leximin(), seconds_full / 10)}
+
+
+def _draft_of(path: Path) -> Draft:
+    return Draft(path.full_steps, tuple(edge.label or 0 for edge in path.edges))

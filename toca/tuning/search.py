@@ -13,6 +13,7 @@ from ..methods import NoCache
 from ..plan import Plan
 from ..plan.front import Front
 from .candidates import Graph, drafts
+from .correction import corrected
 from .judging import Judge
 from .kinds import ROUNDS, StepTimes, time_kinds
 from .labels import Draft, Label, plan_of, usable
@@ -167,14 +168,13 @@ class Search:
         self.schedules.add(full.timesteps)
         filled = [self.times[label.name].filled for label in labels]
         graph = Graph(self.rehearsal, full, labels, self.full_step, filled, self.notes, self.tell)
-        edges = graph.edges()
-        outlook = Outlook(edges)
         trials = Trials(self.rehearsal, full, end, labels, self.notes)
-        known = drafts(edges, labels, full.steps, self.full_step)
 
         def tell(what: str, count: int) -> None:
             self.tell(f"{what} with {count} full steps", count)
 
+        edges = corrected(graph.edges(), trials, self.full_step, tell)
+        known, outlook = drafts(edges, labels, full.steps, self.full_step), Outlook(edges)
         ran = Ladder(trials, outlook, known, starts, tries, tell).climb(_counts(full.steps))
         uncached = Candidate(self._uncached(full), self._seconds(full.steps, 0.0), log_error(full.end, end))
         kept = [self._candidate(full, labels, draft, loss) for draft, loss in ran.items() if loss < WORST]

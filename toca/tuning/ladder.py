@@ -5,6 +5,7 @@ What is best with so many full steps is seldom far from what is best with one mo
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -41,15 +42,13 @@ class Ladder:
 
     def climb(self, counts: Sequence[int]) -> Losses:
         """Up and down; what was run, and the loss of each."""
-        half, steps = (self.starts + 1) // 2, self.trials.full.steps
-        for count in counts:
-            less = self._best(count - 1)
-            grown = less.grown(steps) if less else []
-            self._refine(count, [*self._first(self.known.get(count, ()), half), *self._first(grown, half)], self.tries)
-        for count in reversed(counts[:-1]):
-            more, here = self._best(count + 1), self._best(count)
-            shrunk = more.shrunk(steps) if more else []
-            self._refine(count, [*([here] if here else []), *self._first(shrunk, half)], self.tries // 2)
+        half = (self.starts + 1) // 2
+        for less, count in zip((None, *counts), counts, strict=False):
+            grown = self._changed(less, count, Draft.grown, half)
+            self._refine(count, [*self._first(self.known.get(count, ()), half), *grown], self.tries)
+        for more, count in itertools.pairwise(reversed(counts)):
+            shrunk, here = self._changed(more, count, Draft.shrunk, half), self._best(count)
+            self._refine(count, [*([here] if here else []), *shrunk], self.tries // 2)
         return {draft: loss for losses in self.ran.values() for draft, loss in losses.items()}
 
     def _refine(self, count: int, starts: Sequence[Draft], tries: int) -> None:
@@ -57,9 +56,22 @@ class Ladder:
             runs = refine(list(dict.fromkeys(starts)), self.trials, self.outlook, tries, self.tell)
             self.ran.setdefault(count, {}).update(runs)
 
+    def _changed(
+        self, count: int | None, wanted: int, change: Callable[[Draft, int], list[Draft]], number: int
+    ) -> list[Draft]:
+        """What the best with so many full steps becomes on the way to the number that is wanted, step by step."""
+        best = None if count is None else self._best(count)
+        if count is None or best is None:
+            return []
+        drafts = [best]
+        for _ in range(abs(wanted - count)):
+            drafts = self._first((new for draft in drafts for new in change(draft, self.trials.full.steps)), number)
+        return drafts
+
     def _first(self, drafts: Iterable[Draft], number: int) -> list[Draft]:
         """Those that the graph thinks most of."""
-        return sorted(drafts, key=lambda draft: self.outlook.of(draft, self.trials.full.steps))[:number]
+        every = dict.fromkeys(drafts)
+        return sorted(every, key=lambda draft: self.outlook.of(draft, self.trials.full.steps))[:number]
 
     def _best(self, count: int) -> Draft | None:
         losses = self.ran.get(count)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
@@ -26,10 +27,12 @@ from .segments import rows_of
 
 FASTEST, SLOWEST = 5.0, 1.15
 """The speeds between which plans are looked for, by their full steps."""
-STARTS, TRIES = 4, 8
+STARTS, TRIES = 4, 12
 """Drafts that are run for each number of full steps, and moves beyond them."""
 SHORTER = 0.75
 """Of the steps: a schedule of fewer steps of which plans are looked for too."""
+APART = 1.08
+"""How many times as many full steps the next number of them has, at least: the clock hardly tells them apart."""
 ALIKE = 1.04
 """Times that differ by less are one, as far as the clock can tell."""
 
@@ -193,9 +196,12 @@ class Search:
         return self.start + full_steps * self.full_step + filled
 
 
-def _counts(steps: int) -> range:
-    """The numbers of full steps of plans for `steps` steps."""
-    return range(max(1, round(steps / FASTEST)), max(2, int(steps / SLOWEST) + 1))
+def _counts(steps: int) -> list[int]:
+    """The numbers of full steps of plans for `steps` steps, no nearer to each other than `APART`."""
+    counts, most = [max(1, round(steps / FASTEST))], max(1, int(steps / SLOWEST))
+    while counts[-1] < most:
+        counts.append(min(most, max(counts[-1] + 1, math.ceil(counts[-1] * APART))))
+    return counts
 
 
 def undominated(candidates: Sequence[Candidate]) -> list[Candidate]:

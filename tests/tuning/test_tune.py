@@ -133,7 +133,8 @@ def test_a_search_that_was_stopped_goes_on(tmp_path, monkeypatch, brief):
     monkeypatch.setattr("toca.tuning.notes.EVERY", 0.0)
     with pytest.raises(Stopped):
         tuned(progress=stop, checkpoint=path)
-    found = json.loads(path.read_text())["found"]
+    kept = json.loads(path.read_text())
+    found, spent = kept["found"], kept["spent"]
     measured = []
     get = Notes.get
 
@@ -143,6 +144,10 @@ def test_a_search_that_was_stopped_goes_on(tmp_path, monkeypatch, brief):
     monkeypatch.setattr(Notes, "get", watching)
     resumed = tuned(checkpoint=path)
     assert found and measured and not set(measured) & set(found)
+    # What it took is told of the whole search, and not of its end alone.
+    last = json.loads(path.read_text())["spent"]
+    assert 0 < spent["model_calls"] < resumed.made_with["model_calls"] == round(last["model_calls"])
+    assert resumed.made_with["seconds"] > spent["seconds"] > 0
     assert [entry.plan for entry in resumed.entries] == [entry.plan for entry in tuned().entries]
 
 

@@ -27,6 +27,9 @@ class Notes:
         path (`str` or `PathLike`, *optional*): Of the file; without one nothing outlasts the search.
         of (`Mapping`, *optional*): What is searched: a file of another search is refused.
 
+    Attributes:
+        spending (`Callable`): Tells by name what has been spent since the search went on, such as seconds.
+
     Raises:
         ValueError: If the file is of another search, or is none.
     """
@@ -35,11 +38,18 @@ class Notes:
         self.path = None if path is None else Path(path)
         self.of: dict[str, Any] = json.loads(json.dumps(of or {}))
         self.found: dict[str, Any] = {}
+        self.spending: Callable[[], Mapping[str, float]] = dict
+        self._spent_before: dict[str, float] = {}
         self._written = time.monotonic()
         if self.path is not None and self.path.is_file():
-            self.found = self._read(self.path)
+            self._read(self.path)
 
-    def _read(self, path: Path) -> dict[str, Any]:
+    @property
+    def spent(self) -> dict[str, float]:
+        """What the search has spent, also before it was stopped."""
+        return {name: spent + self._spent_before.get(name, 0.0) for name, spent in self.spending().items()}
+
+    def _read(self, path: Path) -> None:
         data = read_json(path)
         if not isinstance(data, dict) or data.get("format") != FORMAT or not isinstance(data.get("found"), dict):
             raise ValueError(f"{str(path)!r} is no file of a search: delete it, or give another name.")
@@ -53,7 +63,7 @@ class Notes:
                 f"{str(path)!r} is of another search: its `{other}` is {shown(was)}, and here it is "
                 f"{shown(self.of.get(other))}. Delete it to start anew, or give another name."
             )
-        return data["found"]
+        self.found, self._spent_before = data["found"], dict(data.get("spent", {}))
 
     def get(self, name: str, measure: Callable[[], Found]) -> Found:
         """A measurement, plain data: made now, or before."""
@@ -69,4 +79,5 @@ class Notes:
         if self.path is None:
             return
         with atomic_path(self.path) as temporary:
-            temporary.write_text(json.dumps({"format": FORMAT, "of": self.of, "found": self.found}), encoding="utf-8")
+            kept = {"format": FORMAT, "of": self.of, "spent": self.spent, "found": self.found}
+            temporary.write_text(json.dumps(kept), encoding="utf-8")

@@ -84,7 +84,11 @@ class Search:
 
     def front(self) -> Front:
         """Search, to the end."""
-        began = time.monotonic()
+        began, runs = time.monotonic(), (self.rehearsal, self.held_out, self.further)
+        self.notes.spending = lambda: {
+            "model_calls": float(sum(run.calls for run in runs)),
+            "seconds": time.monotonic() - began,
+        }
         self.progress(0.0, "the full run")
         full = self.rehearsal.full(self.num_inference_steps)
         if self.num_inference_steps is not None:
@@ -103,9 +107,12 @@ class Search:
             found += self._candidates(self._with_further(self.rehearsal.full(fewer)), full.end, quick, 1, 0)
 
         def made_with() -> dict[str, Any]:
-            runs = (self.rehearsal, self.held_out, self.further)
-            took = round(sum(run.calls for run in runs)), round(time.monotonic() - began, 1)
-            return {**self.made_with, "model_calls": took[0], "seconds": took[1]}
+            spent = self.notes.spent
+            return {
+                **self.made_with,
+                "model_calls": round(spent["model_calls"]),
+                "seconds": round(spent["seconds"], 1),
+            }
 
         plans = [candidate.plan for candidate in undominated(found)]
         front = self._judge(full.steps).front(plans, self._seconds(full.steps, 0.0), list(self.schedules), made_with)

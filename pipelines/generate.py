@@ -57,7 +57,11 @@ Done = Callable[[list[Sample], Any | None], None]
 
 @torch.no_grad()
 def generate(
-    pipe: Any, config: GenerationConfig, method: Any | None = None, done: Done | None = None
+    pipe: Any,
+    config: GenerationConfig,
+    method: Any | None = None,
+    done: Done | None = None,
+    cache_dtype: str | None = None,
 ) -> GenerationResult:
     """Generate `config.num_images` images or videos.
 
@@ -67,13 +71,14 @@ def generate(
         method: a method object, preset name or `toca.Plan`; `None` runs the pipeline as it is.
         done (`Callable[[list[Sample], toca.Summary | None], None]`, *optional*): called after each batch with what
             it made, so that this can be saved before the next one may fail.
+        cache_dtype (`str`, *optional*): what features are kept in, as for `toca.enable_cache`.
 
     Raises:
         ValueError: if the pipeline cannot do what `config` asks, or does not support the method.
     """
     samples: list[Sample] = []
     summary = None
-    with cached_for(pipe, method, config.num_inference_steps):
+    with cached_for(pipe, method, config.num_inference_steps, cache_dtype):
         for batch in config.batches():
             made = run_batch(pipe, config, batch)
             summary = None if method is None else toca.summary(pipe)
@@ -83,11 +88,13 @@ def generate(
     return GenerationResult(samples, summary)
 
 
-def cached_for(pipe: Any, method: Any | None, steps: int) -> contextlib.AbstractContextManager:
+def cached_for(
+    pipe: Any, method: Any | None, steps: int, cache_dtype: str | None = None
+) -> contextlib.AbstractContextManager:
     """The method on the pipeline; no change for `None`. Raises `ValueError` for a plan of another number of steps."""
     if isinstance(method, toca.Plan) and method.num_inference_steps != steps:
         raise ValueError(f"The plan is for {method.num_inference_steps} steps, not for {steps}.")
-    return contextlib.nullcontext() if method is None else toca.cached(pipe, method)
+    return contextlib.nullcontext() if method is None else toca.cached(pipe, method, cache_dtype=cache_dtype)
 
 
 def run_batch(pipe: Any, config: GenerationConfig, batch: range) -> list[Sample]:

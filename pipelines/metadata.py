@@ -18,6 +18,7 @@ from PIL import PngImagePlugin
 import toca
 from toca.checks import cleaned, shown
 from toca.files.reading import named, parse_json
+from toca.kernels.narrow import cache_dtype_of
 from toca.pipelines import method_options, png_text
 from toca.pipelines.config import LONGEST_LABEL, MOST_STEPS, GenerationConfig
 from toca.pipelines.generate import Sample
@@ -41,6 +42,7 @@ class Recipe:
         method: a method object or plan; `None` for a picture of the full model.
         dtype (`str`): of the weights.
         device (`str`): type of the device.
+        cache_dtype (`str` or `None`): what features were kept in between steps; `None` for `dtype`.
     """
 
     model: str
@@ -49,6 +51,7 @@ class Recipe:
     method: Any | None
     dtype: str
     device: str
+    cache_dtype: str | None = None
 
     @classmethod
     def of(cls, sample: Sample, config: GenerationConfig, **rest: Any) -> Recipe:
@@ -77,6 +80,9 @@ def png_info(
         "flops_speedup": flops_speedup,
         "versions": versions(),
     }
+    if recipe.cache_dtype is None:
+        # Earlier versions know no such entry, and can read what has none.
+        del data["cache_dtype"]
     info = PngImagePlugin.PngInfo()
     info.add_text(TEXT_CHUNK, describe(recipe, size, steps))
     info.add_text(JSON_CHUNK, json.dumps(data))
@@ -148,7 +154,8 @@ class Record:
             method = None if recorded is None else method_options.from_record(recorded)
         except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
             raise _unreadable(self.path, _sentence(error)) from error
-        return Recipe(data["model"], self.config, data["index"], method, data["dtype"], data["device"])
+        facts = data["dtype"], data["device"], data.get("cache_dtype")
+        return Recipe(data["model"], self.config, data["index"], method, *facts)
 
 
 def read_record(path: str | Path) -> Record:
@@ -176,6 +183,7 @@ def _sentence(error: Exception) -> str:
 _ENTRIES: dict[str, tuple[type, ...]] = {
     "format": (int,), "model": (str,), "config": (dict,), "index": (int,), "method": (dict, type(None)),
     "dtype": (str,), "device": (str,), "steps": (str,), "flops_speedup": (float, int, type(None)), "versions": (dict,),
+    "cache_dtype": (str,),
 }  # fmt: skip
 _NEEDED = ("model", "config", "index", "method", "dtype", "device")
 _TEXTS = {"model": LONGEST_LABEL, "dtype": 20, "device": 20, "steps": 10 * MOST_STEPS}
@@ -195,6 +203,7 @@ def _check(data: Any) -> None:
         _check_entry(name, value)
     if data["dtype"] not in DTYPES:
         raise ValueError(f"dtype must be one of {', '.join(DTYPES)}, got {shown(data['dtype'])}.")
+    cache_dtype_of(data.get("cache_dtype"))
     if not re.fullmatch(r"[a-z]+", data["device"]):
         raise ValueError(f"device must be a kind of device, such as cpu or cuda, got {shown(data['device'])}.")
 

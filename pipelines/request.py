@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import toca
+from toca.kernels.narrow import cache_dtype_of
 from toca.methods.presets import DEFAULT, Choice, default_for, foreign_to
 from toca.models import family_of, known_family
 from toca.pipelines.arguments import takes_argument
@@ -41,6 +42,7 @@ class Request:
     device: str | None = None
     pickled_weights: bool = False
     speedup: float | None = None
+    cache_dtype: str | None = None
 
 
 @dataclass(frozen=True)
@@ -54,7 +56,7 @@ class PreparedGeneration:
         method: a method object or plan; `None` for the full model.
         label (`str`): what was asked for: a preset or a method by its name, with the settings that were changed.
         keep (`tuple[int, ...]` or `None`): indices of the samples to save; `None` for all.
-        dtype, device (`str`): as recorded in metadata.
+        dtype, device, cache_dtype (`str`): as recorded in metadata.
     """
 
     model: str
@@ -65,6 +67,7 @@ class PreparedGeneration:
     keep: tuple[int, ...] | None
     dtype: str
     device: str
+    cache_dtype: str | None = None
 
     @property
     def full_config(self) -> GenerationConfig:
@@ -87,6 +90,7 @@ def prepare(request: Request, recipe: Recipe | None = None) -> PreparedGeneratio
         raise ValueError("Give a prompt, a --class-label, or --from with the PNG of an earlier run.")
     # What no model can do is told before one is loaded.
     with_request(recipe.config if recipe else GenerationConfig(), request)
+    cache_dtype_of(request.cache_dtype)
     method = _chosen_method(request, recipe)
     model = request.model
     if model is None:
@@ -107,7 +111,11 @@ def prepare(request: Request, recipe: Recipe | None = None) -> PreparedGeneratio
     keep = (recipe.index,) if recipe and _same_batch(request) else None
     if recipe and keep is None:
         config = replace(config, first_index=0 if request.seed is not None else recipe.index)
-    return PreparedGeneration(model, pipe, config, method, label, keep, str(dtype).removeprefix("torch."), device.type)
+    if method is None and request.cache_dtype is not None:
+        raise ValueError("The full model keeps nothing: --cache-dtype needs a method.")
+    kept_in = request.cache_dtype or (recipe.cache_dtype if recipe else None)
+    facts = str(dtype).removeprefix("torch."), device.type, kept_in
+    return PreparedGeneration(model, pipe, config, method, label, keep, *facts)
 
 
 _PRESET_OF_MODEL = object()

@@ -16,7 +16,9 @@ ENOUGH_SECONDS = 5.0
 
 
 @torch.no_grad()
-def measure_seconds(pipe: Any, runs: list[tuple[GenerationConfig, Any | None]]) -> list[float]:
+def measure_seconds(
+    pipe: Any, runs: list[tuple[GenerationConfig, Any | None]], cache_dtype: str | None = None
+) -> list[float]:
     """Wall-clock seconds of the first batch, end to end, for each configuration and method: the fastest of several
     turns.
 
@@ -28,19 +30,19 @@ def measure_seconds(pipe: Any, runs: list[tuple[GenerationConfig, Any | None]]) 
     seconds: list[list[float]] = [[] for _ in runs]
     with progress_bar(pipe, None):
         for config, method in runs:
-            _time_once(pipe, config, method)
+            _time_once(pipe, config, method, cache_dtype)
         started = time.perf_counter()
         for turn in range(1, MAX_TURNS + 1):
             for (config, method), taken in zip(runs, seconds, strict=True):
-                taken.append(_time_once(pipe, config, method))
+                taken.append(_time_once(pipe, config, method, cache_dtype))
             if turn >= MIN_TURNS and time.perf_counter() - started > ENOUGH_SECONDS:
                 break
     return [min(taken) for taken in seconds]
 
 
-def _time_once(pipe: Any, config: GenerationConfig, method: Any | None) -> float:
+def _time_once(pipe: Any, config: GenerationConfig, method: Any | None, cache_dtype: str | None) -> float:
     batch = next(config.batches())
-    with cached_for(pipe, method, config.num_inference_steps):
+    with cached_for(pipe, method, config.num_inference_steps, cache_dtype):
         _synchronize(pipe)
         start = time.perf_counter()
         run_batch(pipe, config, batch)

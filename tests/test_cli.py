@@ -324,6 +324,17 @@ def test_plan_says_what_a_narrower_cache_takes(run, folders):
     assert refused.code == 1 and "more than `max_cache_bytes`, 10 bytes" in " ".join(refused.stderr.split())
 
 
+def test_a_picture_of_a_narrower_cache_is_made_again_with_it(run, owl):
+    made = owl("--cache-dtype", "fp8", "--output", "narrow.png")
+    assert " MiB, in fp8\n" in made.stdout, made.stderr
+    assert " MiB\n" in owl("--output", "wide.png").stdout
+    again = run("generate", "--from", "narrow.png", "--yes", "--output", "again.png")
+    assert " MiB, in fp8\n" in again.stdout, again.stderr
+    assert np.array_equal(pixels("again.png"), pixels("narrow.png"))
+    assert not np.array_equal(pixels("wide.png"), pixels("narrow.png"))
+    assert_one_sentence(owl("--cache-dtype", "fp4"), "`cache_dtype` must be 'bf16'")
+
+
 def test_plan_takes_sizes_in_pixels(run, folders):
     small, large = (
         run("plan", "--model", folders["pixart"], "--height", size, "--width", size).stdout for size in (64, 256)

@@ -55,6 +55,7 @@ def generate(
     num_images: Annotated[int | None, typer.Option(min=1, max=MOST_IMAGES, help="How many images.")] = None,
     dtype: options.DtypeOption = None,
     device: options.DeviceOption = None,
+    cache_dtype: options.CacheDtypeOption = None,
     output_path: OutputOption = None,
     compare: Annotated[bool, typer.Option("--compare", help="Also run the full model; show both.")] = False,
     from_file: FileOption = None,
@@ -64,7 +65,7 @@ def generate(
     """Generate images or a video from a prompt."""
     request = Request(
         prompt, class_label, model, method, plan, settings or [], steps, guidance_scale, height, width, num_frames,
-        seed, batch_size, num_images, dtype, device, pickled_weights, speedup,
+        seed, batch_size, num_images, dtype, device, pickled_weights, speedup, cache_dtype,
     )  # fmt: skip
     check_output(output_path)
     recipe = None if from_file is None else _recipe_of(from_file, request, yes)
@@ -113,7 +114,7 @@ def _check_video(prepared: PreparedGeneration) -> None:
 def _run(prepared: PreparedGeneration, method: Any | None, done: Done) -> GenerationResult:
     config = prepared.full_config if method is None else prepared.config
     with progress_bar(prepared.pipe, "full model" if method is None else method_name(method)):
-        return run(prepared.pipe, config, method, done)
+        return run(prepared.pipe, config, method, done, prepared.cache_dtype)
 
 
 def _save(
@@ -145,7 +146,9 @@ def _kept(prepared: PreparedGeneration, samples: list[Sample]) -> list[Sample]:
 
 
 def _recipe(prepared: PreparedGeneration, sample: Sample, method: Any | None) -> Recipe:
-    facts = {"model": prepared.model, "dtype": prepared.dtype, "device": prepared.device}
+    facts: dict[str, Any] = {"model": prepared.model, "dtype": prepared.dtype, "device": prepared.device}
+    if method is not None:
+        facts["cache_dtype"] = prepared.cache_dtype
     config = prepared.full_config if method is None else prepared.config
     return Recipe.of(sample, config, method=method, **facts)
 
@@ -157,7 +160,7 @@ def _measure(prepared: PreparedGeneration, result: GenerationResult, baseline: G
     assert result.summary is not None, "only a cached run is compared"
     with errors.status("Measuring the speed-up"):
         runs = [(prepared.full_config, None), (prepared.config, prepared.method)]
-        full, cached = measure_seconds(prepared.pipe, runs)
+        full, cached = measure_seconds(prepared.pipe, runs, prepared.cache_dtype)
     return Comparison(
         title=prepared.config.prompt or f"class {prepared.config.class_label}",
         method=method_name(prepared.method),

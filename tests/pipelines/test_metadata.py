@@ -92,6 +92,14 @@ def changed(tmp_path, change, method=None):
     return png_with(tmp_path / "other.png", json.dumps(data))
 
 
+def test_what_the_cache_was_kept_in_is_read_back(tmp_path):
+    """And is not written where it was the model's own dtype, so that earlier versions read the rest."""
+    narrow = replace(recipe(toca.FORA()), cache_dtype="fp8")
+    SAMPLE.image.save(tmp_path / "narrow.png", pnginfo=png_info(narrow, SAMPLE.image.size))
+    assert read_recipe(tmp_path / "narrow.png") == narrow
+    assert "cache_dtype" not in read_record(saved(tmp_path, toca.FORA())).data
+
+
 @pytest.mark.parametrize(
     ("chunk", "message"),
     [
@@ -110,6 +118,8 @@ def test_a_png_without_a_readable_recipe_is_refused(tmp_path, chunk, message):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
+        ({"cache_dtype": "fp4"}, "`cache_dtype` must be 'bf16'"),
+        ({"cache_dtype": 8}, "cache_dtype must be str"),
         ({"config.num_images": 0}, "num_images must be at least 1, got 0"),
         ({"config.num_images": 10**12}, "num_images must be at most 1000000, got 1000000000000"),
         ({"config.batch_size": 10**9}, "batch_size must be at most"),

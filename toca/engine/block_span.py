@@ -15,6 +15,7 @@ from ..memory.terms import Terms
 from ..models import CallShape, FamilySpec, Layout
 from ..models.shape import laid_out
 from ..models.streams import parts_of, regrouped
+from .ranks import Ranks
 
 
 class BlockSpan:
@@ -27,24 +28,32 @@ class BlockSpan:
     Args:
         layout (`Layout`): The sites.
         spec (`FamilySpec`): The streams of the blocks.
+
+    Attributes:
+        ranks (`Ranks` or `None`): The processes that share the tokens; only those who look at an image whole ask them.
     """
 
     def __init__(self, layout: Layout, spec: FamilySpec):
         stacks = {stack.stack: stack for stack in spec.stacks}
         self.stacks = {site.layer: stacks[site.stack] for site in layout.sites}
         self.rows = {layer: stack.rows for layer, stack in self.stacks.items()}
+        self.ranks: Ranks | None = None
 
     def image_of(self, streams: Streams, layer: int, shape: CallShape) -> torch.Tensor:
         """The image tokens (rows, tokens, C) in what a layer works on."""
         return self.stacks[layer].image_of(streams, shape)
 
     def image_like(self, streams: Streams, layer: int, like: int, shape: CallShape) -> torch.Tensor:
-        """The same with its rows laid out as those of another layer; it may be kept."""
-        return by_itself(laid_out(self.image_of(streams, layer, shape), shape, self.rows[layer], self.rows[like]))
+        """The same, of all processes, with its rows laid out as those of another layer; it may be kept."""
+        return by_itself(laid_out(self._whole(streams, layer, shape), shape, self.rows[layer], self.rows[like]))
 
     def image_by_sample(self, streams: Streams, layer: int, shape: CallShape) -> torch.Tensor:
-        """The same with a row a sample."""
-        return laid_out(self.image_of(streams, layer, shape), shape, self.rows[layer], "sample")
+        """The same, of all processes, with a row a sample."""
+        return laid_out(self._whole(streams, layer, shape), shape, self.rows[layer], "sample")
+
+    def _whole(self, streams: Streams, layer: int, shape: CallShape) -> torch.Tensor:
+        image = self.image_of(streams, layer, shape)
+        return image if self.ranks is None else self.ranks.whole(image, shape.image_tokens)
 
     def store(
         self,
@@ -140,6 +149,8 @@ class BlockSpan:
     def _before(self, span: Span, streams: Streams, shape: CallShape) -> tuple[torch.Tensor | None, ...]:
         """Of the streams that enter the span those that count, laid out as they leave it; `None` for what first enters
         within the span, of which the residual is all that leaves (text that has blocks of its own before)."""
+        if self.ranks is not None:
+            streams = self.ranks.own(streams, shape, self.stacks[span.first].tokens)
         have, want = self.rows[span.first], self.rows[span.stop - 1]
         laid: Streams = tuple(laid_out(stream, shape, have, want) for stream in streams)
         before, after = self.stacks[span.first].tokens, self.stacks[span.stop - 1].tokens

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -15,6 +15,7 @@ from ..models.shape import CallKey
 from ..plan.table import PlanTable
 from .arguments import own_copy, rows_of_call, some_rows
 from .job import Job
+from .ranks import Ranks
 from .record import GenerationRecord
 from .tick import Tick
 
@@ -94,16 +95,18 @@ def key_of(
     arguments: dict[str, Any],
     latents: torch.Tensor,
     cache_dtype: torch.dtype | None = None,
+    ranks: Ranks | None = None,
 ) -> CallKey:
     """What of a call must not change within a generation."""
-    shape = spec.call_shape(transformer, arguments)
-    return CallKey(shape, latents.dtype, latents.device, torch.is_inference_mode_enabled(), cache_dtype)
+    shape, inference = spec.call_shape(transformer, arguments), torch.is_inference_mode_enabled()
+    key = CallKey(shape, latents.dtype, latents.device, inference, cache_dtype)
+    return key if ranks is None else replace(key, shape=ranks.shape(shape), around=shape)
 
 
 def grid_of(call: Call) -> tuple[int, int, int] | None:
     """Frames, rows and columns of a sample's image tokens; `None` where they form no grid. Where only the model's
     input tells them it is one look at the device."""
-    shape = call.key.shape
+    shape = call.key.whole
     grid = shape.grid
     if grid is None and call.spec.grid is not None:
         grid = call.spec.grid(call.arguments)

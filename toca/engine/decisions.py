@@ -250,6 +250,8 @@ class Decisions:
             stack = self.block_span.stacks[site.layer]
             # A view of the image tokens would hold the text tokens too.
             noted = by_itself(stack.image_given(noted, site.stream, shape))
+            if self.block_span.ranks is not None:
+                noted = self.block_span.ranks.whole(noted, shape.image_tokens)
             job.notes[MODULATED] = (noted,)
 
     def finish(
@@ -270,12 +272,12 @@ class Decisions:
             if span.around == "model" and sample is not None:
                 terms = job.part.spans[span]
                 scales = span_scales(plan, span, terms, step)
-                self.model_span.store(plan, span, terms, scales, latents, sample, job.part.key.shape)
+                self.model_span.store(plan, span, terms, scales, latents, sample, job.part.key.whole)
         for span in job.run.spans:
             if span.around == "model":
                 terms = job.part.spans[span.stored]
                 weights = span_weights(plan, job, span, terms, step)
-                sizes = job.part.sizes
+                sizes = job.part.sizes_around
                 sample = self.model_span.fill(plan, span, terms, weights, step, latents, sizes)
         assert sample is not None, "what has not run is filled"
         return sample

@@ -29,6 +29,7 @@ from .holding import Holding
 from .job import sample_of, with_sample
 from .pipeline_calls import call_under_way
 from .plans import Plans
+from .ranks import Ranks, why_uneven
 from .record import GenerationRecord
 from .runner import Runner
 from .script import Script
@@ -131,7 +132,9 @@ class Engine:
                 "the cache.",
             )
             return None
-        key = key_of(self.spec, transformer, arguments, latents, self.holding.dtype)
+        self.follow_ranks(transformer)
+        ranks = self.decisions.block_span.ranks
+        key = key_of(self.spec, transformer, arguments, latents, self.holding.dtype, ranks)
         if torch.is_grad_enabled():
             self.clock.pass_by(timestep)
             self._bypass("grad", "Gradients are enabled, so the model runs in full; call it under torch.no_grad().")
@@ -140,6 +143,7 @@ class Engine:
         if tick is None:
             return None
         plan = self.plans.plan_at(tick, self.clock)
+        self.follow_ranks(transformer, plan)
         if tick.new_generation:
             self._start_generation(transformer, plan, caller)
         if not self.branches.takes(tick.branch):
@@ -147,11 +151,23 @@ class Engine:
             return None
         level = self.clock.level_at(tick.step)
         call = Call(transformer, self.spec, plan, tick, key, arguments, self.record, level, self.connection.compiled)
-        why = self.unplaced.why_in_full(arguments, plan.selection is not None)
+        why = self.unplaced.why_in_full(arguments, plan.selection is not None) or why_uneven(key)
         if why is not None:
             self._forgo(call, why)
             return None
         return call
+
+    def follow_ranks(self, transformer: nn.Module, plan: PlanTable | None = None) -> None:
+        """Know the processes that share the model's tokens by now. Raises `ValueError` if there is no caching with
+        them, or the plan cannot be carried out on a share."""
+        span = self.decisions.block_span
+        try:
+            span.ranks = Ranks.of(transformer, self.spec, span.ranks)
+            if span.ranks is not None and plan is not None:
+                span.ranks.check(plan)
+        except ValueError:
+            self.reset()
+            raise
 
     def _tick(self, timestep: Any, latents: torch.Tensor) -> Tick | None:
         """The place of a call; `None` where it has none, and runs in full."""

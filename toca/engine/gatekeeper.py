@@ -132,6 +132,8 @@ class Gatekeeper:
         """Which images compute: those that the gate says, and those whose last output was not finite, for whatever was
         kept of it is not fit to be used."""
         asked = torch.stack([self.gate.opens(now), now.memory[FINITE] > 0])
+        if self.block_span.ranks is not None:
+            asked = self.block_span.ranks.settled(asked)
         opens, finite = asked.tolist()
         if not all(finite):
             self.warn(

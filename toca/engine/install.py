@@ -32,6 +32,7 @@ def install(transformer: nn.Module, engine: Engine, plan: PlanTable) -> None:
     Raises:
         ValueError: If a site cannot be reached; it says why and what to do. Nothing is changed then.
     """
+    engine.follow_ranks(transformer, plan)
     engine.connection.follow(transformer, plan)
     vars(transformer)[ENGINE] = engine
     transformer.register_forward_pre_hook(engine.before_call, with_kwargs=True)

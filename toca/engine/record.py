@@ -91,12 +91,12 @@ class GenerationRecord:
         if job.output is not None:
             row, spans = job.run.row, job.run.spans
         full_batch = (1 if part.guided else 2) * part.key.shape.batch
-        self.calls.append(CallRecord(tick.step, tick.branch, row, spans, part.key.shape, full_batch, part.numbers))
+        self.calls.append(CallRecord(tick.step, tick.branch, row, spans, part.key.whole, full_batch, part.numbers))
         self.add_pass(job.run, job.part)
 
     def add_pass(self, run: Pass, part: Part) -> None:
         """Note a pass over the rows of a part."""
-        self.passes.append((run, part.key.shape))
+        self.passes.append((run, part.key.whole))
 
     @property
     def mark(self) -> tuple[int, int]:

@@ -69,8 +69,15 @@ class Part:
 
     @property
     def sizes(self) -> CallShape:
-        """The sizes of its calls, with the grid where that has been asked for."""
-        shape = self.key.shape
+        """The sizes of its calls in the blocks, with the grid where it has been asked for and all tokens are there."""
+        return self._with_grid(self.key.shape) if self.key.around is None else self.key.shape
+
+    @property
+    def sizes_around(self) -> CallShape:
+        """The same of what the model is called with."""
+        return self._with_grid(self.key.whole)
+
+    def _with_grid(self, shape: CallShape) -> CallShape:
         if self.grid is None or shape.grid is not None:
             return shape
         frames, rows, columns = self.grid

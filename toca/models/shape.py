@@ -67,18 +67,26 @@ class CallShape:
 @dataclass(frozen=True)
 class CallKey:
     """What must not change within a generation; a branch starts anew where it does. What was kept in inference mode
-    cannot be written in outside of it. `cache_dtype` is the dtype that features are kept in, `None` for the one that
-    they are computed in."""
+    cannot be written in outside of it. `cache_dtype` is the dtype that features are kept in,
+    `None` for the one that they are computed in. Where several processes share the tokens `shape` is what the blocks of
+    this one see, and `around` what the model is called with."""
 
     shape: CallShape
     dtype: torch.dtype
     device: torch.device
     inference: bool = False
     cache_dtype: torch.dtype | None = None
+    around: CallShape | None = None
+
+    @property
+    def whole(self) -> CallShape:
+        """The sizes of what the model is called with, whoever has the tokens."""
+        return self.shape if self.around is None else self.around
 
     def with_rows(self, rows: int) -> CallKey:
         """The same for fewer rows of the batch."""
-        return replace(self, shape=replace(self.shape, batch=rows))
+        around = None if self.around is None else replace(self.around, batch=rows)
+        return replace(self, shape=replace(self.shape, batch=rows), around=around)
 
 
 def laid_out(stream: torch.Tensor, shape: CallShape, have: str, want: str) -> torch.Tensor:

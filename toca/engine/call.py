@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Hashable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -96,10 +97,11 @@ def key_of(
     latents: torch.Tensor,
     cache_dtype: torch.dtype | None = None,
     ranks: Ranks | None = None,
+    adapters: Hashable = None,
 ) -> CallKey:
     """What of a call must not change within a generation."""
     shape, inference = spec.call_shape(transformer, arguments), torch.is_inference_mode_enabled()
-    key = CallKey(shape, latents.dtype, latents.device, inference, cache_dtype)
+    key = CallKey(shape, latents.dtype, latents.device, inference, cache_dtype, adapters=adapters)
     return key if ranks is None else replace(key, shape=ranks.shape(shape), around=shape)
 
 

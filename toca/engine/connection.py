@@ -56,6 +56,8 @@ class Connection:
             ValueError: If a site cannot be reached, or its attention not be measured; it says why and what to do.
         """
         self._refuse_shared(transformer)
+        if any(span.around == "blocks" for span in plan.kept_spans):
+            _refuse_groups([block for *_, block, _ in walk_blocks(transformer, self.spec)])
         try:
             points = list(self._points(transformer, plan))
             if all(is_connected(point.module, point.handle, point.attribute) for point in points):
@@ -206,6 +208,20 @@ def reached_sites(plan: PlanTable) -> set[int]:
     probed = plan.gate is not None and plan.gate.probe == 0
     sites = enumerate(plan.layout.sites)
     return {i for i, site in sites if plan.kept[i] or (probed and site.layer == 0)}
+
+
+def _refuse_groups(blocks: list[nn.Module]) -> None:
+    """Refuse blocks that come to the device in groups where some are left out: the first of a group brings the weights
+    of all, and the last takes them away."""
+    registries = [vars(block).get("_diffusers_hook") for block in blocks]
+    hooks = [hook for registry in registries if registry is not None for hook in registry.hooks.values()]
+    groups = [getattr(getattr(hook, "group", None), "modules", ()) for hook in hooks]
+    if any(sum(module in blocks for module in group) > 1 for group in groups):
+        raise ValueError(
+            "Blocks are offloaded in groups of several, and the plan leaves blocks out: a group's weights would not "
+            "come, or not go. Call `enable_group_offload` with `num_blocks_per_group=1` or "
+            '`offload_type="leaf_level"`, or use a method that leaves out modules within blocks, such as "fora".'
+        )
 
 
 def _refuse_chunks(block: nn.Module) -> None:

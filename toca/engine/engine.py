@@ -16,6 +16,7 @@ from ..hooks.shadow import shadow
 from ..methods import Method
 from ..models import FamilySpec, describe
 from ..plan.table import PlanTable
+from .adapters import Adapters
 from .arguments import own_copy
 from .branch_names import BranchNames
 from .branches import MAX_BRANCHES, Branches
@@ -74,7 +75,7 @@ class Engine:
         self.ownership, self.names = Ownership(), BranchNames()
         self.decisions = Decisions(self.layout, spec)
         self.connection = Connection(transformer, spec, self.decisions)
-        self.unplaced = Unplaced(transformer, spec)
+        self.unplaced, self.adapters = Unplaced(transformer, spec), Adapters()
         self.guidance, self.branches = Guidance(spec, pipeline, batched_cfg), Branches(spec, self.holding)
         self.warn = Warnings()
         self.runner = Runner(self.decisions, self.guidance, self.branches, self.warn)
@@ -133,8 +134,8 @@ class Engine:
             )
             return None
         self.follow_ranks(transformer)
-        ranks = self.decisions.block_span.ranks
-        key = key_of(self.spec, transformer, arguments, latents, self.holding.dtype, ranks)
+        ranks, adapters = self.decisions.block_span.ranks, self.adapters.state(transformer)
+        key = key_of(self.spec, transformer, arguments, latents, self.holding.dtype, ranks, adapters)
         if torch.is_grad_enabled():
             self.clock.pass_by(timestep)
             self._bypass("grad", "Gradients are enabled, so the model runs in full; call it under torch.no_grad().")

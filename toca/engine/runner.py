@@ -104,9 +104,9 @@ class Runner:
         if plan.selection is None or not plan.partial_sites or part.groups or not choosing:
             return
         grid = part.key.shape.grid
-        told = call.spec.grid is not None or part.key.around is not None
-        if grid is None and told and plan.selection.bonus_patch:
-            grid = call.spec.grid(call.arguments) if part.key.around is None else None
+        shared = part.key.around is not None
+        if grid is None and (call.spec.grid is not None or shared) and plan.selection.bonus_patch:
+            grid = None if call.spec.grid is None or shared else call.spec.grid(call.arguments)
             if grid is None:
                 self.warn("grid", "The positions of the image tokens form no grid: the spatial bonus is off.")
         if plan.gate is None and plan.selection.shared_cfg:

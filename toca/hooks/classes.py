@@ -20,6 +20,8 @@ BLOCK = "_toca_block"
 """Attribute of a block that holds its `BlockHandle` while a cache is on that reaches blocks."""
 FORWARD = "_toca_forward"
 """Attribute of a module that holds the bound `forward` of its own class, which some library left on the instance."""
+HOOKING = ("accelerate.hooks", "diffusers.hooks.hooks")
+"""Modules whose functions stand around a `forward`, which they call and keep."""
 
 Function = Callable[..., Any]
 """A function that a class calls with its instance first."""
@@ -71,17 +73,21 @@ def swap_class(module: nn.Module, make_method: Maker, handle: object, name: str,
     Raises:
         ValueError: If `forward` is replaced on the instance, which would silently win over ours.
     """
+    kept: list[Any] = []
     if name == "forward":
-        if replaces_forward(module):
+        if _is_dispatched(module):
+            kept = _who_keeps(module, [type(module).forward])
+        if replaces_forward(module) and not kept:
             raise ValueError(
                 f"The `forward` of a {type(module).__name__} has been replaced on the instance (by offloading hooks "
                 "or another cache), which would bypass this cache. Enable this cache first and the other afterwards."
             )
-        if name in vars(module):
+        if name in vars(module) and not kept:
             vars(module)[FORWARD] = vars(module).pop(name)
     vars(module)[attribute] = handle
     base: type = type(module)
     _CLASS.__set__(module, derived_class(base, make_method, name, attribute))
+    _hand_over(kept, MethodType(type(module).forward, module))
 
 
 def is_connected(module: nn.Module, handle: object, attribute: str) -> bool:
@@ -105,13 +111,35 @@ def restore(module: nn.Module) -> None:
     if _is_bound(vars(module).get("forward"), module, forwards):
         # Whoever hooked the module after us has gone, and put back what it had found.
         del vars(module)["forward"]
-    for keeper in keepers(module) if forwards else ():
-        kept = [name for name, value in vars(keeper).items() if _is_bound(value, module, forwards)]
-        stock = MethodType(type(module).forward, module)
-        vars(keeper).update(dict.fromkeys(kept, stock))
-        if "__wrapped__" in kept:
-            functools.update_wrapper(keeper, stock)
+    _hand_over(_who_keeps(module, forwards) if forwards else [], MethodType(type(module).forward, module))
     _strip(vars(module))
+
+
+def _is_dispatched(module: nn.Module) -> bool:
+    """Whether hooks stand around the module's `forward`, which they call and keep, that bring weights and inputs
+    together (`device_map`, sequential and group offloading, casting): whatever they call may be ours. One of
+    diffusers' that runs something else in the module's place is none of them."""
+    forward, registry = vars(module).get("forward"), vars(module).get("_diffusers_hook")
+    if any(hasattr(hook, "new_forward") for hook in getattr(registry, "hooks", {}).values()):
+        return False
+    return getattr(getattr(forward, "func", None), "__module__", "") in HOOKING
+
+
+def _who_keeps(module: nn.Module, functions: list[Function]) -> list[tuple[Any, list[str]]]:
+    """Who keeps one of these functions as a method of this module, and under which names."""
+    found = [
+        (keeper, [name for name, value in vars(keeper).items() if _is_bound(value, module, functions)])
+        for keeper in keepers(module)
+    ]
+    return [(keeper, names) for keeper, names in found if names]
+
+
+def _hand_over(kept: list[tuple[Any, list[str]]], forward: MethodType) -> None:
+    """Give those who keep a module's `forward` another one."""
+    for keeper, names in kept:
+        vars(keeper).update(dict.fromkeys(names, forward))
+        if "__wrapped__" in names:
+            functools.update_wrapper(keeper, forward)
 
 
 def _strip(attributes: dict[str, Any]) -> None:

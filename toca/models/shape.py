@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Hashable
 from dataclasses import dataclass, replace
 
 import torch
@@ -67,9 +68,10 @@ class CallShape:
 @dataclass(frozen=True)
 class CallKey:
     """What must not change within a generation; a branch starts anew where it does. What was kept in inference mode
-    cannot be written in outside of it. `cache_dtype` is the dtype that features are kept in,
-    `None` for the one that they are computed in. Where several processes share the tokens `shape` is what the blocks of
-    this one see, and `around` what the model is called with."""
+    cannot be written in outside of it, and what was kept with some LoRA `adapters` is not that of others.
+    `cache_dtype` is the dtype that features are kept in, `None` for the one that they are computed in. Where several
+    processes share the tokens `shape` is what the blocks of this one see, and `around` what the model is called
+    with."""
 
     shape: CallShape
     dtype: torch.dtype
@@ -77,6 +79,7 @@ class CallKey:
     inference: bool = False
     cache_dtype: torch.dtype | None = None
     around: CallShape | None = None
+    adapters: Hashable = None
 
     @property
     def whole(self) -> CallShape:

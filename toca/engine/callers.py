@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -44,13 +45,13 @@ class Ownership:
         self._overtaken: set[Caller] = set()
         self._lock = threading.Lock()
 
-    def enter(self, caller: Caller, begins_anew: bool, at_start: bool) -> None:
-        """A call begins.
+    def enter(self, caller: Caller, begins_anew: Callable[[], bool], at_start: Callable[[], bool]) -> None:
+        """A call begins. Where there is one caller nothing is asked: an answer may wait for the device.
 
         Args:
             caller (`Caller`): Whose call it is.
-            begins_anew (`bool`): Whether it can only be the first of a generation.
-            at_start (`bool`): Whether it can be the first of one.
+            begins_anew (`Callable`): `() -> bool`: whether it can only be the first of a generation.
+            at_start (`Callable`): `() -> bool`: whether it can be the first of one.
 
         Raises:
             RuntimeError: If another caller's call is under way, if the generation at hand is another caller's, or if
@@ -63,14 +64,14 @@ class Ownership:
             self._check(caller, begins_anew, at_start)
             self._calling = caller
 
-    def _check(self, caller: Caller, begins_anew: bool, at_start: bool) -> None:
+    def _check(self, caller: Caller, begins_anew: Callable[[], bool], at_start: Callable[[], bool]) -> None:
         if caller in self._overtaken:
             self._overtaken.discard(caller)
-            if not at_start:
+            if not at_start():
                 raise RuntimeError(REFUSED.format(what="has begun a generation since the last step of this one"))
         if not self.is_anothers(caller):
             return
-        if not begins_anew:
+        if not begins_anew():
             raise RuntimeError(REFUSED.format(what="is in the middle of a generation"))
         others = (*self._overtaken, self._owner)
         self._overtaken = {other for other in others if other is not None and not other.is_gone}

@@ -123,6 +123,7 @@ class Connection:
                 "The number of the model's blocks has changed since the cache was put on. Call "
                 "toca.disable_cache(target) and toca.enable_cache(target, method) again."
             )
+        self.decisions.connected = [i for i, site in enumerate(sites) if (site.stack, site.module) in kinds]
         here = ((block, block_spec, site) for *_, block, block_spec in blocks for site in block_spec.sites)
         for i, (block, block_spec, site_spec) in enumerate(here):
             if i in measured:

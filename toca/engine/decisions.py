@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
 import torch
 
-from ..axes.actions import COMPUTE, Action
-from ..axes.fills import Fill
+from ..axes.actions import Action
 from ..axes.selections import Group
-from ..axes.spans import Span
 from ..hooks.block import BlockHandle, Streams
 from ..hooks.handle import Handle
 from ..hooks.turns import Turns
@@ -24,6 +22,7 @@ from ..plan.passes import ENTERED, MODULATED, VERIFIED, Pass
 from ..plan.table import PlanTable
 from .block_span import BlockSpan, by_itself
 from .dropping import Dropping
+from .forecasts import Forecasts, as_weights, gate_weights, numbers, span_scales, span_weights
 from .job import Job
 from .model_span import ModelSpan
 from .unplaced import NotReached
@@ -43,6 +42,7 @@ class Decisions:
             inside it that its norm feeds too.
         turns (`dict[int, Turns]`): Of modules that a block calls several times, by the first call's site.
         wraps_all (`bool`): Whether blocks are reached that the plan need not reach: a script may leave out any.
+        connected (`Sequence[int]`): The sites whose handles modules ask, in order; no others are written.
         whole_norms (`bool`): Whether norms make all tokens, for the running call modulates each in its own way.
     """
 
@@ -63,7 +63,8 @@ class Decisions:
         self.dropping = Dropping(layout, spec, self.block_span)
         self.readers = self._readers_of_norms(spec)
         self.whole_norms = self.wraps_all = False
-        self._frozen: tuple[Any, ...] | None = None
+        self.connected: Sequence[int] = range(len(layout.sites))
+        self._blocks_decided = False
         self._held: list[tuple[Terms, weakref.ref | None]] = []
 
     def _readers_of_norms(self, spec: FamilySpec) -> list[tuple[int, ...] | None]:
@@ -84,12 +85,13 @@ class Decisions:
 
     def bypass(self) -> None:
         """Every site computes and remembers nothing."""
-        self._frozen, self._held = None, []
-        for handle in self.handles:
-            handle.bypass()
-            handle.state = None
-        for block in self.blocks:
+        self._held = []
+        for i in self.connected:
+            self.handles[i].bypass()
+            self.handles[i].state = None
+        for block in self.blocks if self._blocks_decided else ():
             block.bypass()
+        self._blocks_decided = False
 
     def freeze(self, plan: PlanTable, job: Job, step: int, compiled: bool, after: int | None = None) -> None:
         """Write one pass's decision.
@@ -105,15 +107,13 @@ class Decisions:
         if after is None:
             self._begin()
         self._held += self._to_be_renewed(plan, run, part)
-        frozen = (plan, run, part, compiled, self.whole_norms)
-        if not part.groups and plan.fill is None and not self.wraps(plan) and frozen == self._frozen:
-            return
-        self._frozen = frozen
-        told = gate_weights(plan, job)
-        for i in (i for i, site in enumerate(self.layout.sites) if site.layer >= first):
+        forecasts = None if plan.fill is None else Forecasts(plan, plan.fill, step, gate_weights(plan, job), compiled)
+        for i in self.connected:
+            if self.layout.sites[i].layer < first:
+                continue
             self._freeze_site(plan, run, part, i, compiled)
-            if plan.fill is not None:
-                self._freeze_terms(plan, plan.fill, run, part, i, step, compiled, told)
+            if forecasts is not None and i in plan.forecast_sites:
+                self._freeze_terms(forecasts, run, part, i)
         if not (run.drops or job.undecided):
             for group in part.groups:
                 self._freeze_tokens(group, run, step, compiled)
@@ -150,6 +150,7 @@ class Decisions:
             # Its norms make other tokens too.
             handle.lean_norm = False
         handle.note_input = run.probes_input and i == 0
+        handle.scales, handle.weights = [], []
         if handle.action == "skip":
             handle.lean_norm = False
         if i in run.measured and plan.selection is not None:
@@ -161,30 +162,18 @@ class Decisions:
         chosen = site.chosen_of(shape)
         return Row(site.geometry(shape)[1], chosen.start, chosen.stop - chosen.start)
 
-    def _freeze_terms(
-        self,
-        plan: PlanTable,
-        fill: Fill,
-        run: Pass,
-        part: Part,
-        i: int,
-        step: int,
-        compiled: bool,
-        told: list[Any] | None,
-    ) -> None:
-        handle, terms = self.handles[i], part.sites[i].terms
-        handle.scales, handle.weights = [], []
-        if i not in plan.forecast_sites:
-            return
-        handle.fill_by(fill, part.sizes)
-        if run.row[i] == COMPUTE and handle.keep:
-            handle.scales = _numbers(terms.scales(step, fill, plan.timeline), compiled)
-        elif run.row[i].forecasts:
-            weights = told or fill_weights(fill.weights_at(self.layout.sites[i], step, terms.history, plan.timeline))
-            handle.weights = _weights(weights, compiled)
+    def _freeze_terms(self, forecasts: Forecasts, run: Pass, part: Part, i: int) -> None:
+        handle, terms, action = self.handles[i], part.sites[i].terms, run.row[i]
+        handle.fill_by(forecasts.fill, part.sizes)
+        if action.kind == "compute" and handle.keep:
+            terms.note_step(forecasts.step, forecasts.fill)
+            handle.scales = forecasts.scales(terms.history)
+        elif action.forecasts:
+            handle.weights = forecasts.weights(self.layout.sites[i], terms.history)
 
     def _freeze_blocks(self, plan: PlanTable, job: Job, step: int, compiled: bool, first: int) -> None:
         run, part = job.run, job.part
+        self._blocks_decided = True
         for layer, block in enumerate(self.blocks):
             block.decide(layer < first or layer not in run.left_out)
         for layer, streams in job.streams.items():
@@ -198,12 +187,12 @@ class Decisions:
         for span in run.stores:
             if span.around == "blocks":
                 terms = part.spans[span]
-                scales = _numbers(span_scales(plan, span, terms, step), compiled)
+                scales = numbers(span_scales(plan, span, terms, step), compiled)
                 self.block_span.store(self.blocks, span, terms, scales, plan.fill, part.key.shape)
         for span in run.spans:
             if span.around == "blocks":
                 terms = part.spans[span.stored]
-                weights = _weights(span_weights(plan, job, span, terms, step), compiled)
+                weights = as_weights(span_weights(plan, job, span, terms, step), compiled)
                 self.block_span.fill(self.blocks, span, terms, weights, plan.fill, part.sizes)
 
     @staticmethod
@@ -218,8 +207,8 @@ class Decisions:
             return []
         return [
             (part.sites[i].terms, part.sites[i].terms.mark())
-            for i, action in enumerate(run.row)
-            if action == COMPUTE and plan.kept[i] and not plan.is_hidden(run.row, i)
+            for i in plan.kept_sites
+            if run.row[i].kind == "compute" and not plan.is_hidden(run.row, i)
         ]
 
     def _verify(self, job: Job, run_again: Callable[[], Streams]) -> None:
@@ -323,32 +312,6 @@ class Decisions:
             handle.action, handle.index = "partial", _dynamic(index) if compiled else index
 
 
-def span_scales(plan: PlanTable, span: Span, terms: Terms, step: int) -> list[float]:
-    """Scales with which what is kept of a span enters the terms; none where it is never forecast."""
-    if plan.fill is None or not plan.kept_spans[span]:
-        return []
-    return terms.scales(step, plan.fill, plan.timeline)
-
-
-def span_weights(plan: PlanTable, job: Job, span: Span, terms: Terms, step: int) -> list[Any]:
-    """Weights of what fills a span: the gate's where the fill reads them and it tells any, else the fill's; none where
-    it is reused."""
-    if plan.fill is None or not span.forecasts:
-        return []
-    told = gate_weights(plan, job)
-    return fill_weights(plan.fill.weights(step, terms.history, plan.timeline)) if told is None else told
-
-
-def gate_weights(plan: PlanTable, job: Job) -> list[Any] | None:
-    """The weights that the gate tells of a filled step, for each row where images differ; `None` where it tells none,
-    or the fill does not listen."""
-    now, filled = job.observation, not (job.undecided or job.computed)
-    if plan.fill is None or not plan.fill.reads_gate or plan.gate is None or now is None or not filled:
-        return None
-    weights = plan.gate.weights_of(now)
-    return None if weights is None else [job.part.by_row(weight) for weight in weights]
-
-
 def _noted(notes: dict[int, tuple], streams: Streams) -> Streams:
     notes[ENTERED] = streams
     return streams
@@ -359,25 +322,10 @@ def _put(streams: Streams, _: Streams) -> Streams:
     return streams
 
 
-def fill_weights(weights: list[float]) -> list[float]:
-    """The weights of a fill; none where it is the last value alone, which is reuse."""
-    return [] if weights == [1.0] else weights
-
-
-def _numbers(numbers: list[Any], compiled: bool) -> list[Any]:
-    """Numbers of a forecast; for compiled blocks tensors, for a number would be compiled in."""
-    return [torch.as_tensor(number) for number in numbers] if compiled else numbers
-
-
-def _weights(weights: list[Any], compiled: bool) -> list[Any]:
-    """The same of weights. That of a newest value which counts as it is stays a number: it is always 1."""
-    plain = 1 if weights and weights[0] == 1.0 else 0
-    return [*weights[:plain], *_numbers(weights[plain:], compiled)]
-
-
 def _dynamic(index: torch.Tensor) -> torch.Tensor:
     """An index (rows, k) for compiled blocks: one graph for every k. A lone token is computed twice, for a size of 1
     would be compiled in."""
-    index = index.repeat(1, 2) if index.shape[1] == 1 else index
+    # A copy, not a view of what other sites have too: graphs are guarded on the memory layout.
+    index = index.repeat(1, 2) if index.shape[1] == 1 else torch.clone(index, memory_format=torch.contiguous_format)
     torch._dynamo.maybe_mark_dynamic(index, 1)
     return index

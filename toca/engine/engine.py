@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
@@ -117,7 +118,9 @@ class Engine:
     def _enter(self, caller: Caller, timestep: Any) -> None:
         """Let a call in, or refuse it. The refused may have set the scheduler's timesteps anew before."""
         try:
-            self.ownership.enter(caller, self.clock.begins_anew(timestep), self.clock.is_at_start(timestep))
+            self.ownership.enter(
+                caller, partial(self.clock.begins_anew, timestep), partial(self.clock.is_at_start, timestep)
+            )
         except RuntimeError:
             self.clock.disturbed = True
             raise

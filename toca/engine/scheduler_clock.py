@@ -71,6 +71,7 @@ class SchedulerClock:
 
     def is_at_start(self, timestep: torch.Tensor | None) -> bool:
         """Whether a call can be the first of a generation."""
+        self._look_up()
         begin = getattr(self.scheduler, "begin_index", None) or 0
         return timestep is not None and self.reading.is_near(timestep, float(self.scheduler.timesteps[begin]))
 

@@ -18,6 +18,9 @@ from .arguments import unclear
 
 PLAIN = (bool, int, float, str)
 
+HOOKS = "_diffusers_hook"
+"""Attribute of a module that diffusers has hooked."""
+
 MISSED = "A layer was not called, or called twice: such calls run in full, past the cache."
 
 
@@ -37,6 +40,7 @@ class Unplaced:
         parameters = inspect.signature(type(transformer).forward).parameters
         self.spec = spec
         self.defaults = {name: parameter.default for name, parameter in parameters.items()}
+        self.known = frozenset().union(spec.batched, spec.rows_at, spec.listed, spec.whole, spec.free)
         self.modules = list(_reached(transformer, spec))
         self.attentions: list[Any] = [module for module in self.modules if processor_of(module) is not None]
 
@@ -49,7 +53,7 @@ class Unplaced:
                     f"`{name}{shown}` changes what the model runs, which no plan knows: such calls run in full, past "
                     "the cache. Leave it out to have them cached."
                 )
-        if any(_is_replaced(module) for module in self.modules):
+        if any(HOOKS in module.__dict__ and _is_replaced(module) for module in self.modules):
             return "A hook takes the place of a layer (skip-layer guidance): such calls run in full, past the cache."
         why = None if self.spec.in_full is None else self.spec.in_full(call)
         if why is not None:
@@ -87,10 +91,9 @@ class Unplaced:
         if name in self.spec.only:
             wanted = self.spec.only[name]
             return wanted(value) if callable(wanted) else value == wanted
-        named = (self.spec.batched, self.spec.rows_at, self.spec.listed, self.spec.whole, self.spec.free)
-        known = any(name in names for names in named)
         default = self.defaults.get(name)
-        return known or value is None or value is default or (isinstance(value, PLAIN) and value == default)
+        known = name in self.known or value is None or value is default
+        return known or (isinstance(value, PLAIN) and value == default)
 
 
 def _reached(transformer: nn.Module, spec: FamilySpec) -> Iterator[nn.Module]:
@@ -103,5 +106,5 @@ def _reached(transformer: nn.Module, spec: FamilySpec) -> Iterator[nn.Module]:
 def _is_replaced(module: nn.Module) -> bool:
     """Whether a hook of diffusers runs something else in the module's place. Hooks that only come before or after it
     (offloading, casting) leave it what it is."""
-    registry = vars(module).get("_diffusers_hook")
+    registry = vars(module).get(HOOKS)
     return registry is not None and any(hasattr(hook, "new_forward") for hook in registry.hooks.values())

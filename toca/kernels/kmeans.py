@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import torch
-import torch.nn.functional as F
 
 ITERATIONS = 10
 """A fixed number, so that no step waits for the device to say whether the clusters have settled."""
@@ -25,11 +24,16 @@ def k_means(points: torch.Tensor, clusters: int, iterations: int = ITERATIONS) -
     centres = points.index_select(1, first)
     for _ in range(iterations):
         # As a product with 0 and 1: sums by scattered addition would differ from run to run on a GPU.
-        members = F.one_hot(_nearest(points, centres), clusters).to(points.dtype)
+        members = one_hot(_nearest(points, centres), clusters, points.dtype)
         sizes = members.sum(dim=1)[..., None]
         means = members.transpose(1, 2) @ points / sizes.clamp(min=1)
         centres = torch.where(sizes > 0, means, centres)
     return _nearest(points, centres)
+
+
+def one_hot(labels: torch.Tensor, classes: int, dtype: torch.dtype) -> torch.Tensor:
+    """(..., classes): 1 at the label, else 0. That of `torch.nn.functional` looks at the labels first."""
+    return (labels[..., None] == torch.arange(classes, device=labels.device)).to(dtype)
 
 
 def _nearest(points: torch.Tensor, centres: torch.Tensor) -> torch.Tensor:

@@ -19,6 +19,7 @@ from ..axes.schedule import spaced_schedule
 from ..axes.spans import Span, last_image
 from ..checks import Clusters, SomeSteps
 from ..kernels.channels import channel_clusters, channel_courses, descriptors
+from ..kernels.kmeans import one_hot
 from ..models import CallShape, Site
 from ..registry import register
 from .base import Method
@@ -171,7 +172,7 @@ def _forecast(
     errors = torch.stack([_sum(row, courses).sub(courses[0]).square().sum(dim=1) for row in before], dim=1)
     groups = channel_clusters(descriptors(courses), min(clusters, courses[0].shape[-1]))
     # (B, solvers, clusters): what is not finite is worst.
-    members = torch.nn.functional.one_hot(groups, clusters).to(errors.dtype)
+    members = one_hot(groups, clusters, errors.dtype)
     totals = (errors.nan_to_num(posinf=1e30, nan=1e30)[..., None] * members[:, None]).sum(dim=2)
     best = totals.argmin(dim=1).gather(1, groups)
     chosen = ahead[best]

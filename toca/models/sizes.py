@@ -61,7 +61,7 @@ class Sizes:
     def call_shape(self, transformer: Any, call: dict[str, Any]) -> CallShape:
         """The sizes of a call, from its arguments by name."""
         config, latents = transformer.config, call[self.argument]
-        sizes = (len(latents), *latents[0].shape)
+        sizes = latents.shape if isinstance(latents, torch.Tensor) else (len(latents), *latents[0].shape)
         text, others = self._text_tokens(call), self.others(config, call)
         if self.dims == "BTC":
             frames = 1 if self.packed_frames is None else self.packed_frames(call)

@@ -77,6 +77,13 @@ def step_pass(plan: PlanTable, step: int, computed: bool | None = None, measure_
         measure_all (`bool`, defaults to `False`): Whether every site that is ever measured is, and so with keys and
             values that are ever remembered: compiled blocks then have one graph for all full steps.
     """
+    key = step, computed, measure_all
+    if key not in plan.passes:
+        plan.passes[key] = _step_pass(plan, step, computed, measure_all)
+    return plan.passes[key]
+
+
+def _step_pass(plan: PlanTable, step: int, computed: bool | None, measure_all: bool) -> Pass:
     everything = frozenset(plan.score_sources.values())
     if computed:
         stores, observes = frozenset(plan.kept_spans), any(plan.observed)

@@ -212,6 +212,11 @@ class PlanTable:
         """For each site, whether any step takes something from its cached output."""
         return tuple(any(self._looks_back(row, i) for row in self.table) for i in range(len(self.layout.sites)))
 
+    @cached_property
+    def kept_sites(self) -> tuple[int, ...]:
+        """The sites whose output any step takes something from."""
+        return tuple(i for i, kept in enumerate(self.kept) if kept)
+
     def _looks_back(self, row: tuple[Action, ...], i: int) -> bool:
         if row[i].kind in ("compute", "skip") or self.is_hidden(row, i):
             return False
@@ -274,7 +279,7 @@ class PlanTable:
     def _dropping_spans(self) -> set[Span]:
         return {span.stored for span in self.selection_spans}
 
-    @property
+    @cached_property
     def wraps_blocks(self) -> bool:
         """Whether whole blocks must be reached, and not only the modules in them."""
         return bool(self.kept_spans) or self.gate is not None or any(self.observed) or not all(self.guided)
@@ -345,6 +350,11 @@ class PlanTable:
             steps.append(COMPUTE in kinds and (needed or self.gate is not None))
             needed = (needed and set(kinds) != {COMPUTE}) or any(action.picks_tokens for action in kinds)
         return tuple(reversed(steps))
+
+    @cached_property
+    def passes(self) -> dict[Any, Any]:
+        """The passes of its steps, as far as they have been made."""
+        return {}
 
     @cached_property
     def timeline(self) -> Timeline:

@@ -133,12 +133,10 @@ class RankedGroup(Group):
         if not most:
             self._age(self.counts, None, fresh)
             return [None] * len(numbers)
-        order = self.order(self.selection.score(self, step), self.counts, fresh, most)
-        # Copies, not views: compiled blocks guard on the memory layout of what they are given.
-        return [
-            torch.clone(chosen[:, :n], memory_format=torch.contiguous_format) if 0 < n < self.choosable else None
-            for chosen, n in zip(order, numbers, strict=True)
-        ]
+        differ = None if all(n == most for n in numbers) else fresh
+        order = self.order(self.selection.score(self, step), self.counts, most, differ)
+        each = zip(order.unbind(), numbers, strict=True)
+        return [_first(chosen, n) if 0 < n < self.choosable else None for chosen, n in each]
 
     def choose_late(self, position: int, row: Sequence[Action]) -> LateChoice | None:
         """The same for one site, once its statistic is up to date; `None` where there is nothing to choose."""
@@ -149,7 +147,7 @@ class RankedGroup(Group):
             self._age(counts, None, fresh[part])
             return None
         slots = torch.empty(numbers[position], device=self.device)
-        return LateChoice(self, self.statistics[position][None], counts, fresh[part], slots)
+        return LateChoice(self, self.statistics[position][None], counts, slots)
 
     def rated(self, statistic: torch.Tensor) -> torch.Tensor:
         """Statistic (sites, rows, tokens) -> score (sites, rows that choose, tokens)."""
@@ -158,28 +156,40 @@ class RankedGroup(Group):
             statistic = self.rating.merge(statistic.unflatten(1, (2, -1)))
         return self.rating.rate(statistic)
 
-    def order(self, score: torch.Tensor, counts: torch.Tensor | None, fresh: torch.Tensor, most: int) -> torch.Tensor:
+    def order(
+        self, score: torch.Tensor, counts: torch.Tensor | None, most: int, fresh: torch.Tensor | None = None
+    ) -> torch.Tensor:
         """The `most` best tokens of each row, best first, counted over the batch: (sites, rows, most).
 
         Args:
             score (`torch.Tensor`): (sites, rows that choose, tokens).
             counts (`torch.Tensor` or `None`): The same shape, this part of `counts`; brought up to date.
-            fresh (`torch.Tensor`): (sites, 1, 1): how many of them each site recomputes.
-            most (`int`): The largest of these.
+            most (`int`): How many tokens each site recomputes, the largest of these numbers where they differ.
+            fresh (`torch.Tensor`, *optional*): (sites, 1, 1): the numbers, where they differ.
         """
         staleness = 0 if counts is None else counts
         score = self.selection.final_score(score, staleness, self.grid, self.image)
-        order = best_tokens(score[..., self.among], most) + self.among.start
+        order = self._best(score, most)
         self._age(counts, order, fresh)
         if self.paired:
             order = torch.cat([order, order], dim=1)
         return order + self._offsets
 
-    def _age(self, counts: torch.Tensor | None, order: torch.Tensor | None, fresh: torch.Tensor) -> None:
+    def _best(self, score: torch.Tensor, most: int) -> torch.Tensor:
+        if self.choosable == self.tokens:
+            return best_tokens(score, most)
+        return best_tokens(score[..., self.among], most) + self.among.start
+
+    def _age(self, counts: torch.Tensor | None, order: torch.Tensor | None, fresh: torch.Tensor | None) -> None:
         """Every token one step older; those chosen, and all of a site that computes whole, are new."""
         if counts is None:
             return
-        counts.add_(1).mul_(fresh < self.choosable)
+        counts.add_(1)
+        if fresh is None:
+            if order is not None:
+                counts.scatter_(-1, order, 0.0)
+            return
+        counts.mul_(fresh < self.choosable)
         if order is not None:
             stays = self._ranks[: order.shape[-1]] >= fresh
             counts.scatter_(-1, order, counts.gather(-1, order) * stays)
@@ -192,17 +202,21 @@ class LateChoice:
 
     Args:
         group (`RankedGroup`): The site's group.
-        statistic, counts, fresh (`torch.Tensor`): The site's parts of the group's, (1, rows, tokens) and (1, 1, 1).
+        statistic, counts (`torch.Tensor`): The site's parts of the group's, (1, rows, tokens).
         slots (`torch.Tensor`): (k,): one for each token to choose.
     """
 
     group: RankedGroup
     statistic: torch.Tensor
     counts: torch.Tensor | None
-    fresh: torch.Tensor
     slots: torch.Tensor
 
     def __call__(self) -> torch.Tensor:
         """Index (rows, k) over the batch."""
         score = self.group.rated(self.statistic)
-        return self.group.order(score, self.counts, self.fresh, self.slots.shape[0])[0]
+        return self.group.order(score, self.counts, self.slots.shape[0])[0]
+
+
+def _first(chosen: torch.Tensor, count: int) -> torch.Tensor:
+    """The first of the tokens (rows, most) of each row, to be gathered by without another copy."""
+    return chosen if count == chosen.shape[1] else chosen[:, :count].contiguous()

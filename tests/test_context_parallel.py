@@ -179,6 +179,16 @@ def check_refused(method: toca.Method) -> None:
         run(transformer, inputs)
 
 
+def check_shares_of_modules() -> None:
+    """A model that gives each feed-forward a share of the tokens by itself."""
+    transformer: Any = wan()[0]
+    plan = {"blocks.*.ffn": transformer._cp_plan["blocks.0"]}
+    transformer.enable_parallelism(config=diffusers.ContextParallelConfig(ulysses_degree=RANKS), cp_plan=plan)
+    with pytest.raises(ValueError, match="anew in each block"):
+        toca.enable_cache(transformer, toca.FORA(), num_inference_steps=STEPS)
+    assert not left_behind(transformer)
+
+
 def check_settled() -> None:
     """One process that ran blocks which the other left out would wait for it until the end of time."""
     transformer, inputs = flux()
@@ -219,6 +229,7 @@ def one_process(rank: int, meeting: str, done: str) -> None:
             check(make, method(), cache_first=bool(place % 2) == (make is flux))
     for method in REFUSED.values():
         check_refused(method())
+    check_shares_of_modules()
     check_settled()
     check_uneven()
     Path(f"{done}-{rank}").touch()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 from ..checks import MOST_LAYERS, check, shown
 from ..models import Layout
@@ -45,7 +46,7 @@ class Span:
             if value not in allowed:
                 raise ValueError(f"`{name}` of a span must be one of {', '.join(allowed)}, got {shown(value)}.")
 
-    @property
+    @cached_property
     def stored(self) -> Span:
         """What is remembered for it: the same whether it is reused or forecast."""
         return replace(self, forecasts=False)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from abc import ABC, abstractmethod
+from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -14,7 +15,7 @@ from ..axes.fills import Fill
 from ..axes.gates import Gate
 from ..axes.sampling import Sampling
 from ..axes.selections import Selection
-from ..axes.spans import Span, skipped
+from ..axes.spans import Span
 from ..checks import SomeSteps, check_fields, checked
 from ..models import CAPABILITIES, FAMILIES, FamilySpec, Layout, Site, capabilities_of, describe, known_family
 from ..models.capabilities import first_lacking
@@ -170,6 +171,10 @@ class Method(Registered, ABC):
         """How to fill: a forecast; `None` to reuse."""
         return None
 
+    @cached_property
+    def _forecasts(self) -> bool:
+        return self.filling() is not None
+
     def guided(self, step: int, sampling: Sampling) -> bool:
         """Whether the unconditional branch of classifier-free guidance runs in a step."""
         return True
@@ -178,7 +183,7 @@ class Method(Registered, ABC):
         """What `site` does in a step in which no span leaves it out."""
         if self.computes(site, step, sampling):
             return COMPUTE
-        forecasts = self.filling() is not None
+        forecasts = self._forecasts
         share = self.share(site, step, sampling)
         if share == 1.0 and site.whole:
             return COMPUTE
@@ -234,4 +239,5 @@ class Method(Registered, ABC):
         if all(action == COMPUTE for action in row):
             return row, ()
         spans = self.spans(step, sampling)
-        return tuple(SKIP if skipped(s.layer, spans) else a for s, a in zip(sites, row, strict=True)), spans
+        skipped = {layer for span in spans for layer in range(span.first, span.stop)}
+        return tuple(SKIP if s.layer in skipped else a for s, a in zip(sites, row, strict=True)), spans

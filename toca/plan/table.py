@@ -60,7 +60,9 @@ class PlanTable:
         # Equal rows share one tuple, so that comparing them is quick.
         rows: dict[tuple, tuple] = {}
         object.__setattr__(self, "table", tuple(rows.setdefault(row, row) for row in self.table))
-        object.__setattr__(self, "spans", self.spans or ((),) * self.num_inference_steps)
+        left_out: dict[tuple, tuple] = {}
+        each_step = self.spans or ((),) * self.num_inference_steps
+        object.__setattr__(self, "spans", tuple(left_out.setdefault(each, each) for each in each_step))
         object.__setattr__(self, "guided", self.guided or (True,) * self.num_inference_steps)
         for name, values in (("spans", self.spans), ("guided", self.guided)):
             if len(values) != self.num_inference_steps:

@@ -13,7 +13,7 @@ from .published import published as published
 from .toca import ToCa
 
 MADE_FOR: dict[str, str | None] = {
-    "emoji": "pixart", "emoji-flux": "flux", "fashion": "dit",
+    "emoji": "pixart", "emoji-flux": "flux", "fashion": "dit", "emoji-video": "latte",
     "opensora-slow": "opensora", "opensora-100": "opensora", "lite": None,
 }  # fmt: skip
 """The family that a preset was made for, by the second half of its name, where that does not begin with it; `None` for

@@ -27,7 +27,7 @@ from .segments import rows_of
 
 FASTEST, SLOWEST = 5.0, 1.15
 """The speeds between which plans are looked for, by their full steps."""
-STARTS, TRIES = 4, 12
+STARTS, TRIES = 4, 8
 """Drafts that are run for each number of full steps, and moves beyond them."""
 SHORTER = 0.75
 """Of the steps: a schedule of fewer steps of which plans are looked for too."""

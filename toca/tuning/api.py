@@ -7,6 +7,7 @@ import itertools
 import logging
 from collections.abc import Callable, Sequence
 from os import PathLike
+from pathlib import Path
 from typing import Any
 
 from ..checks import Seed, SomeSteps, check, checked
@@ -103,7 +104,7 @@ def tune(
         notes=notes,
         progress=progress or _say_nothing,
         made_with={
-            "model": str(getattr(pipe, "name_or_path", "")),
+            "model": _model_of(pipe),
             "call": {name: _plain(value) for name, value in call.items()},
             # An evaluation leaves them out.
             "prompts": [str(prompt) for prompt in dict.fromkeys([*taken.searched, *taken.further])],
@@ -130,6 +131,12 @@ def tune(
     if bounds:
         front.at(**bounds)
     return front
+
+
+def _model_of(pipe: Any) -> str:
+    """A hub's name of the model, or that of its folder: where a folder lies is nobody else's business."""
+    name = str(getattr(pipe, "name_or_path", ""))
+    return Path(name).name if Path(name).is_dir() else name
 
 
 def _subject(pipe: Any, taken: Parted, steps: int | None, seed: int, call: dict[str, Any]) -> dict[str, Any]:

@@ -41,12 +41,12 @@ class Ladder:
     ran: dict[int, Losses] = field(default_factory=dict)
 
     def climb(self, counts: Sequence[int]) -> Losses:
-        """Up and down; what was run, and the loss of each."""
+        """Up and down, or up alone where no moves are run; what was run, and the loss of each."""
         half = (self.starts + 1) // 2
         for less, count in zip((None, *counts), counts, strict=False):
             grown = self._changed(less, count, Draft.grown, half)
             self._refine(count, [*self._first(self.known.get(count, ()), half), *grown], self.tries)
-        for more, count in itertools.pairwise(reversed(counts)):
+        for more, count in itertools.pairwise(reversed(counts)) if self.tries else ():
             shrunk, here = self._changed(more, count, Draft.shrunk, half), self._best(count)
             self._refine(count, [*([here] if here else []), *shrunk], self.tries // 2)
         return {draft: loss for losses in self.ran.values() for draft, loss in losses.items()}

@@ -11,6 +11,7 @@ from torch._dynamo.testing import CompileCounterWithBackend
 
 import toca
 from toca.hooks.tracing import can_compile
+from toca.models import family_of, walk_blocks
 
 from .conformance.common import assert_close
 from .helpers import TINY, Inputs, inputs_for, run_steps
@@ -56,13 +57,15 @@ def test_the_same_outputs_from_few_graphs(kind: str, name: str) -> None:
     method, steps = METHODS[name], len(inputs)
     with toca.cached(transformer, method, num_inference_steps=steps):
         wanted = run_steps(transformer, inputs)
-    if not getattr(transformer, "_repeated_blocks", None):
-        transformer._repeated_blocks = ["BasicTransformerBlock"]
+    blocks = [block for *_, block, _ in walk_blocks(transformer, family_of(transformer))]
+    transformer._repeated_blocks = sorted({type(block).__name__ for block in blocks})
+    # SD3's last block is built otherwise than the others of its class.
+    built = {tuple((name, type(module)) for name, module in block.named_modules()) for block in blocks}
     counter = CompileCounterWithBackend("inductor")
     transformer.compile_repeated_blocks(fullgraph=True, backend=counter)
     with toca.cached(transformer, method, num_inference_steps=steps):
         assert_close(run_steps(transformer, inputs), wanted, 1e-4)
         graphs = counter.frame_count
-        assert 0 < graphs <= 3 * len(transformer._repeated_blocks)
+        assert 0 < graphs <= 3 * len(built)
         assert_close(run_steps(transformer, inputs), wanted, 1e-4)
         assert counter.frame_count == graphs

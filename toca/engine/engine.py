@@ -189,8 +189,13 @@ class Engine:
 
     def run_model(self, forward: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         """What the transformer's `forward` does: nothing, where the model's output is filled."""
-        filled = None if self.call is None else self.runner.filled(self.call)
-        return forward(*args, **kwargs) if filled is None else filled
+        given = dict(zip(self.argument_names, args, strict=False)) | kwargs
+        filled = None if self.call is None else self.runner.filled(self.call, given)
+        if filled is not None:
+            return filled
+        output = forward(*args, **kwargs)
+        self.runner.forms.note(given, output)
+        return output
 
     # A call ends.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -14,7 +15,7 @@ from .decisions import Decisions
 from .forms import Forms
 from .gatekeeper import Gatekeeper
 from .guidance import Guidance
-from .job import Job, sample_of, with_sample
+from .job import Job, sample_of
 from .probe import Left, Probe
 from .script import Script
 from .told_once import Warnings
@@ -125,13 +126,18 @@ class Runner:
             self._probe(call, job)
         return None if job.part.rows is None else call.arguments_of(job)
 
-    def filled(self, call: Call) -> Any:
-        """What takes the place of the model's run in the pass that is under way; `None` where the model runs."""
-        job = call.job
-        if job is None or job.run.outside or job.filled is not None:
+    def filled(self, call: Call, given: Mapping[str, Any]) -> Any:
+        """What takes the place of the model's run in the pass that is under way; `None` where the model runs.
+
+        Args:
+            call (`Call`): The call.
+            given (`Mapping[str, Any]`): The arguments that the model is given, by name.
+        """
+        job, form = call.job, self.forms.of(given)
+        if job is None or form is None or job.run.outside or job.filled is not None:
             return None
         job.filled = self._finish(call, job, None)
-        return with_sample(self.forms.of(call.arguments), job.filled)
+        return form.around(job.filled, given)
 
     def _probe(self, call: Call, job: Job) -> None:
         """Have the gate asked about a job in its pass."""
@@ -198,7 +204,6 @@ class Runner:
                 # Somebody has put a `forward` of his own in the place of ours since.
                 raise NotReached
             return job.filled
-        self.forms.note(call.arguments, output)
         return self._finish(call, job, sample_of(output))
 
     def _finish(self, call: Call, job: Job, sample: torch.Tensor | None) -> torch.Tensor:

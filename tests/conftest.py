@@ -26,3 +26,19 @@ def seeded() -> Iterator[None]:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         yield
+
+
+@pytest.fixture
+def quiet_libraries() -> Iterator[None]:
+    """Libraries are as quiet as in a process of the command line; put back afterwards."""
+    from diffusers.utils import logging as of_diffusers
+    from transformers.utils import logging as of_transformers
+
+    from toca.pipelines.cli import hush_libraries
+
+    levels = [(library, library.get_verbosity()) for library in (of_diffusers, of_transformers)]
+    hush_libraries()
+    yield
+    for library, level in levels:
+        library.set_verbosity(level)
+        library.enable_progress_bar()

@@ -10,11 +10,9 @@ import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import diffusers
 import imageio.v3 as iio
 import numpy as np
 import pytest
-import transformers
 from diffusers import DDPMPipeline, DDPMScheduler, PriorTransformer, UNet2DModel
 from PIL import Image
 from typer.testing import CliRunner
@@ -24,10 +22,11 @@ from tests.helpers import tiny_pixart
 from tests.pipelines.folders import save_tiny
 from toca.pipelines import generate as generation
 from toca.pipelines import loading
-from toca.pipelines.cli import app, hush_libraries
+from toca.pipelines.cli import app
 from toca.pipelines.metadata import png_info, read_recipe
 from toca.pipelines.registry import EMBEDDED, models
 
+pytestmark = pytest.mark.usefixtures("quiet_libraries")
 SMALL = ["--height", "64", "--width", "64", "--steps", "6"]
 
 
@@ -42,18 +41,6 @@ class Outcome:
 def folders(tmp_path_factory):
     root = tmp_path_factory.mktemp("folders")
     return {family: str(save_tiny(family, root / family)) for family in ("dit", "pixart", "flux", "latte")}
-
-
-@pytest.fixture(autouse=True)
-def quiet_libraries():
-    """As in a process of its own; put back afterwards."""
-    libraries = (diffusers.utils.logging, transformers.utils.logging)
-    levels = [library.get_verbosity() for library in libraries]
-    hush_libraries()
-    yield
-    for library, level in zip(libraries, levels, strict=True):
-        library.set_verbosity(level)
-        library.enable_progress_bar()
 
 
 @pytest.fixture

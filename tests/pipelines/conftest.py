@@ -1,12 +1,9 @@
 from __future__ import annotations
 
-import diffusers
 import pytest
-import transformers
 
 from tests.helpers import tiny_dit_pipeline, tiny_latte_pipeline, tiny_pixart_pipeline
 from tests.pipelines.folders import CLASS_NAMES, save_tiny
-from toca.pipelines.cli import hush_libraries
 
 
 @pytest.fixture(scope="session")
@@ -31,15 +28,3 @@ def dit():
     pipe = tiny_dit_pipeline()
     pipe.labels = {name.strip(): int(i) for i, names in CLASS_NAMES.items() for name in names.split(",")}
     return pipe
-
-
-@pytest.fixture
-def quiet_libraries():
-    """As in a process of its own; put back afterwards."""
-    libraries = (diffusers.utils.logging, transformers.utils.logging)
-    levels = [library.get_verbosity() for library in libraries]
-    hush_libraries()
-    yield
-    for library, level in zip(libraries, levels, strict=True):
-        library.set_verbosity(level)
-        library.enable_progress_bar()

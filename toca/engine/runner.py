@@ -133,8 +133,11 @@ class Runner:
             call (`Call`): The call.
             given (`Mapping[str, Any]`): The arguments that the model is given, by name.
         """
-        job, form = call.job, self.forms.of(given)
-        if job is None or form is None or job.run.outside or job.filled is not None:
+        job = call.job
+        if job is None or job.run.outside or job.filled is not None:
+            return None
+        form = self.forms.of(given)
+        if form is None:
             return None
         job.filled = self._finish(call, job, None)
         return form.around(job.filled, given)

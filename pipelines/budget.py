@@ -51,9 +51,12 @@ def with_budget(
     Raises:
         ValueError: if there is no front, which says what makes one, or nothing in it is so fast.
     """
-    front = find_front(pipe, steps, usual_steps, model).front
     found = Tuned() if method is None else find_method(method)
-    if isinstance(found, Tuned):
+    tuned = isinstance(found, Tuned)
+    # A plan may say how many steps it has; a method runs in those that are usual, and its threshold is for so many.
+    wanted = steps if tuned else steps or usual_steps
+    front = find_front(pipe, wanted, usual_steps, model, for_thresholds=not tuned).front
+    if tuned:
         return front.plan(speedup=speedup, num_inference_steps=steps), f"tuned speedup={speedup:g}"
     set_to = override(with_threshold(pipe, front, found, speedup, model), settings)
     return set_to, " ".join([str(method), told_threshold(set_to), *settings])

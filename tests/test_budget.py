@@ -81,6 +81,16 @@ def test_of_several_the_number_of_steps_tells(pipe: Any) -> None:
         assert toca.summary(pipe).full_steps == 3
 
 
+def test_a_threshold_is_for_the_steps_that_it_was_found_in(pipe: Any) -> None:
+    """A front of six steps has plans of four too, and its thresholds were measured in six."""
+    keep(front_for(pipe), pipe)
+    assert find_front(pipe, STEPS - 2) and find_front(pipe, STEPS, for_thresholds=True)
+    with pytest.raises(ValueError, match=r"and 4 steps \(the one at hand has thresholds of 6 steps\)"):
+        find_front(pipe, STEPS - 2, for_thresholds=True)
+    with pytest.raises(ValueError, match="has thresholds of 6 steps"):
+        toca.enable_cache(pipe, "teacache", speedup=2.2, num_inference_steps=STEPS - 2)
+
+
 def test_beside_the_weights_and_then_the_users_own(pipe: Any, tmp_path: Path) -> None:
     pipe.register_to_config(_name_or_path=str(tmp_path / "model"))
     beside = tmp_path / "model" / "calibration" / "tuned.json"

@@ -107,12 +107,13 @@ def tune(
     _save(front, prepared, output_path)
     state.unlink(missing_ok=True)
     _tell(front, prepared, taken, speedup, "" if steps is None else f" --steps {steps}")
+    fastest = front.entries[-1].speedup
+    if draw is not None:
+        front.draw(draw, **({} if speedup is None or speedup > fastest else {"speedup": speedup}))
+        output.print(f"Saved {draw}")
     if speedup is not None:
         # What nothing meets is refused with the nearest that does; the front is saved for other speeds.
         front.at(speedup=speedup)
-    if draw is not None:
-        front.draw(draw, **({} if speedup is None else {"speedup": speedup}))
-        output.print(f"Saved {draw}")
 
 
 def _texts(model: str, count: int | None, file: Path | None) -> list[str]:
@@ -148,7 +149,7 @@ def _told(prepared: PreparedGeneration, taken: list[Any], methods: list[Any]) ->
 def _with_thresholds(prepared: PreparedGeneration, methods: list[Any], taken: list[Any]) -> Front | None:
     """The front that is at hand, with the thresholds of some methods; `None` where none is."""
     try:
-        front = find_front(prepared.pipe, prepared.config.num_inference_steps).front
+        front = find_front(prepared.pipe, prepared.config.num_inference_steps, for_thresholds=True).front
     except ValueError:
         return None
     with errors.status("Looking for thresholds") as status:

@@ -98,6 +98,13 @@ def test_a_method_with_its_threshold(run, owl, front):
     assert np.array_equal(pixels("again.png"), pixels("owl.png"))
 
 
+def test_a_threshold_is_for_the_steps_that_it_was_found_in(owl, front):
+    """Those that are told, or that the pipeline takes by itself."""
+    for steps in ([], ["--steps", STEPS - 2]):
+        code, _, stderr = owl("--method", "teacache", "--speedup", 2.2, *steps)
+        assert code != 0 and f"the one at hand has thresholds of {STEPS} steps" in stderr
+
+
 def test_beside_the_full_model(run, owl, folders, tmp_path):
     """The full run has its own steps, whatever the plan has."""
     pipe: Any = load(folders["pixart"], device="cpu")
@@ -130,7 +137,7 @@ MISTAKES = [
     (["--speedup", "2", "--set", "interval=3"], "--set needs --method beside --speedup"),
     (["--speedup", "2", "--method", "fora"], "fora has no threshold that a speed-up could be found by"),
     (["--speedup", "2", "--method", "telepathy"], "Unknown method 'telepathy'"),
-    (["--speedup", "2", "--method", "easycache"], "--method easycache` finds one"),
+    (["--speedup", "2", "--method", "easycache", "--steps", str(STEPS)], "--method easycache` finds one"),
 ]
 
 

@@ -123,7 +123,9 @@ def test_it_is_saved_where_nothing_can_be_kept(run, searches, prompts, folders, 
 
 
 def test_a_speedup_that_nothing_reaches_is_refused_when_the_front_is_saved(run, searches, prompts, folders):
-    code, stdout, stderr = run("tune", folders["pixart"], "--prompts-file", prompts, *SMALL, "--speedup", 9)
+    more = ["--speedup", 9, "--draw", "front.png"]
+    code, stdout, stderr = run("tune", folders["pixart"], "--prompts-file", prompts, *SMALL, *more)
+    assert Path("front.png").is_file()
     assert code != 0 and "No plan is 9 times as fast: the fastest reaches 3.40x" in stderr
     assert found(folders["pixart"]) and "\n9x    –" in stdout
 

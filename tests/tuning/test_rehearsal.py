@@ -73,6 +73,23 @@ def test_known_steps_cost_no_block():
     assert len(calls) == 2 and subject.calls - before == 2 * len(subject.prompts)
 
 
+def test_what_is_judged_and_timed_is_counted_too():
+    subject = rehearsal()
+    full = subject.full(STEPS)
+    plan = plan_of(Draft((0, 2, 4), (0,) * 3), standard_labels()[:1], subject.layout, full.timesteps)
+    sizes: list[int] = []
+    handle = subject.transformer.register_forward_pre_hook(
+        lambda _, args, kwargs: sizes.append(len(args[0])), with_kwargs=True
+    )
+    before = subject.calls
+    assert len(subject.step_seconds(plan)) == STEPS
+    # Guidance makes two of the one sample that is timed.
+    assert subject.calls - before == 3 and set(sizes) == {2}
+    subject.pictures(plan, STEPS)
+    handle.remove()
+    assert subject.calls - before == 3 + 3 * len(subject.prompts)
+
+
 def test_a_rehearsal_leaves_nothing_behind():
     subject = rehearsal()
     stock, attributes = type(subject.pipe.scheduler), set(vars(subject.pipe))

@@ -18,7 +18,7 @@ from toca.tuning import clock
 from toca.tuning.generations import Generation, Generations, psnr
 from toca.tuning.pace import Pace
 from toca.tuning.rule import setting_for
-from toca.tuning.rules import LEAST, MOST, HeldOut, ThresholdSearch, bisect, rule_methods, tune_rules
+from toca.tuning.rules import LEAST, MOST, HeldOut, ThresholdSearch, bisect, tune_rules
 
 FULL, FILLED, START, STEPS = 2.0, 0.5, 3.0, 42
 
@@ -219,13 +219,6 @@ def test_a_tiny_pipeline_is_tuned_and_left_as_it_was(monkeypatch):
     assert full.seconds == 6 * 5
     assert rule.points[-1][1] == pytest.approx(full.seconds / run.seconds)
     assert rule.points[-1][2] == pytest.approx(psnr(run.sample, full.sample))
-
-
-def test_methods_that_suit_a_pipeline():
-    names = [method.name for method in rule_methods(tiny_flux_pipeline(), 8)]
-    assert {"fbcache", "teacache", "easycache", "dicache", "speca"} <= set(names)
-    # Eight probed blocks are more than it has, and no calibration lies beside it.
-    assert not {"dbcache", "magcache", "smoothcache", "fora"} & set(names)
 
 
 def test_a_method_without_a_threshold_is_refused():

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import toca
-from tests.helpers import tiny_dit_pipeline, tiny_flux_pipeline
+from tests.helpers import tiny_dit_pipeline, tiny_flux_pipeline, tiny_pixart_pipeline
 from toca.plan.front import Front
 from toca.tuning import correction, search
 from toca.tuning.candidates import Graph, drafts, single_label
@@ -25,6 +25,7 @@ from toca.tuning.prompts import parted, prompts_beside
 from toca.tuning.quality import decibels, interval
 from toca.tuning.refinement import Outlook, Trials
 from toca.tuning.rehearsal import Rehearsal
+from toca.tuning.saved import find_front
 
 STEPS = 6
 PROMPTS = ["a red owl", "two owls", "red", "an owl"]
@@ -151,6 +152,17 @@ def test_a_search_that_was_stopped_goes_on(tmp_path, monkeypatch, brief):
     assert [entry.plan for entry in resumed.entries] == [entry.plan for entry in tuned().entries]
 
 
+def test_all_that_was_measured_is_kept_of_a_search_that_its_user_stops(tmp_path, brief):
+    def stop(share, what):
+        if share > 0.3:
+            raise KeyboardInterrupt
+
+    path = tmp_path / "search.json"
+    with pytest.raises(KeyboardInterrupt):
+        tuned(progress=stop, checkpoint=path)
+    assert json.loads(path.read_text())["found"]
+
+
 def test_notes_of_another_search_are_refused(tmp_path):
     path = tmp_path / "search.json"
     Notes(path, {"seed": 1}).write()
@@ -173,9 +185,61 @@ def test_a_bound_out_of_range_is_refused_before_the_search(bound, monkeypatch):
         tuned(**bound)
 
 
+@pytest.mark.parametrize(("method", "reason"), [("fora", "has no threshold"), ("telepathy", "telepathy")])
+def test_a_method_without_a_threshold_is_refused_before_the_search(method, reason, monkeypatch):
+    monkeypatch.setattr(search.Search, "front", lambda self: pytest.fail("it has searched"))
+    with pytest.raises(ValueError, match=reason):
+        tuned(methods=["fbcache", method])
+
+
+def test_a_front_is_kept_though_thresholds_are_not_found(brief, monkeypatch):
+    def fail(*_, **__):
+        raise ValueError("no threshold is so fast")
+
+    monkeypatch.setattr("toca.tuning.api.tune_rules", fail)
+    pipe = tiny_flux_pipeline()
+    with pytest.raises(ValueError, match="so fast"):
+        tuned(pipe, methods=["fbcache"])
+    assert find_front(pipe).front.num_inference_steps == STEPS
+
+
+def test_notes_are_of_a_scheduler_as_it_is_set_up(tmp_path, brief):
+    pipe, path = tiny_flux_pipeline(), tmp_path / "search.json"
+    tuned(pipe, checkpoint=path)
+    pipe.scheduler = type(pipe.scheduler).from_config(pipe.scheduler.config, shift=7.0)
+    with pytest.raises(ValueError, match="of another search: its `scheduler`"):
+        tuned(pipe, checkpoint=path)
+
+
+def candidate(seconds: float) -> search.Candidate:
+    """The slower the better."""
+    return search.Candidate(plan=None, seconds=seconds, loss=-seconds)
+
+
+def test_of_plans_that_are_about_as_fast_the_best_is_kept_and_none_beyond():
+    """Each is 2 % slower than the one before: one would make room for the next, up to the slowest."""
+    kept = search.undominated([candidate(1.02**i) for i in range(60)])
+    seconds = [each.seconds for each in kept]
+    assert seconds[0] == 1 and seconds[-1] == 1.02**59
+    gaps = [slow / fast for fast, slow in itertools.pairwise(seconds)]
+    assert max(gaps) < search.ALIKE**2 and min(gaps[:-1]) > 1.03
+
+
+def test_a_plan_that_something_faster_is_as_good_as_is_dropped():
+    fast, slow = candidate(1.0), search.Candidate(plan=None, seconds=2.0, loss=-1.0)
+    assert search.undominated([slow, fast]) == [fast]
+
+
 def test_generators_are_the_searchs_own():
     with pytest.raises(ValueError, match="`generator`"):
         tuned(generator=torch.Generator())
+
+
+def test_two_calls_a_step_are_refused_for_what_they_are_where_nobody_says_a_number_of_steps():
+    pipe = tiny_pixart_pipeline()
+    pipe.scheduler = diffusers.HeunDiscreteScheduler()
+    with pytest.raises(ValueError, match="HeunDiscreteScheduler calls the model"):
+        toca.tune(pipe, ["a red owl", "two owls"])
 
 
 def test_a_pipeline_whose_runs_differ_is_refused():

@@ -11,12 +11,17 @@ from pathlib import Path
 from typing import Any
 
 from ..checks import Seed, SomeSteps, check, checked
+from ..models import describe, known_family
+from ..models.fingerprint import fingerprint
 from ..plan.bounds import checked_bounds
 from ..plan.front import Front
+from ..plan.schedulers import SchedulerMark
+from ..registry import named
 from .notes import Notes
 from .prompts import Parted, parted, prompts_beside
-from .refusals import check_pipeline
+from .refusals import check_pipeline, transformer_of
 from .rehearsal import Rehearsal
+from .rule import with_knob
 from .rules import tune_rules
 from .saved import keep
 from .search import Search
@@ -87,6 +92,8 @@ def tune(
         checked_bounds(bounds)
     steps = checked(num_inference_steps, SomeSteps | None, "num_inference_steps")
     seed = checked(seed, Seed, "seed")
+    online = with_knob([named(method) if isinstance(method, str) else method for method in methods])
+    say = progress or _say_nothing
     check_pipeline(pipe)
     check("generator" not in call, "generator", call.get("generator"), "must be left out: `seed` says the noise")
     taken = parted(prompts_beside(pipe) if prompts is None else prompts)
@@ -102,7 +109,7 @@ def tune(
         further=rehearsal(taken.further),
         num_inference_steps=steps,
         notes=notes,
-        progress=progress or _say_nothing,
+        progress=say,
         made_with={
             "model": _model_of(pipe),
             "call": {name: _plain(value) for name, value in call.items()},
@@ -111,26 +118,37 @@ def tune(
             "held_out": [str(prompt) for prompt in taken.held_out],
         },
     )
-    front = search.front()
-    if methods:
+    try:
+        front = search.front()
+    except KeyboardInterrupt:
+        notes.write()
+        raise
+    _keep(front, pipe)
+    if online:
+        say(1.0, "thresholds")
         rules = tune_rules(
             pipe,
-            methods,
+            online,
             taken.searched,
             taken.held_out,
             num_inference_steps=front.num_inference_steps,
             call=call,
             seed=seed,
+            told=lambda name, _: say(1.0, f"thresholds: {name} is found"),
         )
         front = dataclasses.replace(front, rules=rules)
-    try:
-        keep(front, pipe)
-    except OSError as error:
-        # What took minutes is not lost for a folder that cannot be written to.
-        logger.warning("`toca.enable_cache(pipe, speedup=...)` will not find this front: %s", error)
+        _keep(front, pipe)
     if bounds:
         front.at(**bounds)
     return front
+
+
+def _keep(front: Front, pipe: Any) -> None:
+    """Keep a front for later; what took minutes is not lost for a folder that cannot be written to."""
+    try:
+        keep(front, pipe)
+    except OSError as error:
+        logger.warning("`toca.enable_cache(pipe, speedup=...)` will not find this front: %s", error)
 
 
 def _model_of(pipe: Any) -> str:
@@ -141,10 +159,13 @@ def _model_of(pipe: Any) -> str:
 
 def _subject(pipe: Any, taken: Parted, steps: int | None, seed: int, call: dict[str, Any]) -> dict[str, Any]:
     """What a search is of, for its notes."""
+    transformer = transformer_of(pipe)
     return {
         "model": str(getattr(pipe, "name_or_path", "")),
         "pipeline": type(pipe).__name__,
-        "scheduler": type(pipe.scheduler).__name__,
+        "built": fingerprint(describe(transformer, known_family(transformer))).to_dict(),
+        "dtype": str(transformer.dtype),
+        "scheduler": dataclasses.asdict(SchedulerMark.of(pipe.scheduler)),
         "num_inference_steps": steps,
         **{name: [str(prompt) for prompt in prompts] for name, prompts in vars(taken).items()},
         "seed": seed,

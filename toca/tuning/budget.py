@@ -42,7 +42,7 @@ def method_for(pipe: Any, name: Any, speedup: float, num_inference_steps: int | 
         path = method.front or str(find_front(pipe, num_inference_steps).path)
         return Budgeted(replace(method, front=path, speedup=speedup), f"tuned for {speedup:g}x")
     with_knob([method])
-    front = find_front(pipe, num_inference_steps).front
+    front = find_front(pipe, num_inference_steps, for_thresholds=True).front
     set_to = with_threshold(pipe, front, method, speedup)
     return Budgeted(set_to, f"{method.name} {told_threshold(set_to)} for {speedup:g}x")
 

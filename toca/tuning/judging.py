@@ -102,12 +102,10 @@ class Judge:
     def _speedups(self, plans: Sequence[Plan]) -> list[float]:
         """How much faster the denoising loop of one sample is under each plan than under the first, by the clock: the
         median of rounds in which all take turns."""
-        searched = self.rehearsal
-        alone = Rehearsal(searched.pipe, searched.prompts[:1], searched.seeds[:1], searched.call)
 
         def loop(plan: Plan) -> float:
-            self.tell("the clock of each plan", plan.full_steps / len(searched.prompts))
-            return sum(alone.step_seconds(plan))
+            self.tell("the clock of each plan", plan.full_steps / len(self.rehearsal.prompts))
+            return sum(self.rehearsal.step_seconds(plan))
 
         def measure() -> list[float]:
             turns = list(take_turns({i: partial(loop, plan) for i, plan in enumerate(plans)}, ROUNDS).values())

@@ -172,16 +172,18 @@ class Rehearsal:
             kept = summary(self.pipe).cache_bytes
             engine = engine_of(self.transformer)
             assert engine is not None, "a cache is on"
-            timesteps = engine.clock.timesteps_of_generation()
+            timesteps, steps = engine.clock.timesteps_of_generation(), summary(self.pipe).steps
+        self.calls += steps.count("F") * len(self.prompts)
         return np.asarray(made), kept // len(self.prompts), timesteps
 
     def step_seconds(self, plan: Plan) -> list[float]:
-        """Seconds of each step of the denoising loop under a plan."""
+        """Seconds of each step of the denoising loop under a plan, for the first sample by itself."""
         with cached(self.pipe, plan), torch.no_grad(), quiet(self.pipe), LoopClock(self.pipe) as clock:
             with watched(self.pipe.scheduler, _pass_by, self._stop_after_last), contextlib.suppress(Ended):
-                self._call(plan.num_inference_steps)
+                self._call(plan.num_inference_steps, samples=1)
             seconds = clock.step_seconds
             reset(self.pipe)
+        self.calls += plan.full_steps
         return seconds
 
     def _run(
@@ -220,10 +222,11 @@ class Rehearsal:
         if number == len(engine.clock.timesteps_of_generation()) - 1:
             raise Ended
 
-    def _call(self, num_inference_steps: int | None, **others: Any) -> Any:
-        generators = [torch.Generator("cpu").manual_seed(seed) for seed in self.seeds]
+    def _call(self, num_inference_steps: int | None, samples: int | None = None, **others: Any) -> Any:
+        """Call the pipeline for all samples, or for the first ones."""
+        generators = [torch.Generator("cpu").manual_seed(seed) for seed in self.seeds[:samples]]
         steps = {} if num_inference_steps is None else {"num_inference_steps": num_inference_steps}
-        return self.pipe(self.prompts, generator=generators, **{**self.call, **steps, **others})
+        return self.pipe(self.prompts[:samples], generator=generators, **{**self.call, **steps, **others})
 
 
 def _pass_by(step: SchedulerStep) -> None:

@@ -8,14 +8,12 @@ from itertools import chain
 from statistics import mean
 from typing import Any
 
-from ..axes.sampling import Sampling
 from ..checks import checked
 from ..methods import Method
 from ..methods.beside import file_beside
-from ..models import describe, known_family
 from ..plan.bounds import Budget
 from ..plan.front_parts import TOLERANCE, Rule
-from ..registry import named, registered, to_data
+from ..registry import named, to_data
 from .generations import Generation, Generations, psnr
 from .pace import FULL, Pace
 from .rule import unreachable, with_knob
@@ -271,24 +269,3 @@ def tune_rules(
 def _with_file(method: Method, pipe: Any) -> Method:
     folder = getattr(pipe, "name_or_path", None)
     return method.beside(folder) if folder else method
-
-
-def rule_methods(pipe: Any, num_inference_steps: int) -> tuple[Method, ...]:
-    """All methods with a knob that can be tuned on a pipeline: they run on its model as they are by default, and the
-    calibration that they may need lies beside the weights."""
-    layout = describe(pipe.transformer, known_family(pipe.transformer))
-    found = []
-    for cls in registered("method").values():
-        method = _with_file(cls(), pipe) if cls.knob is not None else None
-        if method is not None and not method.needs_file and _fits(method, Sampling(layout, num_inference_steps, ())):
-            found.append(method)
-    return tuple(found)
-
-
-def _fits(method: Method, sampling: Sampling) -> bool:
-    try:
-        method.check_asked(sampling.layout)
-        method.check_fits(sampling)
-    except ValueError:
-        return False
-    return True

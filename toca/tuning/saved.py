@@ -39,7 +39,11 @@ def keep(front: Front, pipe: Any) -> Path:
 
 
 def find_front(
-    pipe: Any, num_inference_steps: int | None = None, usual_steps: int | None = None, called: str | None = None
+    pipe: Any,
+    num_inference_steps: int | None = None,
+    usual_steps: int | None = None,
+    called: str | None = None,
+    for_thresholds: bool = False,
 ) -> Found:
     """The front for a pipeline's model and scheduler: the user's own, else the one beside the weights.
 
@@ -48,6 +52,8 @@ def find_front(
         num_inference_steps (`int`, *optional*): A number of steps that the front must have plans of.
         usual_steps (`int`, *optional*): Where several are at hand and none must be, the one of so many is taken.
         called (`str`, *optional*): What a user calls the model, for a message.
+        for_thresholds (`bool`, defaults to `False`): Whether it is asked for thresholds, which were measured in as
+            many steps as the full run has, while some plans may have fewer.
 
     Raises:
         ValueError: If there is none, which names what makes one; or if there are several and the number of steps, by
@@ -63,7 +69,7 @@ def find_front(
     misfits: list[str] = []
     for path in _candidates(model, pipe):
         front = Front.load(path)
-        misfit = _misfit(front, model, mark, num_inference_steps)
+        misfit = _misfit(front, model, mark) or _other_steps(front, num_inference_steps, for_thresholds)
         if misfit:
             misfits.append(misfit)
         else:
@@ -90,17 +96,19 @@ def _candidates(model: Fingerprint, pipe: Any) -> list[Path]:
     return own + [path for path in beside if path.is_file()]
 
 
-def _misfit(front: Front, model: Fingerprint, mark: SchedulerMark, steps: int | None) -> str:
+def _misfit(front: Front, model: Fingerprint, mark: SchedulerMark) -> str:
     """Why a front is not for a pipeline, in words; empty where it is."""
     difference = front.model.difference(model)
     if difference:
         return f"was made {difference}"
     difference = front.scheduler.difference(mark)
-    if difference:
-        return f"was made with {difference}"
-    if steps is not None and steps not in front.steps:
-        return f"has plans of {' or '.join(map(str, front.steps))} steps"
-    return ""
+    return f"was made with {difference}" if difference else ""
+
+
+def _other_steps(front: Front, steps: int | None, for_thresholds: bool) -> str:
+    """The same of a number of steps, where one is asked for."""
+    what, numbers = ("thresholds", (front.num_inference_steps,)) if for_thresholds else ("plans", front.steps)
+    return "" if steps is None or steps in numbers else f"has {what} of {' or '.join(map(str, numbers))} steps"
 
 
 def _none(pipe: Any, steps: int | None, misfits: list[str], called: str | None) -> str:

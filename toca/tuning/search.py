@@ -94,6 +94,7 @@ class Search:
         if self.num_inference_steps is not None:
             check_one_call_a_step(self.rehearsal.pipe.scheduler, self.num_inference_steps, full.timesteps)
         again = self.rehearsal.full(full.steps)
+        check_one_call_a_step(self.rehearsal.pipe.scheduler, full.steps, again.timesteps)
         check_whole_schedule(full.steps, again.steps)
         check_reproducible(full.end, again.end)
         self.labels = usable(self.rehearsal.layout, full.timesteps)
@@ -156,15 +157,14 @@ class Search:
 
     def _time(self, full: FullRun) -> dict[str, StepTimes]:
         """Seconds of a full step and of one filled by each label, of one sample."""
-        searched = self.rehearsal
-        alone = Rehearsal(searched.pipe, searched.prompts[:1], searched.seeds[:1], searched.call)
         every_second = tuple(range(0, full.steps, 2))
         draft = Draft(every_second, (0,) * len(every_second))
-        plans = {label.name: plan_of(draft, [label], alone.layout, full.timesteps) for label in self.labels}
+        layout = self.rehearsal.layout
+        plans = {label.name: plan_of(draft, [label], layout, full.timesteps) for label in self.labels}
 
         def run(plan: Plan) -> list[float]:
             self.tell("the clock of each kind of step", len(every_second) / len(self.rehearsal.prompts))
-            return alone.step_seconds(plan)
+            return self.rehearsal.step_seconds(plan)
 
         def measure() -> dict[str, list[float]]:
             return {name: [t.full, t.filled, t.spread, t.start] for name, t in time_kinds(run, plans).items()}
@@ -215,10 +215,14 @@ def undominated(candidates: Sequence[Candidate]) -> list[Candidate]:
     """Those that nothing faster is as good as, from fast to slow; of those that are as fast as each other to within
     `ALIKE` the best."""
     kept: list[Candidate] = []
+    since = 0.0
     for candidate in sorted(candidates, key=lambda c: (c.seconds, c.loss)):
         if kept and candidate.loss >= kept[-1].loss:
             continue
-        if len(kept) > 1 and candidate.seconds < kept[-1].seconds * ALIKE:
+        # As fast as the first of its like, and not as the last: else one would make room for the next, on and on.
+        if len(kept) > 1 and candidate.seconds < since * ALIKE:
             kept.pop()
+        else:
+            since = candidate.seconds
         kept.append(candidate)
     return kept

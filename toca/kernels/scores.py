@@ -7,8 +7,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import torch
+from torch.utils.flop_counter import register_flop_formula
+
+from . import choice
 
 CHUNK_ELEMENTS = {"cpu": 2**20, "cuda": 2**26}
 """Largest piece of the map (samples x heads x queries x keys) that exists at one time. On a CPU larger ones leave the
@@ -66,8 +70,29 @@ def column_mass(query: torch.Tensor, key: torch.Tensor, mask: torch.Tensor | Non
     Returns:
         `torch.Tensor`: (B, keys), float32; each row sums to the number of queries.
     """
+    if choice.on and choice.fits_column_mass(query, key, mask):
+        return fused_column_mass(query, key)
     groups = _in_pieces(query, key, mask, lambda probabilities: probabilities.sum(dim=(1, 2)))
     return torch.cat([sum(chunks[1:], chunks[0]) for chunks in groups]) / query.shape[1]
+
+
+@torch.library.custom_op("toca::column_mass", mutates_args=(), schema="(Tensor query, Tensor key) -> Tensor")
+def fused_column_mass(query: torch.Tensor, key: torch.Tensor) -> torch.Tensor:
+    """`column_mass` by the Triton kernel. An operator of its own, so that graphs may hold it."""
+    from .triton_kernels.column_mass import column_mass
+
+    return column_mass(query, key)
+
+
+@fused_column_mass.register_fake
+def _(query: torch.Tensor, key: torch.Tensor) -> torch.Tensor:
+    return query.new_empty(key.shape[0], key.shape[2], dtype=torch.float32)
+
+
+@register_flop_formula(torch.ops.toca.column_mass)
+def _flops(query: torch.Size, key: torch.Size, **_: Any) -> int:
+    """Of the product of queries and keys once, which is what plans reckon and the plain form does."""
+    return 2 * math.prod(query) * key[2]
 
 
 def attention_entropy(query: torch.Tensor, key: torch.Tensor, mask: torch.Tensor | None = None) -> torch.Tensor:

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 
 import torch
 
+from . import choice
+
 
 def weighted_sum(value: torch.Tensor, higher: Sequence[torch.Tensor], weights: Sequence) -> torch.Tensor:
     """`weights[0] * value + sum of weights[i + 1] * higher[i]`; `value` itself where it counts alone, with 1.
@@ -16,6 +18,10 @@ def weighted_sum(value: torch.Tensor, higher: Sequence[torch.Tensor], weights: S
         weights (`Sequence`): Numbers, tensors () of them, or tensors (B,) with one for each sample; the first
             dimension may hold several rows a sample.
     """
+    if choice.on and choice.fits_weighted_sum(value, higher, weights):
+        from .triton_kernels.weighted_sum import weighted_sum as fused
+
+        return fused(value, higher, weights)
     newest, *others = weights
     total = None
     if isinstance(newest, torch.Tensor) or newest != 1:

@@ -7,6 +7,8 @@ from typing import Any
 
 import torch
 
+from ...kernels import choice
+
 Renewal = Callable[[torch.Tensor, "torch.Tensor | None", list[torch.Tensor], Sequence[Any]], list[torch.Tensor]]
 """`(value, value before it or None, terms f_1 to f_O, scales) -> new terms`; the value is f_0, not among them."""
 
@@ -15,6 +17,10 @@ def differences(
     value: torch.Tensor, before: torch.Tensor | None, terms: list[torch.Tensor], scales: Sequence[Any]
 ) -> list[torch.Tensor]:
     """`f_(i+1) = (f_i(new) - f_i(old)) * scale_i`: divided differences, derivatives."""
+    if choice.on and choice.fits_differences(value, before, terms, scales):
+        from ...kernels.triton_kernels.differences import differences as fused
+
+        return fused(value, before, terms, scales)  # type: ignore[arg-type]
     renewed: list[torch.Tensor] = []
     carry = value
     for old, scale in zip(terms, scales, strict=True):

@@ -11,7 +11,7 @@ from torch._dynamo.testing import CompileCounterWithBackend
 
 import toca
 from toca.hooks.tracing import can_compile
-from toca.models import family_of, walk_blocks
+from toca.models import all_blocks, family_of
 
 from .conformance.common import assert_close
 from .helpers import TINY, Inputs, inputs_for, run_steps
@@ -57,7 +57,7 @@ def test_the_same_outputs_from_few_graphs(kind: str, name: str) -> None:
     method, steps = METHODS[name], len(inputs)
     with toca.cached(transformer, method, num_inference_steps=steps):
         wanted = run_steps(transformer, inputs)
-    blocks = [block for *_, block, _ in walk_blocks(transformer, family_of(transformer))]
+    blocks = all_blocks(transformer, family_of(transformer))
     transformer._repeated_blocks = sorted({type(block).__name__ for block in blocks})
     # SD3's last block is built otherwise than the others of its class.
     built = {tuple((name, type(module)) for name, module in block.named_modules()) for block in blocks}

@@ -17,7 +17,7 @@ from ..hooks.norm import make_forward as norm
 from ..hooks.parallel_block import make_forward_with as parallel_block
 from ..hooks.tracing import is_compiled, refuse_compiled
 from ..hooks.turns import Turns
-from ..models import FamilySpec, walk_blocks
+from ..models import FamilySpec, all_blocks, walk_blocks
 from ..models.spec import BlockSpec, SiteSpec
 from ..plan.table import PlanTable
 from .decisions import Decisions
@@ -45,7 +45,7 @@ class Connection:
 
     def __init__(self, transformer: nn.Module, spec: FamilySpec, decisions: Decisions):
         self.spec, self.decisions = spec, decisions
-        self.first_block = weakref.ref(next(walk_blocks(transformer, spec))[3])
+        self.first_block = weakref.ref(all_blocks(transformer, spec)[0])
         self.readers = tuple(decisions.readers)
         self.modules: weakref.WeakSet[nn.Module] = weakref.WeakSet()
 
@@ -57,7 +57,7 @@ class Connection:
         """
         self._refuse_shared(transformer)
         if any(span.around == "blocks" for span in plan.kept_spans):
-            _refuse_groups([block for *_, block, _ in walk_blocks(transformer, self.spec)])
+            _refuse_groups(all_blocks(transformer, self.spec))
         try:
             points = list(self._points(transformer, plan))
             if all(is_connected(point.module, point.handle, point.attribute) for point in points):
@@ -84,7 +84,7 @@ class Connection:
         """
         refuse_other_cache(transformer, "was switched on while toca's is on")
         self.follow(transformer, plan)
-        block = next(walk_blocks(transformer, self.spec))[3]
+        block = all_blocks(transformer, self.spec)[0]
         self.first_block = weakref.ref(block)
         refuse_compiled(block)
 

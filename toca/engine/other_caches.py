@@ -10,7 +10,7 @@ from torch import nn
 
 from ..hooks.classes import stock_class
 from ..hooks.shadow import Shadow
-from ..models import family_of, walk_blocks
+from ..models import all_blocks, family_of
 
 FLAG = "_is_cached"
 """Attribute of a transformer while a cache of cache-dit or ParaAttention is on."""
@@ -81,7 +81,7 @@ def _foreign_forward(transformer: nn.Module) -> str | None:
     if not getattr(transformer, SWITCH, True):
         return None
     spec = family_of(transformer)
-    blocks = [] if spec is None else [block for *_, block, _ in walk_blocks(transformer, spec)]
+    blocks = [] if spec is None else all_blocks(transformer, spec)
     classes = {type(transformer), *(stock_class(type(block)) for block in blocks)}
     owners = [next(base for base in cls.__mro__ if "forward" in vars(base)) for cls in classes]
     found = [(_package(vars(owner)["forward"]), _top(owner.__module__)) for owner in owners]

@@ -17,7 +17,7 @@ from torch import nn
 
 from ..axes.fills import Fill
 from ..hooks.block import Streams
-from ..models import CallShape, FamilySpec, walk_blocks
+from ..models import CallShape, FamilySpec, all_blocks
 from ..models.shape import CallKey
 from ..models.streams import parts_of
 from ..plan.table import PlanTable
@@ -156,7 +156,7 @@ def why_uneven(key: CallKey) -> str | None:
 
 def _splits(transformer: nn.Module, spec: FamilySpec) -> tuple[set[str], str]:
     """The arguments that are shared out before the first block has run, and what no plan knows."""
-    blocks = [block for *_, block, _ in walk_blocks(transformer, spec)]
+    blocks = all_blocks(transformer, spec)
     inside = {module for block in blocks for module in block.modules() if module is not block}
     splits: set[str] = set()
     for module in transformer.modules():

@@ -9,7 +9,7 @@ from torch import nn
 from ..registry import registered
 from . import checking as checking
 from . import families as families
-from .blocks import walk_blocks
+from .blocks import all_blocks, walk_blocks
 from .capabilities import CAPABILITIES, Capability, capabilities_of
 from .describe import describe
 from .layout import Layout
@@ -34,6 +34,7 @@ __all__ = [
     "Layout",
     "Site",
     "SiteSpec",
+    "all_blocks",
     "capabilities_of",
     "describe",
     "family_of",

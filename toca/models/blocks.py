@@ -17,21 +17,31 @@ Apart = tuple[str, ...] | Callable[[Any], int]
 def walk_blocks(transformer: nn.Module, spec: FamilySpec) -> Iterator[tuple[int, int, int, nn.Module, BlockSpec]]:
     """Yield (layer, index in its stack, depth of the stack, block, block spec) in the order of execution; the block
     spec names what this block has."""
-    stacks = [(block_spec, blocks_of(transformer, block_spec)) for block_spec in spec.stacks]
-    if spec.interleaved:
-        order = [(i, s) for i in range(len(stacks[0][1])) for s in range(len(stacks))]
-    else:
-        order = [(i, s) for s, (_, blocks) in enumerate(stacks) for i in range(len(blocks))]
-    for layer, (index, stack) in enumerate(order):
-        block_spec, blocks = stacks[stack]
-        block = blocks[index]
+    for layer, (index, depth, block, block_spec) in enumerate(_walk(transformer, spec)):
         own = replace(
             block_spec,
             sites=sites_there(block, block_spec.sites),
             beside=sites_there(block, block_spec.beside),
             conditioning=tuple(path for path in block_spec.conditioning if has(block, path)),
         )
-        yield layer, index, len(blocks), block, own
+        yield layer, index, depth, block, own
+
+
+def all_blocks(transformer: nn.Module, spec: FamilySpec) -> list[nn.Module]:
+    """The blocks in the order of execution, where nobody asks what they have."""
+    return [block for _, _, block, _ in _walk(transformer, spec)]
+
+
+def _walk(transformer: nn.Module, spec: FamilySpec) -> Iterator[tuple[int, int, nn.Module, BlockSpec]]:
+    """Yield (index in its stack, depth of the stack, block, spec of the stack) in the order of execution."""
+    stacks = [(block_spec, blocks_of(transformer, block_spec)) for block_spec in spec.stacks]
+    if spec.interleaved:
+        order = [(i, s) for i in range(len(stacks[0][1])) for s in range(len(stacks))]
+    else:
+        order = [(i, s) for s, (_, blocks) in enumerate(stacks) for i in range(len(blocks))]
+    for index, stack in order:
+        block_spec, blocks = stacks[stack]
+        yield index, len(blocks), blocks[index], block_spec
 
 
 def blocks_of(transformer: nn.Module, stack: BlockSpec) -> list[nn.Module]:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import toca
+from toca.checks import counted
 from toca.files.user_folder import user_folder
 from toca.pipelines.arguments import call_arguments, class_id, takes_argument
 from toca.pipelines.config import GenerationConfig
@@ -147,8 +148,8 @@ def took(front: Front) -> str:
     if not isinstance(calls, int) or not isinstance(seconds, (int, float)):
         return ""
     return (
-        f"It took {calls:,} model calls in {seconds:.0f} s, on {front.searched.prompts} prompts and on "
-        f"{front.searched.held_out} others that were not searched on."
+        f"It took {calls:,} model calls in {seconds:.0f} s, on {counted(front.searched.prompts, 'prompt')}, and "
+        f"on {counted(front.searched.held_out, 'other')} that the search never saw."
     )
 
 

@@ -139,7 +139,7 @@ def test_rules_meet_a_budget_too(front: Front) -> None:
     assert rule.at(1.5) == (0.1, 1.5, 50.0) and rule.at(2) == (0.3, 2.2, 47.0)
     with pytest.raises(ValueError, match=r"No setting of teacache .* 4 times as fast: threshold=0\.9 reaches 3\.00x"):
         rule.at(4)
-    with pytest.raises(ValueError, match="settings of teacache, and none of easycache"):
+    with pytest.raises(ValueError, match="no thresholds of easycache, only of teacache"):
         front.rule("easycache")
 
 
@@ -201,6 +201,9 @@ def test_an_edited_file_makes_the_claim_of_whoever_edited_it_and_other_files_are
         other.write_text(json.dumps(json.loads(path.read_text()) | change))
         with pytest.raises(ValueError, match=f"other.json is not a valid front: .*{reason}"):
             Front.load(other)
+    other.write_text("{")
+    with pytest.raises(ValueError, match="other.json is not a valid front: line 1"):
+        Front.load(other)
     with pytest.raises(ValueError, match=r"none\.json cannot be read \(No such file.*`toca tune` makes one"):
         Front.load(tmp_path / "none.json")
     with pytest.raises(ValueError, match=r"A front is saved as \.json, got 'front\.yaml'"):

@@ -38,6 +38,11 @@ def run(pipe: PipelineLike, steps: int = STEPS) -> None:
             pipe.transformers[0](**at(call, timestep))
 
 
+def test_one_is_no_plural(scheduler: Any) -> None:
+    assert "made from 1 prompt for" in str(origin_of(scheduler, prompts=1))
+    assert str(replace(HELD_OUT, prompts=1)).endswith("on 1 other at 2.03x")
+
+
 def test_it_stands_in_text_in_a_drawing_and_in_the_summary(plan: Plan, scheduler: Any, tmp_path: Path) -> None:
     said = "made from 12 prompts for DPMSolverMultistepScheduler: 52.1 dB [51.0, 53.2] on 8 others at 2.03x"
     assert str(plan) == f"fora on pixart, {STEPS} steps: FFrFrF ({said})"

@@ -143,3 +143,9 @@ def test_a_front_beside_the_weights_is_found(path: str, tmp_path: Path) -> None:
     beside.write_bytes(Path(path).read_bytes())
     assert toca.Tuned(speedup=3).beside(folder.parent) == toca.Tuned(str(beside), speedup=3)
     assert toca.Tuned(path).beside(folder.parent).front == path
+
+
+@pytest.mark.parametrize("name", [name for name in toca.presets() if name.startswith("tuned/")])
+def test_as_fast_as_the_full_run_is_the_full_run(name: str) -> None:
+    method = toca.preset(name)
+    assert isinstance(method, toca.Tuned) and set(method.found.plan(speedup=1).steps) == {"F"}

@@ -230,6 +230,11 @@ def shown(value: Any) -> str:
     return cleaned(_SHORT.repr(value), LONGEST_SHOWN)
 
 
+def counted(number: int, what: str) -> str:
+    """A number of things in a message: `1 prompt`, `2 prompts`."""
+    return f"{number:,} {what}" if number == 1 else f"{number:,} {what}s"
+
+
 def cleaned(text: str, longest: int = 300) -> str:
     """Text of a stranger's (a path, a label, what a parser says) in a message: on one line, cut to `longest`
     characters, with control characters, and others that nobody sees, escaped."""

@@ -75,6 +75,14 @@ def test_a_front_goes_from_slow_and_good_to_fast_and_less_good(made):
     assert {entry.plan.layout.family for entry in front.entries} == {"flux"}
 
 
+def test_the_full_run_is_as_fast_as_itself_whatever_the_clock_says(brief, monkeypatch):
+    """It is timed by itself, and once more among the plans."""
+    moments = itertools.count(1.0, -0.001)
+    monkeypatch.setattr(Rehearsal, "step_seconds", lambda self, plan: [next(moments) * plan.full_steps])
+    full = tuned().at(speedup=1)
+    assert full.speedup == 1.0 and full.plan.steps == "F" * STEPS
+
+
 def test_the_speed_of_a_plan_is_that_of_its_steps(made):
     _, front, _ = made
     assert front.full_seconds == pytest.approx(0.5 + STEPS)

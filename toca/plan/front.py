@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ..checks import SomeSteps, check, check_fields, cleaned
-from ..files.reading import named, read_json
+from ..files.reading import named, parse_json, read_text
 from ..files.writing import atomic_path
 from ..models.fingerprint import Fingerprint, fingerprint
 from ..models.layout import Layout
@@ -134,8 +134,9 @@ class Front:
         """
         found = next((rule for rule in self.rules if rule.method == method), None)
         if found is None:
-            known = ", ".join(cleaned(rule.method, 60) for rule in self.rules) or "no method"
-            raise ValueError(f"This front has settings of {known}, and none of {cleaned(method, 60)}.")
+            known = ", ".join(cleaned(rule.method, 60) for rule in self.rules)
+            others = f", only of {known}" if known else ""
+            raise ValueError(f"This front has no thresholds of {cleaned(method, 60)}{others}.")
         return found
 
     def draw(self, path: str | PathLike, **bounds: Any) -> None:
@@ -172,7 +173,7 @@ class Front:
             ValueError: If there is no such file, or it is no front of a version that this library reads.
         """
         try:
-            return cls._from_dict(read_json(path))
+            return cls._from_dict(parse_json(read_text(path)))
         except OSError as error:
             advice = "`toca tune` makes one"
             raise ValueError(f"The front {named(path)} cannot be read ({error.strerror}): {advice}.") from error

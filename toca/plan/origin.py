@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import Annotated, Any
 
 from ..axes.sampling import other_timestep
-from ..checks import Count, Seed, SomeSteps, Within, check, check_fields, cleaned
+from ..checks import Count, Seed, SomeSteps, Within, check, check_fields, cleaned, counted
 from .schedulers import SchedulerMark
 
 IDENTICAL = 144.0
@@ -55,7 +55,7 @@ class HeldOut:
 
     def __str__(self) -> str:
         figures = interval_text(self.psnr, self.psnr_low, self.psnr_high)
-        return f"{figures} on {self.prompts} others at {self.speedup:.2f}x"
+        return f"{figures} on {counted(self.prompts, 'other')} at {self.speedup:.2f}x"
 
 
 @dataclass(frozen=True)
@@ -95,7 +95,7 @@ class Origin:
 
     def __str__(self) -> str:
         figures = "edited since, so without figures" if self.held_out is None else str(self.held_out)
-        return f"made from {self.prompts} prompts for {cleaned(self.scheduler.name, 60)}: {figures}"
+        return f"made from {counted(self.prompts, 'prompt')} for {cleaned(self.scheduler.name, 60)}: {figures}"
 
     def of(self, digest: str) -> Origin:
         """This origin of a plan that does what `digest` stands for: without the figures if that is not what it did."""

@@ -68,7 +68,7 @@ def find_front(
     fitting: dict[int, Found] = {}
     misfits: list[str] = []
     for path in _candidates(model, pipe):
-        front = Front.load(path)
+        front = _loaded(path, pipe, called)
         misfit = _misfit(front, model, mark) or _other_steps(front, num_inference_steps, for_thresholds)
         if misfit:
             misfits.append(misfit)
@@ -94,6 +94,15 @@ def _candidates(model: Fingerprint, pipe: Any) -> list[Path]:
     name = getattr(pipe, "name_or_path", None)
     beside = [file_beside(name, "tuned")] if name else []
     return own + [path for path in beside if path.is_file()]
+
+
+def _loaded(path: Path, pipe: Any, called: str | None) -> Front:
+    """The front in a file. Raises `ValueError` for a damaged one, with what to do."""
+    try:
+        return Front.load(path)
+    except ValueError as error:
+        why = str(error).removesuffix(".")
+        raise ValueError(f"{why}: delete it, or have {tune_command(pipe, '', called)} make a new one.") from error
 
 
 def _misfit(front: Front, model: Fingerprint, mark: SchedulerMark) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -55,13 +55,30 @@ class GenerationResult:
 Done = Callable[[list[Sample], Any | None], None]
 
 
+@dataclass(frozen=True)
+class Keeping:
+    """What features are kept in between steps, as for `toca.enable_cache`.
+
+    Args:
+        cache_dtype (`str`, *optional*): `"bf16"`, `"fp16"` or `"fp8"`; as they are computed by default.
+        max_cache_bytes (`int`, *optional*): bytes that they may take; any number by default.
+    """
+
+    cache_dtype: str | None = None
+    max_cache_bytes: int | None = None
+
+
+FREELY = Keeping()
+"""As they are computed, and as many as there are."""
+
+
 @torch.no_grad()
 def generate(
     pipe: Any,
     config: GenerationConfig,
     method: Any | None = None,
     done: Done | None = None,
-    cache_dtype: str | None = None,
+    keeping: Keeping = FREELY,
 ) -> GenerationResult:
     """Generate `config.num_images` images or videos.
 
@@ -71,14 +88,14 @@ def generate(
         method: a method object, preset name or `toca.Plan`; `None` runs the pipeline as it is.
         done (`Callable[[list[Sample], toca.Summary | None], None]`, *optional*): called after each batch with what
             it made, so that this can be saved before the next one may fail.
-        cache_dtype (`str`, *optional*): what features are kept in, as for `toca.enable_cache`.
+        keeping (`Keeping`, *optional*): what features are kept in.
 
     Raises:
         ValueError: if the pipeline cannot do what `config` asks, or does not support the method.
     """
     samples: list[Sample] = []
     summary = None
-    with cached_for(pipe, method, config.num_inference_steps, cache_dtype):
+    with cached_for(pipe, method, config.num_inference_steps, keeping):
         for batch in config.batches():
             made = run_batch(pipe, config, batch)
             summary = None if method is None else toca.summary(pipe)
@@ -89,12 +106,12 @@ def generate(
 
 
 def cached_for(
-    pipe: Any, method: Any | None, steps: int, cache_dtype: str | None = None
+    pipe: Any, method: Any | None, steps: int, keeping: Keeping = FREELY
 ) -> contextlib.AbstractContextManager:
     """The method on the pipeline; no change for `None`. Raises `ValueError` for a plan of another number of steps."""
     if isinstance(method, toca.Plan) and method.num_inference_steps != steps:
         raise ValueError(f"The plan is for {method.num_inference_steps} steps, not for {steps}.")
-    return contextlib.nullcontext() if method is None else toca.cached(pipe, method, cache_dtype=cache_dtype)
+    return contextlib.nullcontext() if method is None else toca.cached(pipe, method, **asdict(keeping))
 
 
 def run_batch(pipe: Any, config: GenerationConfig, batch: range) -> list[Sample]:

@@ -14,6 +14,7 @@ from toca.pipelines.arguments import takes_argument
 from toca.pipelines.budget import check_budget, with_budget
 from toca.pipelines.calibration import with_calibration
 from toca.pipelines.config import GenerationConfig
+from toca.pipelines.generate import FREELY, Keeping
 from toca.pipelines.loading import load, no_transformer, pick_device, pick_dtype
 from toca.pipelines.metadata import Recipe
 from toca.pipelines.method_options import find_method, load_plan, method_name, override
@@ -43,6 +44,7 @@ class Request:
     pickled_weights: bool = False
     speedup: float | None = None
     cache_dtype: str | None = None
+    max_cache_bytes: int | None = None
 
 
 @dataclass(frozen=True)
@@ -56,7 +58,8 @@ class PreparedGeneration:
         method: a method object or plan; `None` for the full model.
         label (`str`): what was asked for: a preset or a method by its name, with the settings that were changed.
         keep (`tuple[int, ...]` or `None`): indices of the samples to save; `None` for all.
-        dtype, device, cache_dtype (`str`): as recorded in metadata.
+        dtype, device (`str`): as recorded in metadata.
+        keeping (`Keeping`): what features are kept in.
     """
 
     model: str
@@ -67,7 +70,7 @@ class PreparedGeneration:
     keep: tuple[int, ...] | None
     dtype: str
     device: str
-    cache_dtype: str | None = None
+    keeping: Keeping = FREELY
 
     @property
     def full_config(self) -> GenerationConfig:
@@ -111,11 +114,17 @@ def prepare(request: Request, recipe: Recipe | None = None) -> PreparedGeneratio
     keep = (recipe.index,) if recipe and _same_batch(request) else None
     if recipe and keep is None:
         config = replace(config, first_index=0 if request.seed is not None else recipe.index)
-    if method is None and request.cache_dtype is not None:
-        raise ValueError("The full model keeps nothing: --cache-dtype needs a method.")
-    kept_in = request.cache_dtype or (recipe.cache_dtype if recipe else None)
-    facts = str(dtype).removeprefix("torch."), device.type, kept_in
-    return PreparedGeneration(model, pipe, config, method, label, keep, *facts)
+    facts = str(dtype).removeprefix("torch."), device.type
+    return PreparedGeneration(model, pipe, config, method, label, keep, *facts, _keeping(request, recipe, method))
+
+
+def _keeping(request: Request, recipe: Recipe | None, method: Any | None) -> Keeping:
+    """What features are kept in. Raises `ValueError` where the full model is asked to keep them in something."""
+    asked = {"--cache-dtype": request.cache_dtype, "--max-cache-bytes": request.max_cache_bytes}
+    for option, value in asked.items():
+        if method is None and value is not None:
+            raise ValueError(f"The full model keeps nothing: {option} needs a method.")
+    return Keeping(request.cache_dtype or (recipe.cache_dtype if recipe else None), request.max_cache_bytes)
 
 
 _PRESET_OF_MODEL = object()

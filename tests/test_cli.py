@@ -322,6 +322,17 @@ def test_a_picture_of_a_narrower_cache_is_made_again_with_it(run, owl):
     assert_one_sentence(owl("--cache-dtype", "fp4"), "`cache_dtype` must be 'bf16'")
 
 
+def test_a_picture_of_a_cache_with_a_limit_is_made_again_without_one(run, owl):
+    kept = float(owl("--output", "wide.png").stdout.split("  cache   ")[1].split(" MiB")[0]) * 2**20
+    made = owl("--max-cache-bytes", int(0.6 * kept), "--output", "limited.png")
+    assert " MiB, in bf16\n" in made.stdout, made.stderr
+    again = run("generate", "--from", "limited.png", "--yes", "--output", "again.png")
+    assert " MiB, in bf16\n" in again.stdout, again.stderr
+    assert np.array_equal(pixels("again.png"), pixels("limited.png"))
+    refused = owl("--max-cache-bytes", 10)
+    assert refused.code == 1 and "more than `max_cache_bytes`, 10 bytes" in " ".join(refused.stderr.split())
+
+
 def test_plan_takes_sizes_in_pixels(run, folders):
     small, large = (
         run("plan", "--model", folders["pixart"], "--height", size, "--width", size).stdout for size in (64, 256)

@@ -56,6 +56,7 @@ def generate(
     dtype: options.DtypeOption = None,
     device: options.DeviceOption = None,
     cache_dtype: options.CacheDtypeOption = None,
+    max_cache_bytes: options.CacheBytesOption = None,
     output_path: OutputOption = None,
     compare: Annotated[bool, typer.Option("--compare", help="Also run the full model; show both.")] = False,
     from_file: FileOption = None,
@@ -65,7 +66,7 @@ def generate(
     """Generate images or a video from a prompt."""
     request = Request(
         prompt, class_label, model, method, plan, settings or [], steps, guidance_scale, height, width, num_frames,
-        seed, batch_size, num_images, dtype, device, pickled_weights, speedup, cache_dtype,
+        seed, batch_size, num_images, dtype, device, pickled_weights, speedup, cache_dtype, max_cache_bytes,
     )  # fmt: skip
     check_output(output_path)
     recipe = None if from_file is None else _recipe_of(from_file, request, yes)
@@ -114,7 +115,7 @@ def _check_video(prepared: PreparedGeneration) -> None:
 def _run(prepared: PreparedGeneration, method: Any | None, done: Done) -> GenerationResult:
     config = prepared.full_config if method is None else prepared.config
     with progress_bar(prepared.pipe, "full model" if method is None else method_name(method)):
-        return run(prepared.pipe, config, method, done, prepared.cache_dtype)
+        return run(prepared.pipe, config, method, done, prepared.keeping)
 
 
 def _save(
@@ -122,20 +123,20 @@ def _save(
 ) -> None:
     """Save each sample when it is made: whatever happens later, it is there."""
     for sample in _kept(prepared, samples):
-        saved = save_sample(paths, sample, _recipe(prepared, sample, method), summary)
+        saved = save_sample(paths, sample, _recipe(prepared, sample, method, summary), summary)
         output.print(f"Saved {saved[0]}")
 
 
 def _save_baseline(prepared: PreparedGeneration, paths: OutputPaths, samples: list[Sample], _: Any | None) -> None:
     for sample in _kept(prepared, samples):
-        save_sample(paths, sample, _recipe(prepared, sample, None), baseline=True)
+        save_sample(paths, sample, _recipe(prepared, sample, None, None), baseline=True)
 
 
 def _compare(prepared: PreparedGeneration, paths: OutputPaths, result: GenerationResult) -> Comparison:
     """Run the full model too, and show both."""
     baseline = _run(prepared, None, partial(_save_baseline, prepared, paths))
     facts = _measure(prepared, result, baseline)
-    recipe = _recipe(prepared, result.samples[0], prepared.method)
+    recipe = _recipe(prepared, result.samples[0], prepared.method, result.summary)
     kept = _kept(prepared, baseline.samples), _kept(prepared, result.samples)
     output.print(f"Saved {save_comparison(paths, *kept, facts, recipe)[0]}")
     return facts
@@ -145,10 +146,11 @@ def _kept(prepared: PreparedGeneration, samples: list[Sample]) -> list[Sample]:
     return [sample for sample in samples if sample.index in _indices(prepared)]
 
 
-def _recipe(prepared: PreparedGeneration, sample: Sample, method: Any | None) -> Recipe:
+def _recipe(prepared: PreparedGeneration, sample: Sample, method: Any | None, summary: Any | None) -> Recipe:
     facts: dict[str, Any] = {"model": prepared.model, "dtype": prepared.dtype, "device": prepared.device}
-    if method is not None:
-        facts["cache_dtype"] = prepared.cache_dtype
+    if summary is not None:
+        # That which a limit on bytes has led to, so that the picture can be made again anywhere.
+        facts["cache_dtype"] = summary.cache_dtype or None
     config = prepared.full_config if method is None else prepared.config
     return Recipe.of(sample, config, method=method, **facts)
 
@@ -160,7 +162,7 @@ def _measure(prepared: PreparedGeneration, result: GenerationResult, baseline: G
     assert result.summary is not None, "only a cached run is compared"
     with errors.status("Measuring the speed-up"):
         runs = [(prepared.full_config, None), (prepared.config, prepared.method)]
-        full, cached = measure_seconds(prepared.pipe, runs, prepared.cache_dtype)
+        full, cached = measure_seconds(prepared.pipe, runs, prepared.keeping)
     return Comparison(
         title=prepared.config.prompt or f"class {prepared.config.class_label}",
         method=method_name(prepared.method),

@@ -88,7 +88,7 @@ def test_the_progress_bar_is_put_back(pixart):
 def test_methods_take_turns_on_the_clock(pixart, monkeypatch):
     runs = []
 
-    def run_once(pipe, config, method, cache_dtype):
+    def run_once(pipe, config, method, keeping):
         runs.append(method)
         return {None: 2.0, "fora": 1.0}[method] + 0.01 * len(runs)
 

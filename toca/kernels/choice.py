@@ -1,8 +1,8 @@
 """Which form of a hot operation runs: the one in plain torch, or a Triton kernel. It is decided here alone.
 
 A kernel runs where it is on and its tensors suit it; in all other cases the plain form does. The environment variable
-`TOCA_KERNELS` says which are on: `triton` all, `torch` none; where it is not set, those of `MEASURED`. Triton itself
-is imported with the first kernel that runs.
+`TOCA_KERNELS` says which are on: `triton` all, `torch` none; where it is not set, those of `MEASURED`. A kernel's
+file, and with it Triton, is imported when it first runs.
 """
 
 from __future__ import annotations
@@ -33,8 +33,8 @@ MOST_TERMS = 6
 """Terms of a sum beside its newest value."""
 MOST_ORDERS = 3
 """Differences that one pass makes."""
-MOST_WIDTH = 256
-"""Of an attention head."""
+MOST_WIDTH = 128
+"""Of an attention head: tiles of wider ones in float32 do not fit into the shared memory of many GPUs."""
 
 
 def wanted(told: str | None) -> tuple[str, ...]:

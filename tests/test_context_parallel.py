@@ -100,6 +100,7 @@ REFUSED: dict[str, Callable[[], toca.Method]] = {
     "measured": toca.ToCa,
     "dropped": toca.RAS,
     "mixed": toca.FreqCa,
+    "shared out otherwise": toca.AsyncDiff,
 }
 
 

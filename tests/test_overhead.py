@@ -70,6 +70,7 @@ FLUX = {
     "meancache": Ceiling((27, 320), (7, 350)),
     "budcache": Ceiling((5, 200), (22, 240)),
     "scm": Ceiling((5, 210), (22, 220)),
+    "asyncdiff": Ceiling(None, (101, 240)),
     "hicache": Ceiling((37, 490), (43, 390)),
     "scalingcache": Ceiling((37, 480), (43, 430)),
     "freqca": Ceiling((11, 270), (26, 290)),

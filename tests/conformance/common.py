@@ -45,6 +45,8 @@ SMALL: dict[str, dict[str, Any]] = {
     "clusca": {"interval": 3, "clusters": 8, "warmup_steps": 1},
     "adacache": {"codebook": ((1.0, 100),), "cooldown_steps": 1},
     "coast": {"interval": 3, "warmup_steps": 2},
+    # In one process; over several it is tested in test_asyncdiff.py.
+    "asyncdiff": {"simulate": True},
     "blockdance": {"blocks": 1, "start": 0.2, "warmup_steps": 2, "cooldown_steps": 1},
     "dbcache": {"first_blocks": 1, "warmup_steps": 2},
     "delta-dit": {"blocks": 1, "switch": 4},

@@ -27,6 +27,7 @@ from .test_gates import CASES, lively
 STEPS = 6
 VALUES: dict[str, dict[str, Any]] = {
     "blockdance": {"blocks": 2, "start": 0.2, "warmup_steps": 1, "cooldown_steps": 1},
+    "asyncdiff": {"simulate": True},
     "delta-dit": {"blocks": 2, "switch": 3},
     "dbcache": {"first_blocks": 1, "warmup_steps": 1, "threshold": 0.3},
     "easycache": {"warmup_steps": 2},

@@ -8,7 +8,9 @@ from dataclasses import dataclass
 from ..checks import check
 from .spans import Span
 
-KINDS = ("compute", "partial", "reuse", "forecast", "skip")
+KINDS = ("compute", "partial", "reuse", "forecast", "skip", "late")
+COMPUTING = ("compute", "late")
+"""Kinds by which a site computes all of its tokens."""
 
 
 @dataclass(frozen=True)
@@ -16,9 +18,10 @@ class Action:
     """What a site does in a step.
 
     Args:
-        kind (`str`): `"compute"`, `"partial"` (some tokens), `"reuse"`, `"forecast"`, or `"skip"` (its block is not
-            run at all, for a span of blocks is filled in its place).
-        fresh_ratio (`float`): Share of tokens recomputed: 1 for compute, 0 for all but partial.
+        kind (`str`): `"compute"`, `"partial"` (some tokens), `"reuse"`, `"forecast"`, `"skip"` (its block is not
+            run at all, for a span of blocks is filled in its place), or `"late"` (it computes, for the steps to come:
+            the span of its block is filled in this one).
+        fresh_ratio (`float`): Share of tokens recomputed: 1 for compute and late, 0 for all others but partial.
         forecasts (`bool`): Whether the tokens that are not computed are forecast rather than reused.
 
     Raises:
@@ -45,6 +48,7 @@ COMPUTE = Action("compute", 1.0)
 REUSE = Action("reuse", 0.0)
 FORECAST = Action("forecast", 0.0, True)
 SKIP = Action("skip", 0.0)
+LATE = Action("late", 1.0)
 
 
 def partial(fresh_ratio: float, forecasts: bool = False) -> Action:
@@ -66,7 +70,8 @@ def step_letter(row: Sequence[Action], spans: Sequence[Span] = ()) -> str:
     """What a step does, in a letter.
 
     F: every site computes; t: some tokens; y: something is forecast; a: a span of blocks, or the whole stack, is left
-    out and its cached effect reused; r: every site reused; m: some sites computed and the rest reused.
+    out and its cached effect reused; l: a span runs late; r: every site reused; m: some sites computed and the rest
+    reused.
     """
     kinds = {action.kind for action in row}
     if "partial" in kinds:
@@ -74,7 +79,7 @@ def step_letter(row: Sequence[Action], spans: Sequence[Span] = ()) -> str:
     if "forecast" in kinds or any(span.forecasts for span in spans):
         return "y"
     if spans:
-        return "a"
+        return "l" if "late" in kinds else "a"
     if kinds == {"compute"}:
         return "F"
     return "r" if kinds == {"reuse"} else "m"

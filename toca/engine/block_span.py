@@ -97,17 +97,16 @@ class BlockSpan:
         by: Fill | None,
         shape: CallShape,
     ) -> None:
-        """Have the span's place taken; its blocks do not run."""
-        entered: dict[str, Streams] = {}
+        """Have the span's place taken. Its blocks do not run; or late, and renew what is kept, so that what fills is
+        made before them."""
+        filled: list[Streams] = []
 
         def enter(streams: Streams) -> Streams:
-            entered["streams"] = streams
+            filled.append(self.filled(span, terms, weights, by, streams, shape))
             return streams
 
         def leave(left: Streams) -> Streams:
-            if not entered:
-                return left
-            return self._put(span, left, self.filled(span, terms, weights, by, entered["streams"], shape))
+            return self._put(span, left, filled.pop()) if filled else left
 
         blocks[span.first].entering.append(enter)
         blocks[span.stop - 1].leaving.append(leave)

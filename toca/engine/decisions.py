@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from ..axes.actions import Action
+from ..axes.actions import COMPUTING, Action
 from ..axes.selections import Group
 from ..hooks.block import BlockHandle, Streams
 from ..hooks.handle import Handle
@@ -25,6 +25,7 @@ from .dropping import Dropping
 from .forecasts import Forecasts, as_weights, gate_weights, numbers, span_scales, span_weights
 from .job import Job
 from .model_span import ModelSpan
+from .stages import Stages
 from .unplaced import NotReached
 
 
@@ -42,6 +43,7 @@ class Decisions:
             inside it that its norm feeds too.
         turns (`dict[int, Turns]`): Of modules that a block calls several times, by the first call's site.
         wraps_all (`bool`): Whether blocks are reached that the plan need not reach: a script may leave out any.
+        stages (`Stages` or `None`): The processes that share the blocks.
         connected (`Sequence[int]`): The sites whose handles modules ask, in order; no others are written.
         whole_norms (`bool`): Whether norms make all tokens, for the running call modulates each in its own way.
     """
@@ -60,6 +62,7 @@ class Decisions:
         self.turns: dict[int, Turns] = {}
         self.blocks = [BlockHandle() for _ in range(layout.sites[-1].layer + 1)]
         self.block_span, self.model_span = BlockSpan(layout, spec), ModelSpan(spec)
+        self.stages: Stages | None = None
         self.dropping = Dropping(layout, spec, self.block_span)
         self.readers = self._readers_of_norms(spec)
         self.whole_norms = self.wraps_all = False
@@ -104,6 +107,8 @@ class Decisions:
             after (`int`, *optional*): The first layers, which have run already where a gate decides in the pass.
         """
         run, part, first = job.run, job.part, after or 0
+        if self.stages is not None:
+            run = self.stages.share(plan, run)
         if after is None:
             self._begin()
         self._held += self._to_be_renewed(plan, run, part)
@@ -118,7 +123,7 @@ class Decisions:
             for group in part.groups:
                 self._freeze_tokens(group, run, step, compiled)
         if self.wraps(plan):
-            self._freeze_blocks(plan, job, step, compiled, first)
+            self._freeze_blocks(plan, job, run, step, compiled, first)
         if run.drops:
             self.dropping.freeze(plan, job, self._weights_of_dropped(plan, job, step), self.handles, self.blocks)
 
@@ -135,8 +140,8 @@ class Decisions:
         # Partial only once some tokens are chosen: a share that rounds down to none computes nothing.
         filled = "forecast" if action.forecasts else "reuse"
         handle.action = filled if action.kind == "partial" else action.kind
-        if run.drops:
-            # A site sees no other tokens than those that are there.
+        if run.drops or action.kind in COMPUTING:
+            # Of dropped tokens a site sees no other than those that are there.
             handle.action = "compute"
         # What some of the tokens make takes the place of nothing that was kept of all.
         handle.keep = plan.kept[i] and run.keeps and not run.drops
@@ -165,15 +170,18 @@ class Decisions:
     def _freeze_terms(self, forecasts: Forecasts, run: Pass, part: Part, i: int) -> None:
         handle, terms, action = self.handles[i], part.sites[i].terms, run.row[i]
         handle.fill_by(forecasts.fill, part.sizes)
-        if action.kind == "compute" and handle.keep:
+        if action.kind in COMPUTING and handle.keep:
             terms.note_step(forecasts.step, forecasts.fill)
             handle.scales = forecasts.scales(terms.history)
         elif action.forecasts:
             handle.weights = forecasts.weights(self.layout.sites[i], terms.history)
 
-    def _freeze_blocks(self, plan: PlanTable, job: Job, step: int, compiled: bool, first: int) -> None:
-        run, part = job.run, job.part
+    def _freeze_blocks(self, plan: PlanTable, job: Job, run: Pass, step: int, compiled: bool, first: int) -> None:
+        part = job.part
         self._blocks_decided = True
+        spans = [span for span in run.spans if span.around == "blocks"]
+        # What fills goes on from the steps before: a late span stores in this one.
+        weights = [span_weights(plan, job, span, part.spans[span.stored], step) for span in spans]
         for layer, block in enumerate(self.blocks):
             block.decide(layer < first or layer not in run.left_out)
         for layer, streams in job.streams.items():
@@ -189,11 +197,9 @@ class Decisions:
                 terms = part.spans[span]
                 scales = numbers(span_scales(plan, span, terms, step), compiled)
                 self.block_span.store(self.blocks, span, terms, scales, plan.fill, part.key.shape)
-        for span in run.spans:
-            if span.around == "blocks":
-                terms = part.spans[span.stored]
-                weights = as_weights(span_weights(plan, job, span, terms, step), compiled)
-                self.block_span.fill(self.blocks, span, terms, weights, plan.fill, part.sizes)
+        for span, each in zip(spans, weights, strict=True):
+            terms = part.spans[span.stored]
+            self.block_span.fill(self.blocks, span, terms, as_weights(each, compiled), plan.fill, part.sizes)
 
     @staticmethod
     def _weights_of_dropped(plan: PlanTable, job: Job, step: int) -> list[Any]:
@@ -208,7 +214,7 @@ class Decisions:
         return [
             (part.sites[i].terms, part.sites[i].terms.mark())
             for i in plan.kept_sites
-            if run.row[i].kind == "compute" and not plan.is_hidden(run.row, i)
+            if run.row[i].kind in COMPUTING and not plan.is_hidden(run.row, i)
         ]
 
     def _verify(self, job: Job, run_again: Callable[[], Streams]) -> None:
@@ -255,6 +261,8 @@ class Decisions:
             latents (`torch.Tensor`): The model's input for the job's rows.
             sample (`torch.Tensor` or `None`): Its output; `None` where it has not run.
         """
+        if self.stages is not None and sample is not None:
+            sample = self.stages.exchanged(plan, job, step, sample)
         if job.run.drops and sample is not None:
             sample = self.dropping.joined(plan, job, sample)
         for span in job.run.stores:

@@ -35,6 +35,7 @@ from .ranks import Ranks, why_uneven
 from .record import GenerationRecord
 from .runner import Runner
 from .script import Script
+from .stages import Stages
 from .tick import NotPlaced, Tick
 from .timesteps import Reading
 from .told_once import Warnings
@@ -162,11 +163,13 @@ class Engine:
         return call
 
     def follow_ranks(self, transformer: nn.Module, plan: PlanTable | None = None) -> None:
-        """Know the processes that share the model's tokens by now. Raises `ValueError` if there is no caching with
-        them, or the plan cannot be carried out on a share."""
+        """Know the processes that share the model's tokens by now, or under the plan its blocks. Raises `ValueError`
+        if there is no caching with them, the plan cannot be carried out on a share, or they are not there."""
         span = self.decisions.block_span
         try:
             span.ranks = Ranks.of(transformer, self.spec, span.ranks)
+            if plan is not None:
+                self.decisions.stages = Stages.of(plan)
             if span.ranks is not None and plan is not None:
                 span.ranks.check(plan)
         except ValueError:

@@ -93,6 +93,8 @@ class Ranks:
     def _why_not(plan: PlanTable) -> str:
         if plan.score_sources or plan.attended_sites or plan.selection_spans:
             return "the plan looks into self-attention, which is made piece by piece on several devices"
+        if plan.devices > 1:
+            return "the plan shares the blocks out over several devices itself"
         if plan.fill is None or type(plan.fill).combine_for is Fill.combine_for:
             return ""
         around_model = all(span.around == "model" for span in plan.kept_spans)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from ..registry import load_all, registered
 from .adacache import AdaCache
+from .asyncdiff import AsyncDiff
 from .base import Method
 from .blockdance import BlockDance
 from .budcache import BudCache
@@ -51,7 +52,7 @@ METHODS: dict[str, type[Method]] = registered("method")
 LISTED = (
     *("toca", "duca", "clusca", "ras", "coast", "random"),
     *("fora", "pab", "tgate", "delta-dit", "blockdance", "deepcache", "smoothcache", "magcache", "fastercache"),
-    *("lemica", "meancache", "budcache", "scm"),
+    *("lemica", "meancache", "budcache", "scm", "asyncdiff"),
     *("taylorseer", "hicache", "scalingcache", "freqca", "foca", "spectrum", "hyca", "dmd"),
     *("teacache", "seacache", "fbcache", "dbcache", "easycache", "dicache", "adacache", "rfc", "speca"),
     *("tuned", "learned", "composed", "none"),
@@ -68,6 +69,7 @@ def methods() -> dict[str, type[Method]]:
 
 __all__ = [
     "AdaCache",
+    "AsyncDiff",
     "BlockDance",
     "BudCache",
     "CacheMethod",

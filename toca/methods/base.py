@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 
 from torch import nn
 
-from ..axes.actions import COMPUTE, FORECAST, REUSE, SKIP, Action, partial
+from ..axes.actions import COMPUTE, FORECAST, LATE, REUSE, SKIP, Action, partial
 from ..axes.fills import Fill
 from ..axes.gates import Gate
 from ..axes.sampling import Sampling
@@ -33,7 +33,7 @@ class Method(Registered, ABC):
     - **when**: `computes`, which sites compute whole in a step, and for methods that decide while the model runs
       `gate`;
     - **which tokens** a step that is not full computes: `share` of them and `selection`, or `spans` of blocks that are
-      not run at all;
+      not run at all, or late;
     - **how to fill** the others: `filling`, a forecast; reuse where there is none.
     """
 
@@ -164,7 +164,7 @@ class Method(Registered, ABC):
         return None
 
     def spans(self, step: int, sampling: Sampling) -> tuple[Span, ...]:
-        """Which: blocks that a step which is not full leaves out."""
+        """Which: blocks that a step which is not full leaves out, or runs late."""
         return ()
 
     def filling(self) -> Fill | None:
@@ -239,5 +239,5 @@ class Method(Registered, ABC):
         if all(action == COMPUTE for action in row):
             return row, ()
         spans = self.spans(step, sampling)
-        skipped = {layer for span in spans for layer in range(span.first, span.stop)}
-        return tuple(SKIP if s.layer in skipped else a for s, a in zip(sites, row, strict=True)), spans
+        filled = {layer: LATE if span.late else SKIP for span in spans for layer in span.layers}
+        return tuple(filled.get(site.layer, action) for site, action in zip(sites, row, strict=True)), spans

@@ -3,21 +3,21 @@
 The table is written step by step and, in a step, module by module: one word or number where all layers agree, else
 a list over the layers that have the module. A number is the fresh ratio of a partial action whose other tokens are
 reused, `forecast 0.3` of one whose others are forecast. `skip` is for blocks that one of the step's `spans` leaves
-out; `guided: false` drops the unconditional branch.
+out, `late` for those that one runs late; `guided: false` drops the unconditional branch.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import fields
 from os import PathLike
 from pathlib import Path
 from typing import Any, TypeVar
 
 import yaml
 
-from ..axes.actions import COMPUTE, FORECAST, REUSE, SKIP, Action, partial
+from ..axes.actions import COMPUTE, FORECAST, LATE, REUSE, SKIP, Action, partial
 from ..axes.fills import Fill
 from ..axes.gates import Gate
 from ..axes.selections import Selection
@@ -35,6 +35,9 @@ from .table import PlanTable
 FORMAT = "toca-plan"
 VERSION = 5
 READABLE = (1, 2, 3, 4, 5)
+
+UNSAID = {"late": False, "device": None}
+"""Fields of a span that are not written with these values."""
 
 Made = TypeVar("Made", bound=PlanTable)
 
@@ -93,8 +96,14 @@ def plan_to_data(plan: PlanTable) -> dict[str, Any]:
 def _step_to_dict(plan: PlanTable, step: int) -> dict[str, Any]:
     data = _row_to_dict(plan, plan.table[step])
     if plan.spans[step]:
-        data["spans"] = [asdict(span) for span in plan.spans[step]]
+        data["spans"] = [_span_to_dict(span) for span in plan.spans[step]]
     return data if plan.guided[step] else {**data, "guided": False}
+
+
+def _span_to_dict(span: Span) -> dict[str, Any]:
+    """A span as plain data. What older libraries do not know is said only where it is not as they take it."""
+    values = {field.name: getattr(span, field.name) for field in fields(span)}
+    return {name: value for name, value in values.items() if name not in UNSAID or value is not UNSAID[name]}
 
 
 def _row_to_dict(plan: PlanTable, row: tuple[Action, ...]) -> dict[str, Any]:
@@ -173,14 +182,14 @@ def _row_from_dict(layout: Layout, row: dict[str, Any], step: int) -> tuple[Acti
 
 
 def _cell(value: Any, where: str) -> Action:
-    words = {"compute": COMPUTE, "reuse": REUSE, "forecast": FORECAST, "skip": SKIP}
+    words = {"compute": COMPUTE, "reuse": REUSE, "forecast": FORECAST, "skip": SKIP, "late": LATE}
     if isinstance(value, str) and value in words:
         return words[value]
     forecasts = isinstance(value, str) and value.startswith("forecast ")
     value = parse_yaml(value.split()[1]) if forecasts else value
     if isinstance(value, (int, float)) and not isinstance(value, bool) and 0 <= value <= 1:
         return partial(value, forecasts)
-    wanted = "compute, reuse, forecast, skip or a fresh ratio from 0 to 1"
+    wanted = "compute, reuse, forecast, skip, late or a fresh ratio from 0 to 1"
     raise ValueError(f"{where}: expected {wanted}, got {shown(value)}.")
 
 

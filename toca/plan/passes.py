@@ -31,7 +31,7 @@ class Pass:
     Args:
         row (`tuple[Action, ...]`): What each site does; skip where its block does not run in this pass.
         measured (`frozenset[int]`): The attention sites that are measured.
-        spans (`tuple[Span, ...]`): Blocks that are left out and filled.
+        spans (`tuple[Span, ...]`): Blocks that are filled, for they are left out or late.
         stores (`frozenset[Span]`): Spans whose quantity is remembered.
         left_out (`frozenset[int]`): All layers that do not run.
         keeps (`bool`, defaults to `True`): Whether computed outputs are remembered.
@@ -61,6 +61,11 @@ class Pass:
     refreshes: bool = False
     verifies: bool = False
     outside: bool = True
+
+    @property
+    def placed(self) -> tuple[Span, ...]:
+        """The spans that one process each runs of several."""
+        return tuple(span for span in self.spans if span.device is not None)
 
     def is_full(self, plan: PlanTable) -> bool:
         """Whether every site computes, so that the model returns what it returns without a cache."""
@@ -104,7 +109,7 @@ def _step_pass(plan: PlanTable, step: int, computed: bool | None, measure_all: b
         measured=everything if measure_all else plan.measured[step],
         spans=spans,
         stores=stores,
-        left_out=frozenset(layer for span in spans for layer in range(span.first, span.stop)),
+        left_out=plan.left_out(plan.table[step]),
         watches=_watches(plan, observes),
         observes=observes,
         drops=drops,
@@ -144,6 +149,22 @@ def resumed(plan: PlanTable, run: Pass, layers: int) -> Pass:
 def probed_layers(run: Pass, layers: int) -> frozenset[int]:
     """The layers of a run that a probe of the first ones has done for it."""
     return frozenset(range(layers)) - run.left_out
+
+
+def share_of(plan: PlanTable, run: Pass, device: int) -> Pass:
+    """What one process does of a run whose blocks are shared out: it runs its own, and fills the spans before them by
+    what others have made. What leaves its blocks enters none behind them."""
+    placed = run.placed
+    mine = {*placed[device].layers} if device < len(placed) else set(range(plan.layout.layers))
+    mine -= {layer for span in placed[:device] for layer in span.layers}
+    return replace(
+        run,
+        row=tuple(a if s.layer in mine else SKIP for s, a in zip(plan.layout.sites, run.row, strict=True)),
+        measured=frozenset(),
+        spans=placed[:device],
+        stores=frozenset(span for span in run.stores if span.first in mine),
+        left_out=frozenset(range(plan.layout.layers)) - mine,
+    )
 
 
 def within(run: Pass) -> Pass:

@@ -6,18 +6,19 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from ..axes.actions import COMPUTE, SKIP, Action, step_letter, tokens_of
+from ..axes.actions import COMPUTE, COMPUTING, LATE, SKIP, Action, step_letter, tokens_of
 from ..axes.fills import Fill
 from ..axes.gates import Gate
 from ..axes.sampling import Timeline, spaced_timesteps
 from ..axes.selections import Selection
 from ..axes.selections.base import check_whole
-from ..axes.spans import Span, skipped
+from ..axes.spans import Span
 from ..checks import SomeSteps, check, checked
 from ..models.layout import Layout
 from ..models.shape import CallShape
 from ..models.streams import IMAGE
 from .origin import Origin
+from .placing import devices_of
 
 MOST_CELLS = 1_000_000
 """Steps x sites of a plan: a thousand steps of a thousand sites."""
@@ -82,6 +83,9 @@ class PlanTable:
                 self._check_choice(step, row)
             if step:
                 checked_steps.add((row, spans))
+        if self.devices > 1 and (self.gate is not None or self.layout.outputs > 1):
+            what = f"a {self.layout.family} model's other predictions" if self.gate is None else "a gate"
+            raise ValueError(f"Spans that have a `device` go together with no gate, and one prediction, got {what}.")
 
     def _check_fields(self) -> None:
         for name, hint in FIELDS.items():
@@ -115,14 +119,9 @@ class PlanTable:
                 )
             if span.around == "model" and (span.first, span.stop) != (0, layers):
                 raise ValueError(f"Step {step}: a span around the model must leave out all its {layers} layers.")
-            left_out = range(span.first, span.stop)
-            for giver, taker in self.layout.skips:
-                if giver in left_out and taker not in left_out:
-                    raise ValueError(
-                        f"Step {step} leaves out the layers {span.first} to {span.stop - 1}, of which layer {giver} "
-                        f"gives layer {taker} what it returns (a long skip of {self.layout.family}): leave out both, "
-                        "with a span that ends as far from the last layer as it begins from the first."
-                    )
+            self._check_skips(step, span)
+            if span.late and self.selection is not None:
+                raise ValueError(f"Step {step}: a plan that chooses tokens has no late spans.")
             if span.forecasts and self.fill is None:
                 raise ValueError(f"Step {step} forecasts a span, but the plan does not say how.")
             if span.forecasts and span.around == "blocks":
@@ -131,15 +130,27 @@ class PlanTable:
                 self._check_fills_outputs(step, span)
             end = span.stop
 
+    def _check_skips(self, step: int, span: Span) -> None:
+        for giver, taker in self.layout.skips:
+            if giver in span and taker not in span:
+                does, instead = "leaves out", "leave out both, with"
+                if span.late:
+                    does, instead = "runs late", "what it gives would not be late; use"
+                raise ValueError(
+                    f"Step {step} {does} the layers {span.first} to {span.stop - 1}, of which layer {giver} gives "
+                    f"layer {taker} what it returns (a long skip of {self.layout.family}): {instead} a span that ends "
+                    "as far from the last layer as it begins from the first."
+                )
+
     def _check_row(self, step: int, row: tuple[Action, ...]) -> None:
         if len(row) != len(self.layout.sites):
             sites = len(self.layout.sites)
             raise ValueError(f"Step {step} has {len(row)} actions, expected one for each of the {sites} sites.")
-        left_out = {layer for span in self.spans[step] for layer in range(span.first, span.stop)}
+        filled = {layer: LATE if span.late else SKIP for span in self.spans[step] for layer in span.layers}
         for site, action in zip(self.layout.sites, row, strict=True):
             where = f"step {step}, layer {site.layer}, {site.module}"
             check(isinstance(action, Action), f"table[{step}]", action, "must hold actions")
-            if step == 0 and action.kind != "compute":
+            if step == 0 and action != COMPUTE:
                 raise ValueError(f"The first step has nothing to reuse: {where} must be compute, got {action.kind}.")
             if action.picks_tokens and self.selection is None:
                 raise ValueError(f"{where} is partial, but the plan has no selection that says which tokens.")
@@ -147,8 +158,12 @@ class PlanTable:
                 raise ValueError(f"{where} is forecast, but the plan does not say how.")
             if action.forecasts:
                 self._check_reads_no_latents(where)
-            if (action == SKIP) != (site.layer in left_out):
-                raise ValueError(f"{where} must be skip if a span of the step leaves it out, and only then.")
+            wanted = filled.get(site.layer)
+            if (wanted is not None or action.kind in (SKIP.kind, LATE.kind)) and action != wanted:
+                raise ValueError(
+                    f"{where} must be skip if a span of the step leaves it out, late if one runs it late, and neither "
+                    f"otherwise, got {action.kind}."
+                )
 
     def _check_reads_no_latents(self, where: str) -> None:
         if self.fill is not None and self.fill.reads_latents:
@@ -201,7 +216,8 @@ class PlanTable:
 
     @property
     def steps(self) -> str:
-        """One letter a step: F full, t token-wise, a blocks left out, y forecast, r every site reused, m mixed."""
+        """One letter a step: F full, t token-wise, a blocks left out, l blocks late, y forecast, r every site reused,
+        m mixed."""
         return "".join(step_letter(row, spans) for row, spans in zip(self.table, self.spans, strict=True))
 
     @property
@@ -220,7 +236,7 @@ class PlanTable:
         return tuple(i for i, kept in enumerate(self.kept) if kept)
 
     def _looks_back(self, row: tuple[Action, ...], i: int) -> bool:
-        if row[i].kind in ("compute", "skip") or self.is_hidden(row, i):
+        if row[i].kind in COMPUTING or row[i].kind == "skip" or self.is_hidden(row, i):
             return False
         return row[i].kind != "partial" or self.selection is None or self.selection.fills_sites
 
@@ -234,6 +250,16 @@ class PlanTable:
         if site.inside is None:
             return False
         return row[self.site_index[site.layer, site.inside]].kind in ("reuse", "forecast")
+
+    def left_out(self, row: tuple[Action, ...]) -> frozenset[int]:
+        """The layers that do not run."""
+        actions = zip(self.layout.sites, row, strict=True)
+        return frozenset(site.layer for site, action in actions if action.kind == "skip")
+
+    @cached_property
+    def devices(self) -> int:
+        """The processes that its blocks are shared out over; 1 where they are not."""
+        return devices_of(self.table, self.spans)
 
     @cached_property
     def full_row(self) -> tuple[Action, ...]:
@@ -261,7 +287,8 @@ class PlanTable:
         needed: set[Span] = set()
         steps = []
         for row, spans in zip(reversed(self.table), reversed(self.spans), strict=True):
-            run = {span for span in needed if not any(skipped(layer, spans) for layer in range(span.first, span.stop))}
+            left_out = self.left_out(row)
+            run = {span for span in needed if left_out.isdisjoint(span.layers)}
             drops = self.drops(row)
             # What blocks make in a step that drops tokens is that of some alone.
             run -= {span for span in run if drops and span.around == "blocks"}

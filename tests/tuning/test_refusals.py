@@ -69,6 +69,11 @@ def test_two_transformers_are_refused():
         check_pipeline(wan.two())
 
 
+def test_a_transformer_by_itself_is_refused():
+    with pytest.raises(ValueError, match="`pipe` must be a pipeline, whose scheduler tells the steps, got Flux"):
+        check_pipeline(tiny_flux_pipeline().transformer)
+
+
 def test_a_model_of_no_family_is_refused():
     pipe = tiny_flux_pipeline()
     pipe.transformer = torch.nn.Linear(1, 1)

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 import toca
 from tests.helpers import tiny_dit_pipeline, tiny_flux_pipeline, tiny_pixart_pipeline
 from toca.plan.front import Front
-from toca.tuning import correction, search
+from toca.tuning import correction, kinds, search
 from toca.tuning.candidates import Graph, drafts, single_label
 from toca.tuning.kinds import StepTimes
 from toca.tuning.labels import Draft, standard_labels
@@ -236,6 +236,26 @@ def test_of_plans_that_are_about_as_fast_the_best_is_kept_and_none_beyond():
 def test_a_plan_that_something_faster_is_as_good_as_is_dropped():
     fast, slow = candidate(1.0), search.Candidate(plan=None, seconds=2.0, loss=-1.0)
     assert search.undominated([slow, fast]) == [fast]
+
+
+@pytest.mark.parametrize("steps", [1, 3])
+def test_too_few_steps_are_refused_before_the_search(steps, monkeypatch):
+    monkeypatch.setattr(search.Search, "front", lambda self: pytest.fail("it has searched"))
+    with pytest.raises(ValueError, match=f"`num_inference_steps` must be at least 4 .*, got {steps}"):
+        toca.tune(tiny_flux_pipeline(), PROMPTS, num_inference_steps=steps, **CALL)
+
+
+def test_four_steps_are_enough(brief, monkeypatch):
+    """To time kinds of steps, too, of which there must be one each between the first and the last."""
+    monkeypatch.setattr(search, "time_kinds", kinds.time_kinds)
+    monkeypatch.setattr(Rehearsal, "step_seconds", lambda self, plan: [1.0 if s == "F" else 0.1 for s in plan.steps])
+    front = toca.tune(tiny_flux_pipeline(), PROMPTS, num_inference_steps=4, **CALL)
+    assert front.num_inference_steps == 4 and front.at(speedup=1).full_steps == 4
+
+
+def test_what_is_no_list_of_methods_is_refused():
+    with pytest.raises(ValueError, match="`methods` must be a list of methods, got 'fbcache'"):
+        tuned(methods="fbcache")
 
 
 def test_generators_are_the_searchs_own():

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ..checks import Seed, SomeSteps, check, checked
+from ..methods import Method
 from ..models import describe, known_family
 from ..models.fingerprint import fingerprint
 from ..plan.bounds import checked_bounds
@@ -19,7 +20,7 @@ from ..plan.schedulers import SchedulerMark
 from ..registry import named
 from .notes import Notes
 from .prompts import Parted, parted, prompts_beside
-from .refusals import check_pipeline, transformer_of
+from .refusals import check_enough_steps, check_pipeline, transformer_of
 from .rehearsal import Rehearsal
 from .rule import with_knob
 from .rules import tune_rules
@@ -75,8 +76,9 @@ def tune(
         `Front`: `front.at(speedup=2)`, `front.plan(speedup=2)`, `front.draw("front.png")`, `front.save("front.json")`.
 
     Raises:
-        ValueError: If there are fewer than two prompts, a bound is out of range or met by nothing, the pipeline's runs
-            differ from each other, or it has no scheduler whose steps can be told.
+        ValueError: If there are fewer than two prompts or four steps, a bound is out of range or met by nothing, a
+            method has no threshold, the pipeline's runs differ from each other, or it has no scheduler whose steps can
+            be told.
 
     Example:
         ```python
@@ -92,6 +94,9 @@ def tune(
         checked_bounds(bounds)
     steps = checked(num_inference_steps, SomeSteps | None, "num_inference_steps")
     seed = checked(seed, Seed, "seed")
+    if steps is not None:
+        check_enough_steps(steps)
+    check(not isinstance(methods, (str, Method)), "methods", methods, "must be a list of methods")
     online = with_knob([named(method) if isinstance(method, str) else method for method in methods])
     say = progress or _say_nothing
     check_pipeline(pipe)

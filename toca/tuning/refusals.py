@@ -9,11 +9,14 @@ import torch
 from torch import nn
 
 from ..api import cache_on
-from ..checks import shown
+from ..checks import check, shown
 from ..models import family_of, known_family
 
 SAME_RUN = 1e-6
 """Mean squared error over mean square up to which two runs are one: 60 dB, more than 8 bits keep."""
+
+LEAST_STEPS = 4
+"""Of a generation: a full step and a filled one are timed between the first and the last."""
 
 
 def check_prompts(prompts: Any) -> list[Any]:
@@ -45,8 +48,8 @@ def check_pipeline(pipe: Any) -> None:
     """Refuse a pipeline of which no plan can be searched.
 
     Raises:
-        ValueError: If it has several transformers or none that is known, a cache is on, or its scheduler cannot be
-            followed from step to step.
+        ValueError: If it is none, has several transformers or none that is known, a cache is on, or its scheduler
+            cannot be followed from step to step.
     """
     on = cache_on(transformer_of(pipe))
     if on is not None:
@@ -58,12 +61,20 @@ def check_pipeline(pipe: Any) -> None:
         raise ValueError(f"This {type(pipe).__name__} has {whose}: plans are made for the steps of a scheduler.")
 
 
+def check_enough_steps(steps: int) -> None:
+    """Refuse a generation of so few steps that none between the first and the last can be left to be filled. Raises
+    `ValueError`."""
+    check(steps >= LEAST_STEPS, "num_inference_steps", steps, f"must be at least {LEAST_STEPS} for a plan to be tuned")
+
+
 def transformer_of(pipe: Any) -> nn.Module:
     """The one transformer of a pipeline.
 
     Raises:
-        ValueError: If it has several, or none that is supported.
+        ValueError: If it is no pipeline, or has several, or none that is supported.
     """
+    if not isinstance(getattr(pipe, "components", None), Mapping):
+        raise ValueError(f"`pipe` must be a pipeline, whose scheduler tells the steps, got {type(pipe).__name__}.")
     modules = [getattr(part, "_orig_mod", part) for part in pipe.components.values() if isinstance(part, nn.Module)]
     found = list(dict.fromkeys(module for module in modules if family_of(module) is not None))
     if len(found) > 1:

@@ -21,7 +21,7 @@ from .labels import Draft, Label, plan_of, usable
 from .ladder import Ladder
 from .notes import Notes
 from .refinement import WORST, Outlook, Trials, log_error
-from .refusals import check_one_call_a_step, check_reproducible, check_whole_schedule
+from .refusals import check_enough_steps, check_one_call_a_step, check_reproducible, check_whole_schedule
 from .rehearsal import FullRun, Rehearsal
 from .segments import rows_of
 
@@ -93,6 +93,7 @@ class Search:
         full = self.rehearsal.full(self.num_inference_steps)
         if self.num_inference_steps is not None:
             check_one_call_a_step(self.rehearsal.pipe.scheduler, self.num_inference_steps, full.timesteps)
+        check_enough_steps(full.steps)
         again = self.rehearsal.full(full.steps)
         check_one_call_a_step(self.rehearsal.pipe.scheduler, full.steps, again.timesteps)
         check_whole_schedule(full.steps, again.steps)

@@ -91,6 +91,11 @@ def test_a_budget_that_no_plan_meets_is_refused(path: str, fields: dict[str, Any
         toca.enable_cache(PipelineLike(DPMSolverMultistepScheduler(), tiny_pixart()), toca.Tuned(path, **fields))
 
 
+def test_where_plans_of_other_steps_meet_the_budget_these_are_named(path: str) -> None:
+    with pytest.raises(ValueError, match="the fastest reaches 2.05x .* Sampled in 6 steps one does"):
+        toca.Tuned(path, speedup=3).plan(tiny_pixart(), STEPS - 2)
+
+
 def test_a_file_that_has_changed_is_read_again(front: Front, path: str) -> None:
     before = toca.Tuned(path, speedup=3)
     replace(front, entries=front.entries[:2]).save(path)

@@ -87,6 +87,14 @@ class Tuned(Method):
         """The number of steps in which the budget is met best."""
         return None if self.front is None else self.found.at(**self._bounds).num_inference_steps
 
+    def _plan_of(self, steps: int) -> Plan:
+        """The plan of so many steps. Raises `ValueError` if none of them meets the budget; it names another number of
+        steps of which one does."""
+        try:
+            return self.found.plan(**self._bounds, num_inference_steps=steps)
+        except ValueError as error:
+            raise ValueError(f"{error} Sampled in {self.num_inference_steps} steps one does.") from error
+
     @property
     def reads_timesteps(self) -> bool:  # type: ignore[override]
         return self.front is not None
@@ -116,13 +124,13 @@ class Tuned(Method):
             )
 
     def computes(self, site: Site, step: int, sampling: Sampling) -> bool:
-        plan = self.found.plan(**self._bounds, num_inference_steps=sampling.num_inference_steps)
+        plan = self._plan_of(sampling.num_inference_steps)
         return plan[step, site.layer, site.module] == COMPUTE
 
     def plan_layout(self, layout: Layout, num_inference_steps: int, timesteps: tuple[float, ...] = ()) -> Plan:
         sampling = Sampling(layout, num_inference_steps, timesteps)
         self.check_fits(sampling)
-        plan = self.found.plan(**self._bounds, num_inference_steps=sampling.num_inference_steps)
+        plan = self._plan_of(sampling.num_inference_steps)
         assert plan.origin is not None, "plans of a front say where they are from"
         plan.origin.check_timesteps(timesteps)
         # The model may compute in another precision than the one that was tuned.

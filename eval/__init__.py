@@ -1,7 +1,7 @@
-"""Evaluation: what the speed is (`python -m toca.eval.benchmarks.benchmark`), and what it costs (`toca eval run`).
+"""Evaluation: what the speed is (`toca eval bench`), and what it costs (`toca eval run`).
 
-Rooms and files from the ground up: metrics · counting · architectures · store · peers · labels · variants · config ·
-samples · timing · findings · scoring · report · benchmarks. What asks for all of them stands above.
+Rooms and files from the ground up: metrics · counting · architectures · store · refusal · peers · labels · variants ·
+config · samples · timing · findings · scoring · report · benchmarks. What asks for all of them stands above.
 """
 
 from toca.moved import redirect
@@ -10,8 +10,6 @@ redirect(
     {
         f"toca.eval.{old}": f"toca.eval.{new}"
         for old, new in {
-            "benchmark": "benchmarks.benchmark",
-            "cases": "benchmarks.cases",
             "per_sample": "benchmarks.per_sample",
             "random_weights": "benchmarks.random_weights",
             "scoring.settings": "config.scores",

@@ -5,9 +5,8 @@ Imports are late: whoever only asks for help, or generates a picture, does not w
 
 from __future__ import annotations
 
-import shlex
-import sys
 from collections.abc import Callable, Sequence
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -83,18 +82,23 @@ def _stage(name: str, stages: Sequence[Stage], about: str) -> None:
             "device": device, "dtype": dtype, "threads": threads,
         }  # fmt: skip
         given = {key: value for key, value in flags.items() if value not in (None, [])}
-        run(stages, config, model or [], given | _parsed(settings or []), output, shard, _command_line())
+        command_line = _import("store.environment").command_line
+        run(stages, config, model or [], given | _parsed(settings or []), output, shard, command_line())
 
     app.command(name, help=about)(command)
 
 
 def _imported() -> Callable[..., None]:
+    return _import("run").run
+
+
+def _import(module: str) -> Any:
+    """A module of the evaluation, with all that it stands on."""
     try:
-        from toca.eval.run import run
+        return import_module(f"toca.eval.{module}")
     except ModuleNotFoundError as error:
         how = 'pip install ".[eval]" in the checkout'
         raise ImportError(f"`toca eval` needs the module {error.name}: {how}") from error
-    return run
 
 
 def _parsed(settings: list[str]) -> dict[str, Any]:
@@ -111,29 +115,30 @@ def _parsed(settings: list[str]) -> dict[str, Any]:
     return found
 
 
-def _command_line() -> str:
-    """What was typed, for the report."""
-    program = Path(sys.argv[0])
-    name = "python -m toca.eval" if program.name == "__main__.py" else program.name
-    return f"{name} {shlex.join(sys.argv[1:])}"
-
-
-_stage("run", ("generate", "bench", "score", "report"), "All stages: samples, times, scores, report.")
+_stage("run", ("generate", "time", "score", "report"), "All stages: samples, times, scores, report.")
 _stage("generate", ("generate",), "Make the samples, all or one shard of them; nothing is timed.")
-_stage("bench", ("bench",), "Time every variant in turns with the full run; keep nothing else running.")
+_stage("time", ("time",), "Time every variant in turns with the full run; keep nothing else running.")
 _stage("score", ("score",), "Compute fidelity and quality of the samples.")
 _stage("report", ("report",), "Write the page, the tables and the plots of what was found.")
 
 
-@app.command(
-    "random-weights",
-    help="Time a published architecture with random weights, without a download.",
-    context_settings={"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []},
-)
-def random_weights(context: typer.Context) -> None:
-    """Hands everything on: the command has flags of its own."""
-    from toca.eval.benchmarks.random_weights import main
+def _with_flags_of_its_own(name: str, module: str, about: str) -> None:
+    """Add a command that a module of `benchmarks` holds; it is imported when it is asked for."""
 
-    alone = typer.Typer(add_completion=False)
-    alone.command()(main)
-    alone(context.args, prog_name="toca eval random-weights", standalone_mode=False)
+    def command(context: typer.Context) -> Any:
+        alone = typer.Typer(add_completion=False)
+        alone.command()(_import(f"benchmarks.{module}").main)
+        # The exit code, where it has one: of a command that was interrupted, too.
+        return alone(context.args, prog_name=f"toca eval {name}", standalone_mode=False)
+
+    settings = {"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []}
+    app.command(name, help=about, context_settings=settings)(command)
+
+
+_with_flags_of_its_own(
+    "bench", "bench.command", "Our methods against the peers, by the clock, in one run: embedded pipelines and "
+    "published architectures with random weights.",
+)  # fmt: skip
+_with_flags_of_its_own(
+    "random-weights", "random_weights", "Time a published architecture with random weights, without a download.",
+)  # fmt: skip

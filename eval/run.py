@@ -30,8 +30,8 @@ from toca.pipelines.config import GenerationConfig
 from toca.pipelines.loading import pick_device, pick_dtype, resolve_source
 from toca.pipelines.request import with_request
 
-Stage = Literal["generate", "bench", "score", "report"]
-STAGES: tuple[Stage, ...] = ("generate", "bench", "score", "report")
+Stage = Literal["generate", "time", "score", "report"]
+STAGES: tuple[Stage, ...] = ("generate", "time", "score", "report")
 
 
 def run(
@@ -102,8 +102,8 @@ def _rest(
 ) -> list[str]:
     """All stages of one pipeline but the first; returns why the run failed, if it did."""
     with _study(model, settings, lineup, output) as study:
-        if "bench" in stages:
-            study.bench()
+        if "time" in stages:
+            study.time()
         if "score" in stages:
             study.score()
         faults = _lost(model, lineup, study.failures)

@@ -85,7 +85,7 @@ class Study:
                 errors.print(f"{variant.name} failed: {failed}")
         return failures
 
-    def bench(self) -> None:
+    def time(self) -> None:
         """Time every variant that has its pictures, in turns with the full run."""
         bar = self._progress.add_task("times", total=len(self._variants))
         speeds = self._stopwatch.measure(self._variants, lambda count: self._progress.advance(bar, count))

@@ -13,8 +13,6 @@ README = (ROOT / "README.md").read_text(encoding="utf-8")
 NOT_RUN = {
     "make": "makes an environment, or runs all tests; its target is looked for",
     "toca eval": "takes minutes to hours, or needs weights; it is read with all that it names",
-    "toca eval random-weights": "needs an accelerator; its flags are read",
-    "python -m": "needs an accelerator; its flags are read",
     "dit-xl-2-256": "needs a download; all is settled up to the loading of the model",
 }
 """Commands that the test does not run, by words of theirs, and why; what is done instead."""

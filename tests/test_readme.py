@@ -16,7 +16,8 @@ import toca
 from tests.readme_commands import NOT_RUN, README, ROOT, blocks, commands, reason_not_to_run, with_fewer_steps
 from tests.registries import as_it_was
 from toca.eval import command
-from toca.eval.benchmarks import benchmark, random_weights
+from toca.eval.benchmarks import random_weights
+from toca.eval.benchmarks.bench import command as bench
 from toca.eval.config.settings import read_run
 from toca.eval.report import read_report
 from toca.eval.report.short_table import short_table
@@ -116,8 +117,8 @@ def look_through(words: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
         assert f"\n{words[1]}:" in (ROOT / "Makefile").read_text(encoding="utf-8")
     elif words[:3] == ["toca", "eval", "random-weights"]:
         parse(random_weights.main, words[3:])
-    elif words[:3] == ["python", "-m", "toca.eval.benchmarks.benchmark"]:
-        parse(benchmark.main, words[3:])
+    elif words[:3] == ["toca", "eval", "bench"]:
+        parse(bench.main, words[3:])
     elif words[:2] == ["toca", "eval"]:
         settled: list[str] = []
         monkeypatch.setattr(command, "_imported", lambda: settle(settled))

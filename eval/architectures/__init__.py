@@ -31,6 +31,8 @@ class Component:
         heads (`str`): The value of `config` that `with_heads` follows; empty where nothing does.
         with_heads (`Mapping[str, int]`): Values in proportion to the heads (widths, which keep the size of a head),
             and what each is a multiple of.
+        sized (`str`): The value of `config` that is the side of the latents, of a model that is made for one size;
+            empty for others.
         latents, space, time (`int`): Of a VAE: channels of the latents, pixels and frames of one latent.
         tiling (`bool`): Of a VAE: decode in tiles, as the pipeline's documentation does.
     """
@@ -42,6 +44,7 @@ class Component:
     scaled: Mapping[str, int]
     heads: str = ""
     with_heads: Mapping[str, int] = field(default_factory=dict)
+    sized: str = ""
     latents: int = 0
     space: int = 1
     time: int = 1
@@ -86,7 +89,7 @@ class Setting:
         frames (`int`): Frames of a video; 1 for a picture.
         steps (`int`): Denoising steps.
         guidance_scale (`float`): Of guidance, by two calls or by the model itself.
-        text_tokens (`int`): Text tokens that the denoiser sees.
+        text_tokens (`int`): Text tokens that the denoiser sees; 0 where it sees a class.
     """
 
     height: int
@@ -95,6 +98,21 @@ class Setting:
     steps: int
     guidance_scale: float
     text_tokens: int
+
+
+@dataclass(frozen=True)
+class Surroundings:
+    """The stock pipeline of a model.
+
+    Args:
+        class_name (`str`): Its class in diffusers.
+        scheduler (`str`): The scheduler's.
+        scheduler_config (`Mapping[str, Any]`): Arguments of that, as published.
+    """
+
+    class_name: str
+    scheduler: str
+    scheduler_config: Mapping[str, Any]
 
 
 @dataclass(frozen=True)
@@ -111,6 +129,7 @@ class Architecture:
             branch, which is told the scale.
         pixels_per_token (`int`): Height and width of one token of the denoiser.
         defaults (`Setting`): How it is usually called.
+        pipeline (`Surroundings`, *optional*): Its pipeline, where it can be put into one with random weights.
     """
 
     name: str
@@ -122,6 +141,7 @@ class Architecture:
     guidance: str
     pixels_per_token: int
     defaults: Setting
+    pipeline: Surroundings | None = None
 
     @property
     def cacheable(self) -> bool:
@@ -163,7 +183,12 @@ def architecture(name: str) -> Architecture:
         guidance=data["guidance"],
         pixels_per_token=data["pixels_per_token"],
         defaults=Setting(**data["defaults"]),
+        pipeline=_surroundings(data["pipeline"]) if "pipeline" in data else None,
     )
+
+
+def _surroundings(data: Mapping[str, Any]) -> Surroundings:
+    return Surroundings(data["class"], data["scheduler"]["class"], data["scheduler"]["config"])
 
 
 def _component(name: str) -> Component:

@@ -138,6 +138,19 @@ def _added_conditions(scene: Scene, rows: int) -> Mapping[str, Tensor | None]:
     return {"resolution": size, "aspect_ratio": scene.full(rows, scene.height / scene.width)[:, None]}
 
 
+def _dit(scene: Scene) -> tuple[tuple[int, ...], list[Branch]]:
+    rows, classes = 2 * scene.samples, scene.config["num_embeds_ada_norm"]
+    labels = torch.arange(scene.samples, device=scene.device) % classes
+    # The row after the last class is that of no class.
+    both = torch.cat([labels, torch.full_like(labels, classes)])
+
+    def call(latents: Tensor, progress: float) -> Call:
+        times = timestep(progress, rows, scene.device)
+        return {"hidden_states": torch.cat([latents, latents]), "timestep": times, "class_labels": both}
+
+    return (scene.samples, *scene.latent), [call]
+
+
 def _flux(scene: Scene) -> tuple[tuple[int, ...], list[Branch]]:
     # A token is a square of 2 x 2 latents.
     rows, columns = scene.latent[1] // 2, scene.latent[2] // 2
@@ -235,6 +248,7 @@ def _hunyuanvideo(scene: Scene) -> tuple[tuple[int, ...], list[Branch]]:
 
 
 _BRANCHES: dict[str, Callable[[Scene], tuple[tuple[int, ...], list[Branch]]]] = {
+    "DiTTransformer2DModel": _dit,
     "PixArtTransformer2DModel": _pixart,
     "FluxTransformer2DModel": _flux,
     "SD3Transformer2DModel": _sd3,

@@ -23,6 +23,7 @@ from toca.eval.architectures import Architecture, Setting, architecture, names
 from toca.eval.architectures.calls import Calls, Scene, calls_of
 from toca.eval.architectures.making import compile_all, make_random
 from toca.eval.architectures.memory import GIB, check_memory
+from toca.eval.architectures.stock import latent_of
 from toca.eval.benchmarks.tables import print_table
 from toca.eval.store.environment import machine
 from toca.eval.store.sealed import write_json
@@ -149,7 +150,7 @@ def build(
         components=components,
         calls=_calls(model, scale, place, dtype, batch_size, setting),
         texts=_texts(model, components, batch_size, place),
-        latents=torch.randn(batch_size, *_latent_shape(model, setting), generator=_generator()).to(place, dtype),
+        latents=torch.randn(batch_size, *latent_of(model, setting), generator=_generator()).to(place, dtype),
     )
 
 
@@ -182,7 +183,10 @@ def _chosen(
 def _check(model: Architecture, scale: float, batch_size: int, setting: Setting) -> None:
     if not 0 < scale <= 1:
         raise ValueError(f"`scale` must be above 0 and at most 1, got {scale:g}.")
-    for name, value in (("batch_size", batch_size), ("steps", setting.steps), ("text_tokens", setting.text_tokens)):
+    counts = {"batch_size": batch_size, "steps": setting.steps}
+    if model.text_encoders:
+        counts["text_tokens"] = setting.text_tokens
+    for name, value in counts.items():
         if value < 1:
             raise ValueError(f"`{name}` must be at least 1, got {value}.")
     for name, value in (("height", setting.height), ("width", setting.width)):
@@ -196,19 +200,13 @@ def _check(model: Architecture, scale: float, batch_size: int, setting: Setting)
         )
 
 
-def _latent_shape(model: Architecture, setting: Setting) -> tuple[int, ...]:
-    """Of one sample: (channels, height, width), and with frames in between for a video."""
-    frames = () if model.vae.time == 1 else ((setting.frames - 1) // model.vae.time + 1,)
-    return (model.vae.latents, *frames, setting.height // model.vae.space, setting.width // model.vae.space)
-
-
 def _calls(
     model: Architecture, scale: float, device: torch.device, dtype: torch.dtype, batch_size: int, setting: Setting
 ) -> Calls:
     scene = Scene(
         config=model.transformer.config_at(scale),
         samples=batch_size,
-        latent=_latent_shape(model, setting),
+        latent=latent_of(model, setting),
         height=setting.height,
         width=setting.width,
         text_tokens=setting.text_tokens,

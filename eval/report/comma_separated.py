@@ -28,12 +28,12 @@ def variants_csv(report: Report) -> str:
     """
     lines = [_variant(report, row) for row in report.rows]
     lines += [{"variant": failure.variant, "failure": failure.reason} for failure in report.results.failures]
-    return _csv(lines)
+    return as_csv(lines)
 
 
 def samples_csv(report: Report) -> str:
     """One line a variant and sample; the PSNR of a sample that equals the full run's is empty."""
-    return _csv(
+    return as_csv(
         {"variant": row.name, "prompt_id": prompt, "sample": sample, "prompt": text}
         | {name: values[i] for name, values in row.samples.items()}
         for row in report.rows
@@ -100,7 +100,8 @@ def _score(column: ScoreColumn, row: Row) -> dict[str, Any]:
     }
 
 
-def _csv(lines: Iterable[dict[str, Any]]) -> str:
+def as_csv(lines: Iterable[dict[str, Any]]) -> str:
+    """Lines with the same columns, or some of them: an empty cell has no value."""
     lines = list(lines)
     names = list(dict.fromkeys(name for line in lines for name in line))
     text = io.StringIO()

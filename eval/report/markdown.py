@@ -39,11 +39,11 @@ def report(
         scores (`Sequence[ScoreColumn]`): Quality.
         command (`str`): What made the rows.
     """
-    parts = [f"# Methods on `{_plain(results.model)}`", _about(results, environment)]
+    parts = [f"# Methods on `{plain(results.model)}`", _about(results, environment)]
     parts += [_at_speedup(results, target) for target in speedups]
-    parts += ["## All settings", _table(_columns(results), [_cells(results, row) for row in results.methods])]
+    parts += ["## All settings", table(_columns(results), [_cells(results, row) for row in results.methods])]
     parts += ["## Without a cache"]
-    parts += [_table(_columns(results)[:-3], [_cells(results, row)[:-3] for row in results.uncached])]
+    parts += [table(_columns(results)[:-3], [_cells(results, row)[:-3] for row in results.uncached])]
     parts += [_quality(scores, [*results.methods, *results.uncached])] if scores else []
     parts += [_where_time_goes([*results.methods, *results.uncached])]
     parts += [_made_again(results, command)] if command else []
@@ -82,42 +82,42 @@ def _at_speedup(results: Results, target: float) -> str:
     rows = [_short_cells(results, row) for row in (*chosen, *settings_at(results.uncached, target))]
     reached = {row.group for row in chosen}
     missing = [group for group in dict.fromkeys(row.group for row in results.methods) if group not in reached]
-    text = f"## At {target:g} times the speed\n\n{_verdict(results, target)}{_table(columns, rows)}"
+    text = f"## At {target:g} times the speed\n\n{_verdict(results, target)}{table(columns, rows)}"
     tolerance = f"{TOLERANCE:.0%}"
-    return text + (f"\n\nNo setting within {tolerance}: {_plain(', '.join(missing))}." if missing else "")
+    return text + (f"\n\nNo setting within {tolerance}: {plain(', '.join(missing))}." if missing else "")
 
 
 def _verdict(results: Results, target: float) -> str:
     """What is best, in a sentence; nothing where no method comes near."""
     best = best_at(results, target)
-    return "" if best is None else f"Best: {_plain(best.name)}, {best.figure}; {_plain(best.gain)}.\n\n"
+    return "" if best is None else f"Best: {plain(best.name)}, {best.figure}; {plain(best.gain)}.\n\n"
 
 
 def _where_time_goes(rows: Sequence[Row]) -> str:
     columns = time_columns(rows)
-    lines = [[_plain(row.name), *(_with_detail(column.cell(row)) for column in columns)] for row in rows]
-    return f"## Where the time goes\n\n{ABOUT}\n\n{_table(['variant', *(column.label for column in columns)], lines)}"
+    lines = [[plain(row.name), *(_with_detail(column.cell(row)) for column in columns)] for row in rows]
+    return f"## Where the time goes\n\n{ABOUT}\n\n{table(['variant', *(column.label for column in columns)], lines)}"
 
 
 def _made_again(results: Results, command: str) -> str:
     """The command of each row."""
-    lines = [[_plain(row.name), _code(evaluation(row, results, command))] for row in results.methods]
-    return f"## Each row again\n\n{_table(['variant', 'command'], lines)}"
+    lines = [[plain(row.name), _code(evaluation(row, results, command))] for row in results.methods]
+    return f"## Each row again\n\n{table(['variant', 'command'], lines)}"
 
 
 def _code(text: str) -> str:
-    return f"`{visible(text)}`" if "`" not in text else _plain(text)
+    return f"`{visible(text)}`" if "`" not in text else plain(text)
 
 
 def _quality(scores: Sequence[ScoreColumn], rows: Sequence[Row]) -> str:
     """A table, what each of its figures was computed with, and why others are not shown."""
     columns = quality_columns(scores)
-    lines = [[_plain(row.name), *(column.cell(row).line for column in columns)] for row in rows]
-    about = [f"{column.label}: {_plain(column.tag)}." for column in scores if column.tag]
-    about += [f"{column.label}: {_plain(column.note)}" for column in scores if column.note]
-    about += [_plain(sentence) for column in scores for sentence in column.withheld()]
-    table = _table(["variant", *(column.label for column in columns)], lines)
-    return f"## Quality\n\n{table}\n\n" + "\n".join(f"- {sentence}" for sentence in about)
+    lines = [[plain(row.name), *(column.cell(row).line for column in columns)] for row in rows]
+    about = [f"{column.label}: {plain(column.tag)}." for column in scores if column.tag]
+    about += [f"{column.label}: {plain(column.note)}" for column in scores if column.note]
+    about += [plain(sentence) for column in scores for sentence in column.withheld()]
+    figures = table(["variant", *(column.label for column in columns)], lines)
+    return f"## Quality\n\n{figures}\n\n" + "\n".join(f"- {sentence}" for sentence in about)
 
 
 def _with_detail(cell: Cell) -> str:
@@ -126,7 +126,7 @@ def _with_detail(cell: Cell) -> str:
 
 def _short_cells(results: Results, row: Row) -> list[str]:
     speed, gain = f"{row.speedup:.2f}", _gain_text(row.at_latency)
-    return [_plain(row.group), _plain(_setting(row)), speed, *_fidelity(results, row), gain, mib(row.cache_bytes)]
+    return [plain(row.group), plain(_setting(row)), speed, *_fidelity(results, row), gain, mib(row.cache_bytes)]
 
 
 def _setting(row: Row) -> str:
@@ -145,7 +145,7 @@ def _labels(results: Results) -> list[str]:
 def _cells(results: Results, row: Row) -> list[str]:
     speeds = [_quartiles(row.loop_speedup), _quartiles(row.total_speedup), f"{row.flops_speedup:.2f}"]
     speeds += [f"{row.wall_over_flops:.2f}", mib(row.cache_bytes)]
-    name = f"{_plain(row.name)} **(skipped nothing)**" if row.skipped_nothing else _plain(row.name)
+    name = f"{plain(row.name)} **(skipped nothing)**" if row.skipped_nothing else plain(row.name)
     gains = [_gain_text(row.at_latency), _gain_text(row.at_flops)]
     return [name, *speeds, *_fidelity(results, row), *gains, f"`{row.steps}`" if row.steps else NONE]
 
@@ -172,10 +172,10 @@ def _gain_text(match: Match | None) -> str:
 
 def notes(results: Results) -> list[str]:
     """What the figures do not say: failures first."""
-    lines = [f"**{_plain(failure.variant)}** failed: {_plain(failure.reason)}" for failure in results.failures]
+    lines = [f"**{plain(failure.variant)}** failed: {plain(failure.reason)}" for failure in results.failures]
     for row in results.methods:
         lines += _row_notes(row)
-    lines += [_plain(note) for note in results.notes]
+    lines += [plain(note) for note in results.notes]
     if not all(row.enough_rounds for row in (*results.uncached, *results.methods)):
         lines.append(f"Too few rounds for times to rely on: take {WARMUPS} warm-ups and {REPEATS} repeats.")
     if results.spread() > QUIET:
@@ -185,7 +185,7 @@ def notes(results: Results) -> list[str]:
         )
     deciding = [row.name for row in results.methods if len(row.steps_of_batches) > 1]
     if deciding:
-        names = _plain(", ".join(deciding))
+        names = plain(", ".join(deciding))
         lines.append(f"The steps, here those of the timed batch, differ from batch to batch: {names}.")
     lines.append(
         "PSNR is averaged over the samples that differ from the full run's; identical ones are counted apart. A gain "
@@ -202,7 +202,7 @@ def notes(results: Results) -> list[str]:
 
 
 def _row_notes(row: Row) -> list[str]:
-    lines, name = [], _plain(row.name)
+    lines, name = [], plain(row.name)
     if row.skipped_nothing:
         lines.append(f"**{name}** skipped nothing: it took as many FLOPs as the full run, or more. It failed.")
     if row.bypassed:
@@ -210,12 +210,12 @@ def _row_notes(row: Row) -> list[str]:
     return lines
 
 
-def _table(columns: list[str], rows: list[list[str]]) -> str:
+def table(columns: list[str], rows: list[list[str]]) -> str:
     lines = [columns, ["---"] * len(columns), *rows]
     return "\n".join(f"| {' | '.join(cell.replace('|', '/') for cell in line)} |" for line in lines)
 
 
-def _plain(text: str) -> str:
+def plain(text: str) -> str:
     """Text of a user's, a file's or a library's: what Markdown or HTML would make of it is taken from it."""
     for sign, harmless in (("&", "&amp;"), ("<", "&lt;"), ("`", "'"), ("[", r"\["), ("*", r"\*")):
         text = text.replace(sign, harmless)

@@ -100,7 +100,7 @@ def run_items(subject: Subject, variant: Variant, items: list[Item], seed: int, 
     Raises:
         ValueError: If a picture is of no numbers, which 8 bits would hide.
     """
-    arguments = _as_floats(subject.pipe) if floats else {}
+    arguments = as_floats(subject.pipe) if floats else {}
     with ready(subject, variant, items, seed) as (call, summarize):
         with CallWatch(transformers_of(subject.pipe)) as watch:
             output = call(**arguments)
@@ -130,6 +130,9 @@ def ready(
 
 
 def _arguments(subject: Subject, steps: int, items: list[Item], seed: int) -> dict[str, Any]:
+    noise = {"generator": generators(seed, [item.key for item in items])}
+    if subject.inputs is not None:
+        return {**subject.inputs, "num_inference_steps": steps, **noise}
     config = replace(subject.config, num_inference_steps=steps, prompt=items[0].prompt.text)
     arguments = call_arguments(subject.pipe, config, range(len(items)))
     texts = [item.prompt.text for item in items]
@@ -137,7 +140,7 @@ def _arguments(subject: Subject, steps: int, items: list[Item], seed: int) -> di
         arguments["class_labels"] = [class_id(subject.pipe, text) for text in texts]
     else:
         arguments["prompt"] = texts
-    return {**arguments, "generator": generators(seed, [item.key for item in items])}
+    return {**arguments, **noise}
 
 
 @contextlib.contextmanager
@@ -170,7 +173,7 @@ def facts_of(calls: int, summary: Told | None) -> Facts:
     )
 
 
-def _as_floats(pipe: Any) -> dict[str, Any]:
+def as_floats(pipe: Any) -> dict[str, Any]:
     """What asks a pipeline for pictures that are not rounded, if it takes it."""
     return {"output_type": "np"} if "output_type" in inspect.signature(type(pipe).__call__).parameters else {}
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -25,6 +26,8 @@ class Subject:
         prompts (`list[Prompt]`): All prompts there are to choose from.
         weights (`str`): What `toca.eval.samples.weights.weights_of` tells.
         dtype (`str`): Precision of the weights.
+        inputs (`Mapping[str, Any]`, *optional*): What its call is given in the place of prompts, sizes and guidance,
+            for as many samples as are made at a time; of a model with random weights, which reads no text.
     """
 
     name: str
@@ -33,6 +36,7 @@ class Subject:
     prompts: list[Prompt]
     weights: str
     dtype: str
+    inputs: Mapping[str, Any] | None = None
 
     @property
     def steps(self) -> int:

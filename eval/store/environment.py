@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import platform
+import shlex
 import subprocess
+import sys
 from collections.abc import Iterable
 from importlib.metadata import version
 from pathlib import Path
@@ -50,6 +52,13 @@ def git_revision() -> str | None:
     if not commit:
         return None
     return f"{commit}-dirty" if _git("status", "--porcelain", "--", "../toca", "../pipelines", ".") else commit
+
+
+def command_line() -> str:
+    """What was typed, for the record."""
+    program = Path(sys.argv[0])
+    name = "python -m toca.eval" if program.name == "__main__.py" else program.name
+    return f"{name} {shlex.join(sys.argv[1:])}"
 
 
 def _git(*arguments: str) -> str:

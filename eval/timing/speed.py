@@ -111,6 +111,8 @@ class Stopwatch:
         repeats, warmups (`int`): Rounds that count, and rounds before them.
         store (`Store`): Where the results go.
         code (`str`): Hash of the sources.
+        group (`int`, defaults to 4): Variants that take turns with one full run.
+        taken (`Callable`): Is told that a round has been taken, as soon as it is on disk.
     """
 
     subject: Subject
@@ -120,6 +122,8 @@ class Stopwatch:
     warmups: int
     store: Store
     code: str
+    group: int = GROUP
+    taken: Callable[[], None] = lambda: None
 
     def key(self, variant: Variant) -> dict[str, Any]:
         """All that a variant's time depends on."""
@@ -139,7 +143,7 @@ class Stopwatch:
         """
         missing = {self._name(variant): variant for variant in variants if self._find(variant) is None}
         report(len(variants) - len(missing))
-        for names, before in _groups(list(missing), self._rounds.taken()):
+        for names, before in _groups(list(missing), self._rounds.taken(), self.group):
             self._measure({name: missing[name] for name in names}, before)
             report(len(names))
         self._rounds.clear()
@@ -156,7 +160,7 @@ class Stopwatch:
     def _load(self, variant: Variant) -> Speed:
         found = self._find(variant)
         if found is None:
-            raise ValueError(f"{variant.name!r} has not been timed: run the stage `bench`.")
+            raise ValueError(f"{variant.name!r} has not been timed: run the stage `time`.")
         costs, full = (PartCosts.from_record(found[name]) for name in ("costs", "full"))
         return Speed(Facts(**found["facts"]), costs, full, Rivals(**found["rivals"]), found["taken_at"])
 
@@ -173,6 +177,7 @@ class Stopwatch:
             def keep(seconds: Turn) -> None:
                 rounds.append(Round(dict(seconds), out.look()))
                 self._rounds.append(rounds[-1])
+                self.taken()
 
             costs = measure_parts(
                 self.subject.pipe.components, workloads, self.repeats, self.warmups,
@@ -193,12 +198,12 @@ class Stopwatch:
         return Rounds(self.store.folder / STAGE / f"rounds-{digest(self.key(BASELINE))[:12]}.jsonl")
 
 
-def _groups(names: list[str], taken: list[Round]) -> Iterator[tuple[list[str], list[Round]]]:
+def _groups(names: list[str], taken: list[Round], size: int) -> Iterator[tuple[list[str], list[Round]]]:
     """Workloads that take turns with one full run, and the rounds in which all of them have done so already."""
     found: dict[tuple[int, ...], list[str]] = {}
     for name in names:
         numbers = tuple(i for i, round in enumerate(taken) if {name, FULL} <= round.seconds.keys())
         found.setdefault(numbers, []).append(name)
     for numbers, alike in found.items():
-        for start in range(0, len(alike), GROUP):
-            yield alike[start : start + GROUP], [taken[i] for i in numbers]
+        for start in range(0, len(alike), size):
+            yield alike[start : start + size], [taken[i] for i in numbers]

@@ -75,15 +75,15 @@ def test_what_is_done_is_not_done_again(whole, folder, monkeypatch):
 
 def test_stages_and_shards_run_apart(whole, folder, tmp_path):
     with pytest.raises(ValueError, match="lacks 3 of 3 batches of pictures: run the stage `generate`"):
-        start(folder, tmp_path, "bench")
+        start(folder, tmp_path, "time")
     start(folder, tmp_path, "generate", shard="2/2")
     with pytest.raises(ValueError, match="lacks 2 of 3 batches"):
         start(folder, tmp_path, "score")
     start(folder, tmp_path, "generate", shard="1/2")
     assert contents(tmp_path) == contents(whole)
-    with pytest.raises(ValueError, match="run the stage `bench`"):
+    with pytest.raises(ValueError, match="run the stage `time`"):
         start(folder, tmp_path, "report")
-    for stage in ("bench", "score", "report"):
+    for stage in ("time", "score", "report"):
         start(folder, tmp_path, stage)
     ours, theirs = results(tmp_path), results(whole)
     assert [row["samples"] for row in ours["methods"]] == [row["samples"] for row in theirs["methods"]]
@@ -129,7 +129,7 @@ def test_a_run_of_which_every_method_failed_fails_after_its_report(folder, tmp_p
         start(folder, tmp_path, **flags)
     assert len(results(tmp_path)["failures"]) == 2 and results(tmp_path)["methods"] == []
     with pytest.raises(ValueError, match="for the only method, magcache, failed"):
-        start(folder, tmp_path, "bench", methods=["magcache"], prompts=1)
+        start(folder, tmp_path, "time", methods=["magcache"], prompts=1)
 
 
 def test_mistakes_are_told_before_anything_is_made(folder, tmp_path):

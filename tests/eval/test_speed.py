@@ -209,7 +209,7 @@ def test_who_else_was_busy_is_kept_with_the_times(measured):
 
 @pytest.mark.parametrize("change", [{"seed": 1}, {"repeats": 3}, {"code": "other"}])
 def test_other_settings_are_another_result(measured, change):
-    with pytest.raises(ValueError, match="'fora' has not been timed: run the stage `bench`"):
+    with pytest.raises(ValueError, match="'fora' has not been timed: run the stage `time`"):
         replace(measured[0], **change).load([FORA])
 
 

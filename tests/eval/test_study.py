@@ -47,7 +47,7 @@ def measure(subject: Subject, lineup: Lineup, settings: Settings, output: Path) 
     """All stages."""
     study = Study(subject, lineup, settings, Store(output), Progress(disable=True))
     study.generate()
-    study.bench()
+    study.time()
     study.score()
     return study.report("toca eval run")
 

@@ -1,0 +1,1 @@
+"""`toca eval bench`: our methods against the peers, by the clock, in one run."""

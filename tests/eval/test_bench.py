@@ -261,6 +261,7 @@ def test_a_peer_that_is_faster_at_equal_fidelity_is_said_to_be():
         (line("peer", PEER, 1.41, 39.0), False, True),  # within the quartiles
         (line("peer", PEER, 1.8, 29.0), False, False),  # slower than what is as far off
         (line("peer", PEER, 1.1, 50.0), True, False),  # nearer than any of ours
+        (line("peer", PEER, 1.01, 50.0), False, False),  # and no faster than the full run
         (line("peer", PEER, 1.5, 40.5), True, False),
     ],
 )

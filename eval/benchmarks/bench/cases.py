@@ -68,7 +68,7 @@ not eight."""
 
 _CASES = (
     Case("emoji", (*_ANYWHERE, _TUNED, "toca/pixart:interval=2", "coast/emoji", "learned/emoji",
-                   "magcache/emoji:threshold=0.24", "teacache/emoji:threshold=0.3"), batch=2),
+                   "magcache/emoji:threshold=0.24", "teacache/emoji:threshold=0.3")),
     Case("emoji-flux", (*_ANYWHERE, _TUNED, "toca:interval=3;fresh_ratio=0.1", "coast/emoji-flux",
                         "learned/emoji-flux", "dmd:interval=2", "taylorseer:interval=3;order=1;warmup_steps=8"),
          batch=2),
@@ -81,7 +81,7 @@ _CASES = (
          divided=Divided(12, 16, 20)),
     Case("sd3.5-large", (*_ANYWHERE, "ras/sd3", _TAYLOR), divided=Divided(10, 16, 20)),
     Case("wan2.1-1.3b", (*_ANYWHERE, "taylorseer/wan", "pab:spatial_range=2", _TAYLOR),
-         divided=Divided(6, 128, 20)),
+         divided=Divided(6, 200, 20)),
 )  # fmt: skip
 
 _FURTHER = (

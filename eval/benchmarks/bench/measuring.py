@@ -7,6 +7,7 @@ fails; it is noted with its reason, and the others go on.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import diffusers
@@ -15,13 +16,14 @@ import torch
 from rich.progress import Progress
 from torch import Tensor
 
+from toca.eval.architectures import stock
 from toca.eval.benchmarks.bench.lines import FEWER, FULL, OURS, PEER, TUNED, Line, Quartiles
 from toca.eval.metrics.errors import brief
 from toca.eval.peers import Peer
 from toca.eval.samples.prompts import Item
 from toca.eval.samples.running import as_floats, identity_of, ready
 from toca.eval.samples.subject import Subject
-from toca.eval.store.environment import code_fingerprint
+from toca.eval.store.environment import code_fingerprint, fingerprint
 from toca.eval.store.store import Store
 from toca.eval.timing.latency import Timing
 from toca.eval.timing.parts import DENOISER, TOTAL, PartCosts
@@ -60,7 +62,7 @@ class Bench:
     ) -> None:
         self._subject, self._items, self._seed = subject, items, seed
         self._rounds, self._store, self._progress = rounds, store, progress
-        self._code = code_fingerprint()
+        self._code = f"{code_fingerprint()} {fingerprint([Path(__file__), Path(stock.__file__)])}"
         self._full: np.ndarray | None = None
 
     def measure(self, variants: list[Variant]) -> Measured:
@@ -106,7 +108,7 @@ class Bench:
         try:
             samples = self._made(variant)
         except Exception as error:  # whatever it is, the others go on
-            return {"refused": f"{brief(error) or type(error).__name__}."}
+            return {"refused": _reason(error)}
         return {"psnr": psnr(samples, self._full, self._peak)}
 
     @property
@@ -167,6 +169,14 @@ class Bench:
         """Of one sample."""
         median, first, third = (seconds / len(self._items) for seconds in (timing.median, *timing.iqr))
         return median, first, third
+
+
+def _reason(error: Exception) -> str:
+    """Why a variant cannot run. What is no refusal is an accident, and told with the error's class."""
+    said = brief(error)
+    if isinstance(error, (ValueError, ImportError, OSError)) and said:
+        return f"{said}."
+    return f"it raises {type(error).__name__}{f': {said}' if said else ''}."
 
 
 def _kind(variant: Variant) -> str:

@@ -23,8 +23,15 @@ class Verdict:
     ours: Line | None
 
     @property
+    def gains(self) -> bool:
+        """Whether theirs is faster than the full run, and not by chance."""
+        return self.theirs.wall_speedup[1] > 1
+
+    @property
     def lost(self) -> bool:
         """Whether theirs is faster, or nearer the full run than any of ours, and the times do not overlap."""
+        if not self.gains:
+            return False
         return self.ours is None or self.theirs.wall_speedup[1] > self.ours.wall_speedup[2]
 
     @property
@@ -36,6 +43,8 @@ class Verdict:
     def text(self) -> str:
         """One sentence, but for its full stop."""
         told = f"{self.theirs.variant}, {_figures(self.theirs)}"
+        if not self.gains:
+            return f"{told}: no faster than the full run"
         if self.ours is None:
             return f"{told}: nearer the full run than any of ours that skips something"
         than = f"{self.ours.variant}, {_figures(self.ours)}"

@@ -123,11 +123,9 @@ def _in_words(every: Sequence[Found]) -> str:
 def _about(found: Found) -> str:
     told = found.environment
     where = f"{told['device']}, {told['threads']} threads, torch {told['torch']}, {told['dtype']}"
-    rounds, code = found.lines[0].rounds, told["git"] or "no checkout"
-    return (
-        f"{found.about}. PSNR is of {found.compared}. {rounds} rounds. {plain(where)}, {code}. "
-        f"`{plain(found.command)}`"
-    )
+    code, count = told["git"] or "no checkout", found.lines[0].rounds
+    rounds = "1 round" if count == 1 else f"{count} rounds"
+    return f"{found.about}. PSNR is of {found.compared}. {rounds}. {plain(where)}, {code}. `{plain(found.command)}`"
 
 
 def _beside(found: Found) -> str:

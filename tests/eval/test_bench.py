@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 
 from toca.eval.architectures import Setting, architecture, names
 from toca.eval.architectures.stock import latent_of, stock_pipeline
-from toca.eval.benchmarks.bench import command, measuring
+from toca.eval.benchmarks.bench import command, measuring, subjects
 from toca.eval.benchmarks.bench.cases import CASES, DEFAULT, PEERS, WHOLE, Divided, find_case
 from toca.eval.benchmarks.bench.command import lineup_of
 from toca.eval.benchmarks.bench.lines import FEWER, FULL, OURS, PEER, TUNED, Found, Line
@@ -24,6 +24,7 @@ from toca.eval.benchmarks.bench.pages import page, read, save
 from toca.eval.benchmarks.bench.subjects import said, smaller
 from toca.eval.benchmarks.bench.verdicts import summary, verdicts
 from toca.eval.peers import Peer
+from toca.eval.store.store import Store
 from toca.eval.timing import speed
 from toca.eval.variants import parse_variant
 from toca.methods.tuned import Tuned
@@ -104,6 +105,19 @@ def test_a_video_is_divided_in_its_frames_too():
     setting = smaller(model, Divided(6, 128, 20))
     assert (setting.height, setting.width, setting.frames) == (96, 160, 13)
     assert "tokens 32760 / 128 = 240, text tokens 512 / 128 = 4" in said(model, Divided(6, 128, 20), setting)
+
+
+def test_compiled_blocks_are_another_model(tmp_path, monkeypatch):
+    compiled = []
+    monkeypatch.setattr(subjects, "compile_all", lambda transformer, classes: compiled.append(classes))
+    wanted = subjects.Wanted(scale=24, device="cpu")
+    one, two = (
+        subjects.model_of(find_case("flux-dev"), each, Store(tmp_path))
+        for each in (wanted, replace(wanted, compiled=True))
+    )
+    assert compiled == [["FluxSingleTransformerBlock", "FluxTransformerBlock"]]
+    assert one.subject.identity() != two.subject.identity()
+    assert two.about == f"{one.about}, blocks compiled"
 
 
 # --- the command ---------------------------------------------------------------------------------------------------
@@ -210,6 +224,7 @@ def test_what_comes_out_as_no_numbers_is_no_row(tmp_path, monkeypatch):
         (["flux-dev", "--scale", "0.5"], "--scale divides, so it must be at least 1, got 0.5"),
         (["flux-dev", "--variant", "forra"], "forra"),
         (["flux-dev", "--dtype", "float12"], "float12"),
+        (["flux-dev", "--compile"], "breaks graphs: add --no-peers."),
         (["fashion", "--batch-size", "11"], "--batch-size 11 is more than the 10 prompts of fashion: take less."),
     ],
 )

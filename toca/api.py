@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import threading
 from collections.abc import Iterator
 from typing import Any, TypeVar
 
@@ -11,6 +12,7 @@ import torch
 from torch import nn
 
 from .checks import Count, SomeSteps, checked
+from .engine.callers import IN_SCOPE, Caller
 from .engine.engine import Engine
 from .engine.holding import Holding
 from .engine.install import engine_of, install, remove
@@ -78,6 +80,7 @@ def enable_cache(
         ValueError: If the model is not of a supported family, a cache is already on (this library's or another's), a
             bare transformer comes without a step count, or the plan does not fit the model; for a `speedup` also if
             there is no front, which says what makes one, or nothing in it is so fast. Nothing is changed then.
+        RuntimeError: If another thread or task is within `toca.cached` on this model.
 
     Example:
         ```python
@@ -86,6 +89,21 @@ def enable_cache(
         print(toca.summary(pipe))
         ```
     """
+    _put_on(target, method, speedup, num_inference_steps, batched_cfg, cache_dtype, max_cache_bytes, scope=None)
+    return target
+
+
+def _put_on(
+    target: Any,
+    method: Method | Plan | str | None,
+    speedup: float | None,
+    num_inference_steps: int | None,
+    batched_cfg: bool | None,
+    cache_dtype: torch.dtype | str | None,
+    max_cache_bytes: int | None,
+    scope: Caller | None,
+) -> None:
+    """What `enable_cache` does, and `cached` for as long as somebody is within its `scope`."""
     if isinstance(target, type):
         raise ValueError(f"`target` must be a pipeline or a transformer, got the class {target.__name__}.")
     num_inference_steps = checked(num_inference_steps, SomeSteps | None, "num_inference_steps")
@@ -100,22 +118,26 @@ def enable_cache(
     batched_cfg = checked(batched_cfg, bool | None, "batched_cfg")
     pipeline = None if isinstance(target, nn.Module) else target
     done: list[nn.Module] = []
-    try:
-        transformers = _transformers(target)
-        for note in _foreign(named_by, transformers):
-            logger.warning(note)
-        for transformer in transformers:
-            choice = default_for(known_family(transformer)) if named_by == DEFAULT else None
-            own = method if choice is None else choice.method
-            holding = Holding(kept_in, max_cache_bytes)
-            _enable_one(transformer, own, pipeline, num_inference_steps, batched_cfg, len(transformers) > 1, holding)
-            done.append(transformer)
-            _engine(transformer).chosen = chosen if choice is None else choice.about
-    except BaseException:
-        for transformer in done:
-            remove(transformer)
-        raise
-    return target
+    transformers = _transformers(target)
+    for note in _foreign(named_by, transformers):
+        logger.warning(note)
+    with _SWITCHING:
+        try:
+            for transformer in transformers:
+                choice = default_for(known_family(transformer)) if named_by == DEFAULT else None
+                own = method if choice is None else choice.method
+                holding, turns = Holding(kept_in, max_cache_bytes), len(transformers) > 1
+                _enable_one(transformer, own, pipeline, num_inference_steps, batched_cfg, turns, holding, scope)
+                done.append(transformer)
+                _engine(transformer).chosen = chosen if choice is None else choice.about
+        except BaseException:
+            for transformer in done:
+                remove(transformer)
+            raise
+
+
+_SWITCHING = threading.RLock()
+"""Whoever looks whether a cache is on, and puts one on or takes it off, is alone with it."""
 
 
 def _with_own_files(method: Any, target: Any, was_named: bool) -> Any:
@@ -141,8 +163,12 @@ def _enable_one(
     batched_cfg: bool | None,
     takes_turns: bool,
     holding: Holding,
+    scope: Caller | None,
 ) -> None:
-    if engine_of(transformer) is not None:
+    there = engine_of(transformer)
+    if there is not None:
+        if there.is_in_anothers_scope(Caller.current()):
+            raise RuntimeError(IN_SCOPE)
         raise ValueError(
             "A toca cache is already on (a transformer has one, whichever pipeline it was put on through); call "
             "toca.disable_cache(target) first."
@@ -156,6 +182,7 @@ def _enable_one(
             raise ValueError("Without a scheduler the number of steps is unknown: pass `num_inference_steps`.")
     counted = num_inference_steps if counts_calls else None
     engine = Engine(transformer, spec, method, pipeline, counted, batched_cfg, takes_turns, holding)
+    engine.scope = scope
     plan = engine.plans.plan_for(num_inference_steps or getattr(method, "num_inference_steps", None) or PROBE_STEPS)
     _check_model(plan, engine.layout)
     engine.plans.check_scheduler(engine.clock.scheduler)
@@ -181,15 +208,33 @@ PROBE_STEPS = 50
 
 def disable_cache(target: Target) -> Target:
     """Take the cache off, through whichever pipeline it was put on; the target is bitwise what it was. Does nothing
-    where no cache is on.
+    where no cache is on. A call of the model that another thread has under way is waited for.
 
     Returns:
         `target`
+
+    Raises:
+        RuntimeError: If another thread or task is within `toca.cached`, whose cache it is.
     """
-    for transformer in _transformers(target):
-        if engine_of(transformer) is not None:
-            remove(transformer)
+    _take_off(target, Caller.current())
     return target
+
+
+def _take_off(target: Any, scope: Caller, leaves: bool = False) -> None:
+    """What `disable_cache` does, and whoever leaves the `scope` of `cached`: it may do so in another thread than it
+    came in, and leaves alone what somebody else has put on since."""
+    for transformer in _transformers(target):
+        engine = engine_of(transformer)
+        if engine is None:
+            continue
+        if engine.is_in_anothers_scope(scope):
+            if leaves:
+                continue
+            raise RuntimeError(IN_SCOPE)
+        engine.ownership.close()
+        with _SWITCHING:
+            if engine_of(transformer) is engine:
+                remove(transformer)
 
 
 @contextlib.contextmanager
@@ -204,20 +249,22 @@ def cached(
     max_cache_bytes: int | None = None,
 ) -> Iterator[Target]:
     """`enable_cache` for the length of a `with` block. However the block ends no cache is on then, also where another
-    one was put on inside. Within another `cached` of the same target it is refused, and the outer one goes on."""
-    enable_cache(
-        target,
-        method,
-        speedup=speedup,
-        num_inference_steps=num_inference_steps,
-        batched_cfg=batched_cfg,
-        cache_dtype=cache_dtype,
-        max_cache_bytes=max_cache_bytes,
-    )
+    one was put on inside. Within another `cached` of the same target it is refused, and the outer one goes on.
+
+    While one thread, or asyncio task, is within the block, the model is its own: another one that enters, or calls
+    `enable_cache` or `disable_cache`, gets a `RuntimeError`. A server with settings for each request has one lock
+    around the block and the calls in it, and lets requests without a cache in by `toca.NoCache()`.
+
+    Raises:
+        RuntimeError: If another thread or task is within `cached` of this model.
+        ValueError: As `enable_cache`.
+    """
+    scope = Caller.current()
+    _put_on(target, method, speedup, num_inference_steps, batched_cfg, cache_dtype, max_cache_bytes, scope=scope)
     try:
         yield target
     finally:
-        disable_cache(target)
+        _take_off(target, scope, leaves=True)
 
 
 def reset(target: Any) -> None:

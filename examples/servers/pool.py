@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import queue
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -15,19 +16,26 @@ from toca.pipelines import load
 
 
 class Pool:
-    """Paints with several pipelines, each with a transformer of its own; safe to call from any thread."""
+    """Paints with several pipelines, each with a transformer of its own; safe to call from any thread. Without a
+    method they have no cache, and whoever takes one puts his own on."""
 
-    def __init__(self, pipes: Iterable[Any], method: str):
+    def __init__(self, pipes: Iterable[Any], method: str | None = None):
         self._free: queue.Queue[Any] = queue.Queue()
         for pipe in pipes:
-            self._free.put(toca.enable_cache(pipe, method))
+            self._free.put(pipe if method is None else toca.enable_cache(pipe, method))
 
-    def __call__(self, prompt: str, seed: int) -> Image.Image:
+    @contextmanager
+    def taken(self) -> Iterator[Any]:
+        """A pipeline that nobody else has for the length of a `with` block; waits for one to be free."""
         pipe = self._free.get()
         try:
-            return pipe(prompt, generator=torch.Generator().manual_seed(seed)).images[0]
+            yield pipe
         finally:
             self._free.put(pipe)
+
+    def __call__(self, prompt: str, seed: int) -> Image.Image:
+        with self.taken() as pipe:
+            return pipe(prompt, generator=torch.Generator().manual_seed(seed)).images[0]
 
 
 if __name__ == "__main__":

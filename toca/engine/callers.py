@@ -43,9 +43,10 @@ class Ownership:
         self._calling: Caller | None = None
         self._owner: Caller | None = None
         self._overtaken: set[Caller] = set()
-        self._lock = threading.Lock()
+        self._closed = False
+        self._changed = threading.Condition()
 
-    def enter(self, caller: Caller, begins_anew: Callable[[], bool], at_start: Callable[[], bool]) -> None:
+    def enter(self, caller: Caller, begins_anew: Callable[[], bool], at_start: Callable[[], bool]) -> bool:
         """A call begins. Where there is one caller nothing is asked: an answer may wait for the device.
 
         Args:
@@ -53,16 +54,22 @@ class Ownership:
             begins_anew (`Callable`): `() -> bool`: whether it can only be the first of a generation.
             at_start (`Callable`): `() -> bool`: whether it can be the first of one.
 
+        Returns:
+            `bool`: Whether it is let in; not once the cache is being taken off.
+
         Raises:
             RuntimeError: If another caller's call is under way, if the generation at hand is another caller's, or if
                 this caller's own was ended by another.
         """
-        with self._lock:
+        with self._changed:
+            if self._closed:
+                return False
             calling = self._calling
             if calling is not None and calling != caller and not calling.is_gone:
                 raise RuntimeError(REFUSED.format(what="is in the middle of a call"))
             self._check(caller, begins_anew, at_start)
             self._calling = caller
+            return True
 
     def _check(self, caller: Caller, begins_anew: Callable[[], bool], at_start: Callable[[], bool]) -> None:
         if caller in self._overtaken:
@@ -87,7 +94,28 @@ class Ownership:
 
     def leave(self) -> None:
         """The call has ended, however it did."""
-        self._calling = None
+        with self._changed:
+            self._calling = None
+            self._changed.notify_all()
+
+    def close(self) -> None:
+        """Let nobody in any more, and wait for the end of a call that another thread has under way: half a call with a
+        cache, and half without, is neither's."""
+        with self._changed:
+            self._closed = True
+            while self._is_called_elsewhere():
+                self._changed.wait(POLL_SECONDS)
+
+    def _is_called_elsewhere(self) -> bool:
+        calling = self._calling
+        return calling is not None and calling.thread is not threading.current_thread() and not calling.is_gone
+
+    def forget(self) -> None:
+        """Whatever was under way is nobody's."""
+        with self._changed:
+            self._calling = self._owner = None
+            self._overtaken.clear()
+            self._changed.notify_all()
 
     def begin(self, caller: Caller) -> None:
         """A generation begins."""
@@ -98,8 +126,16 @@ class Ownership:
         self._owner = None
 
 
+POLL_SECONDS = 0.1
+"""How often it is looked whether a thread that is waited for has ended in the middle of its call."""
+
 REFUSED = (
     "Another thread or task {what} on this model: a pipeline serves one generation at a time, so run them one after "
     "the other (under a lock), or give each thread a pipeline of its own. toca.reset(target) ends one that was given "
     "up."
+)
+
+IN_SCOPE = (
+    "Another thread or task is within `toca.cached` on this model: a pipeline serves one request at a time, so put "
+    "one lock around the `with` block and the calls in it, or give each thread a pipeline of its own."
 )

@@ -58,6 +58,7 @@ class Engine:
 
     Attributes:
         chosen (`str`): How the method was chosen, for the summary; empty where it was named.
+        scope (`Caller` or `None`): Who is within `toca.cached`; `None` where the cache is on until it is taken off.
     """
 
     def __init__(
@@ -85,12 +86,17 @@ class Engine:
         self.argument_names = tuple(inspect.signature(type(transformer).forward).parameters)[1:]
         self.call: Call | None = None
         self.chosen = ""
+        self.scope: Caller | None = None
         if num_inference_steps is not None:
             self.plans.plan_for(num_inference_steps)
 
     def follow_script(self, script: Script) -> None:
         """Return what is known beforehand in the steps that a script names, and write down what the others return."""
         self.decisions.wraps_all, self.runner.script = True, script
+
+    def is_in_anothers_scope(self, scope: Caller | None) -> bool:
+        """Whether somebody else, who can still come to its end, is within `toca.cached`."""
+        return self.scope is not None and self.scope != scope and not self.scope.is_gone
 
     # A call begins.
 
@@ -102,7 +108,8 @@ class Engine:
         them alone."""
         caller = Caller.current()
         arguments = own_copy(dict(zip(self.argument_names, args, strict=False)) | kwargs)
-        self._enter(caller, arguments.get(self.spec.timestep))
+        if not self._enter(caller, arguments.get(self.spec.timestep)):
+            return None
         if self.call is not None:
             # The call before never came to its end.
             self._break_off()
@@ -116,10 +123,10 @@ class Engine:
         first = self.runner.begin(call, call.jobs[0])
         return None if first is None else ((), first)
 
-    def _enter(self, caller: Caller, timestep: Any) -> None:
+    def _enter(self, caller: Caller, timestep: Any) -> bool:
         """Let a call in, or refuse it. The refused may have set the scheduler's timesteps anew before."""
         try:
-            self.ownership.enter(
+            return self.ownership.enter(
                 caller, partial(self.clock.begins_anew, timestep), partial(self.clock.is_at_start, timestep)
             )
         except RuntimeError:
@@ -284,7 +291,7 @@ class Engine:
     def reset(self) -> None:
         """Forget everything; the next call starts a generation, whoever's it is."""
         self.call = self.record.call = None
-        self.ownership = Ownership()
+        self.ownership.forget()
         self.clock.reset()
         self.end_generation()
 

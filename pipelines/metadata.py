@@ -9,7 +9,6 @@ import platform
 import re
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +17,7 @@ from PIL import PngImagePlugin
 import toca
 from toca.checks import cleaned, shown
 from toca.files.reading import named, parse_json
+from toca.files.versions import version
 from toca.kernels.narrow import cache_dtype_of
 from toca.pipelines import method_options, png_text
 from toca.pipelines.config import LONGEST_LABEL, MOST_STEPS, GenerationConfig
@@ -106,7 +106,7 @@ def describe(recipe: Recipe, size: tuple[int, int], steps: str = "") -> str:
         "Model": recipe.model,
         "Method": "none" if recipe.method is None else method_options.method_name(recipe.method),
         "Steps string": steps or None,
-        "Version": f"toca {version('toca')}",
+        "Version": f"toca {toca.__version__}",
     }
     line = ", ".join(f"{name}: {value}" for name, value in pairs.items() if value is not None)
     return f"{config.prompt}\n{line}"

@@ -11,6 +11,7 @@ from .axes.selections import Selection
 from .axes.spans import Span
 from .engine.summary import Summary
 from .family_check import FamilyCheck, check_family
+from .files.versions import VERSION
 from .methods import *  # noqa: F403
 from .models import BlockSpec, CallShape, FamilySpec, Layout, Site, SiteSpec
 from .plan import Plan
@@ -18,7 +19,7 @@ from .plan.front import Front
 from .registry import register, registered
 from .tuning.api import tune
 
-__version__ = "0.1.0"
+__version__ = VERSION
 
 __all__ = [
     "Action",

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import platform
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import PackageNotFoundError
 
 import torch
 from rich.table import Table
 
+from toca.files.versions import version
 from toca.pipelines.commands.console import errors, output
 from toca.pipelines.commands.joining import command
 from toca.pipelines.tested_versions import untested

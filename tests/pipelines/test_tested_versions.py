@@ -30,7 +30,7 @@ def requirements(*lists: list[str]) -> dict[str, SpecifierSet]:
     for requirement in map(Requirement, sum(lists, [])):
         name = canonicalize_name(requirement.name)
         found[name] = found.get(name, SpecifierSet()) & requirement.specifier
-    del found["toca"]
+    del found[canonicalize_name(PROJECT["name"])]
     return found
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-from importlib.metadata import version
 from typing import Any
 
 from torch import nn
@@ -11,6 +10,7 @@ from torch.utils.hooks import RemovableHandle
 
 from ..calibration.file import Calibration
 from ..calibration.gauges import MeasuredCall
+from ..files.versions import version
 from ..methods.calibrated import Calibrated
 from ..models import FamilySpec, describe, family_of, no_family
 from ..models.fingerprint import fingerprint

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from importlib.metadata import version
 from statistics import median
 from typing import Any
 
 import numpy as np
 
+from ..files.versions import version
 from ..methods import NoCache
 from ..plan import Plan
 from ..plan.digest import digest_of

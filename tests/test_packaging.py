@@ -10,6 +10,9 @@ import zipfile
 from pathlib import Path
 
 import pytest
+import yaml
+
+import toca
 
 ROOT = Path(__file__).parents[1]
 PACKAGES = {"toca": "toca", "pipelines": "toca/pipelines", "eval": "toca/eval"}
@@ -97,6 +100,12 @@ def test_the_wheel_brings_every_command_along(site):
     commands = ("generate", "methods", "models", "plan", "calibrate", "env", "eval")
     places = [listed.index(f"│ {name}") for name in commands]
     assert places == sorted(places)
+
+
+def test_whoever_cites_it_cites_this_release():
+    cited = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))["version"]
+    assert cited == toca.__version__
+    assert f"{cited}" in (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize("where", ["root", "elsewhere"])

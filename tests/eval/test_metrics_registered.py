@@ -95,7 +95,7 @@ def test_a_configuration_asks_for_what_there_is(registered):
     assert [metric.key for metric in ScoreSettings(metrics=("redness",), image_reward=True).asked] == [
         "ImageReward", "redness"
     ]  # fmt: skip
-    with pytest.raises(ValidationError, match="'beauty', and those to ask for are ImageReward, redness"):
+    with pytest.raises(ValidationError, match="'beauty', and those to ask for are ImageReward, HPSv2, redness"):
         ScoreSettings(metrics=("beauty",))
     assert "metrics" not in ScoreSettings().model_dump()
 

@@ -18,6 +18,7 @@ from toca.eval.metrics.clip_anytorch import AnytorchClip, clip_pictures
 from toca.eval.metrics.distribution import FVD, fid
 from toca.eval.metrics.extractors import ModuleExtractor
 from toca.eval.metrics.features import extract
+from toca.eval.metrics.hps import HumanPreference
 from toca.eval.metrics.image_reward import ImageReward
 from toca.eval.metrics.moments import Moments
 from toca.eval.metrics.ms_ssim import ms_ssim
@@ -224,6 +225,35 @@ def test_image_reward_is_asked_for_every_frame(monkeypatch):
         ImageReward()(taken, ["ab"])
 
 
+class Likeness(nn.Linear):
+    """Stands in for the network of HPS: returns what version 1.2.0 of its package reads from it."""
+
+    def forward(self, pictures, tokens):
+        features = pictures.mean((1, 2, 3), keepdim=True).flatten(1)
+        return {"image_features": features, "text_features": tokens.float()}
+
+
+def test_hps_keeps_one_model_and_asks_it_for_every_frame(monkeypatch, tmp_path):
+    network, made = Likeness(1, 1), []
+    torch.save({"state_dict": {"weight": torch.ones(1, 1), "bias": torch.zeros(1)}, "epoch": 3}, tmp_path / "hps.pt")
+    package = SimpleNamespace(
+        initialize_model=lambda: made.append(network),
+        model_dict={"model": network, "preprocess_val": lambda picture: torch.tensor(np.array(picture) / 255).float()},
+        get_tokenizer=lambda name: lambda texts: torch.tensor([[len(text)] for text in texts]),
+        hps_version_map={"v2.1": "HPS_v2.1_compressed.pt"},
+    )
+    monkeypatch.setitem(sys.modules, "hpsv2", SimpleNamespace())
+    monkeypatch.setitem(sys.modules, "hpsv2.img_score", package)
+    taken, prompts = videos(3), ["ab", "owl", "ab"]
+    judge = HumanPreference(weights=str(tmp_path / "hps.pt"))
+    found = judge(taken, prompts)
+    wanted = [taken[i].astype(float).mean() / 255 * len(prompt) for i, prompt in enumerate(prompts)]
+    assert found.values == pytest.approx(wanted) and found.tag.name == "HPS v2.1"
+    assert made == [network] and network.weight.item() == 1
+    with pytest.raises(ValueError, match="got 1 for 3 samples"):
+        judge(taken, ["ab"])
+
+
 class FakeVBench:
     """Writes what VBench writes."""
 
@@ -254,9 +284,11 @@ def test_vbench_scores_the_files_of_a_folder(monkeypatch, tmp_path):
 
 
 def test_without_the_packages_it_says_what_to_install(monkeypatch, tmp_path):
-    for name in ("ImageReward", "vbench"):
+    for name in ("ImageReward", "vbench", "hpsv2.img_score"):
         monkeypatch.setitem(sys.modules, name, None)
     with pytest.raises(ImportError, match="ImageReward needs the module ImageReward .*pip install image-reward"):
         ImageReward()
+    with pytest.raises(ImportError, match="HPSv2 needs the module hpsv2.img_score .*pip install hpsv2"):
+        HumanPreference()
     with pytest.raises(ImportError, match="VBench needs the module vbench .*pip install vbench"):
         vbench_scores(tmp_path, {}, tmp_path)

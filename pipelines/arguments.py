@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import difflib
 import inspect
+import re
 from collections.abc import Mapping
 from typing import Any
 
 import torch
 
-from toca.checks import shown
+from toca.checks import nearest, shown
 from toca.pipelines.config import GenerationConfig
 from toca.pipelines.registry import find_model
 
@@ -64,16 +64,19 @@ def _condition(pipe: Any, config: GenerationConfig, count: int) -> dict[str, Any
 
 
 def class_id(pipe: Any, label: str) -> int:
-    """The number of a class given by number or by name.
+    """The number of a class given by number or by name, in any case, singular or plural.
 
     Raises:
-        ValueError: if there is no such class; the message names similar ones.
+        ValueError: if there is no such class, or several are meant; the message names similar ones.
     """
     rows = pipe.transformer.config.num_embeds_ada_norm
     # A folder may name classes that its transformer has no row for.
     names = {name: number for name, number in getattr(pipe, "labels", {}).items() if number in range(rows)}
     if label in names:
         return names[label]
+    alike = {number for name, number in names.items() if not _forms(name).isdisjoint(_forms(label))}
+    if len(alike) == 1:
+        return alike.pop()
     # The table of DiTPipeline's transformers has a thousand rows, however few of them were trained.
     numbers = sorted(set(names.values())) or range(rows)
     if label.isdecimal() and len(label) < 10 and int(label) in numbers:
@@ -83,11 +86,19 @@ def class_id(pipe: Any, label: str) -> int:
     raise ValueError(f"{type(pipe).__name__} {given}: {ways}.")
 
 
+def _forms(name: str) -> set[str]:
+    """What a name may be called: in lower case with single blanks, and that in the singular."""
+    plain = " ".join(re.split(r"[\s_-]+", name.lower().strip()))
+    endings = {"ies": "y", "es": "", "s": ""}
+    singular = {plain.removesuffix(end) + one for end, one in endings.items() if plain.endswith(end)}
+    return ({plain} | singular) - {""}
+
+
 def _hint(label: str, names: Mapping[str, int]) -> str:
     """All names of classes if they are few, else those that come near."""
     if 0 < len(names) <= 20:
         return f": {', '.join(sorted(names, key=lambda name: names[name]))}"
-    near = difflib.get_close_matches(label, names, n=5)
+    near = nearest(label, names, 0.6)
     return f"; names that come near: {', '.join(near)}" if near else ""
 
 

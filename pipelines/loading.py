@@ -15,7 +15,7 @@ from diffusers import DiffusionPipeline
 from packaging.version import Version
 from transformers import PreTrainedModel
 
-from toca.checks import cleaned, shown
+from toca.checks import cleaned, did_you_mean, shown
 from toca.files.reading import named
 from toca.models.outside import OUTSIDE
 from toca.pipelines import checksums
@@ -84,8 +84,8 @@ def resolve_source(model: str) -> str:
     if folder.is_absolute() or source.startswith((".", "~")) or source.count("/") > 1:
         raise FileNotFoundError(f"There is no folder {cleaned(source)}.")
     if not _HUB_ID.fullmatch(source):
-        known = ", ".join(models())
-        raise ValueError(f"Unknown model {shown(model)}: name one of {known}, a folder, or a hub id (owner/name).")
+        near = did_you_mean(str(model), models(), "toca models")
+        raise ValueError(f"Unknown model {shown(model)}{near}, or give a folder, or a hub id (owner/name).")
     return source
 
 

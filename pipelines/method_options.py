@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import ast
 import dataclasses
+import json
 import os
 import tempfile
 from pathlib import Path
 from typing import Any
 
 import toca
-from toca.checks import cleaned, shown
+from toca.checks import cleaned, did_you_mean, nearest, shown
 from toca.files.reading import parse_yaml
 from toca.methods.presets import presets
-from toca.registry import convert, field_types, from_data, suggestion, to_data
+from toca.registry import LISTING, convert, field_types, from_data, to_data
 
 PACKAGE = Path(__file__).parent.as_posix() + "/"
 IN_PACKAGE = "toca.pipelines:"
+FEW_FIELDS = 6
+"""So many fit into a sentence."""
 
 
 def override(method: Any, settings: list[str]) -> Any:
@@ -27,7 +31,7 @@ def override(method: Any, settings: list[str]) -> Any:
             method within a method `key.key=value`: `when.threshold=0.1`.
 
     Raises:
-        ValueError: for an unknown field (the message lists the fields) or a value of the wrong type.
+        ValueError: for an unknown field (the message names those that come near) or a value of the wrong type.
     """
     if settings and isinstance(method, toca.Plan):
         raise ValueError("A plan is fixed: --set works with a preset or a method, not with a plan.")
@@ -52,12 +56,39 @@ def _parse(cls: type, text: str) -> tuple[str, Any]:
         raise ValueError(f"--set wants key=value, got {text!r}.")
     hints = field_types(cls)
     if key not in hints:
-        raise ValueError(f"{cls.__name__} has no field {key!r}; its fields are {', '.join(hints)}.")
+        raise ValueError(f"{cls.__name__} has no field {shown(key)}{_fields_near(key, cls, hints)}.")
     try:
-        return key, convert(parse_yaml(value), hints[key])
+        return key, _read(value, hints[key])
     except (TypeError, ValueError) as error:
         wanted = getattr(hints[key], "__name__", str(hints[key])) if isinstance(hints[key], type) else hints[key]
         raise ValueError(f"{shown(value)} does not fit {cls.__name__}.{key}, which is {wanted}.") from error
+
+
+def _fields_near(key: str, cls: type, hints: dict[str, Any]) -> str:
+    """What to say of a field that there is not."""
+    near = nearest(key, hints)
+    if not near and len(hints) <= FEW_FIELDS:
+        return f"; its fields are {', '.join(hints)}"
+    asked = f": did you mean {' or '.join(near)}?" if near else ";"
+    return f"{asked} `toca methods {getattr(cls, 'name', 'NAME')}` lists its fields"
+
+
+def _read(text: str, hint: Any) -> Any:
+    """A value of a field, in YAML or as Python writes it: `null` and `None`, `[0.2, 0.4]` and `(0.2, 0.4)`.
+
+    Raises:
+        TypeError, ValueError: If it is neither, or of another type than the field's.
+    """
+    try:
+        return convert(parse_yaml(text), hint)
+    except (TypeError, ValueError):
+        try:
+            value = ast.literal_eval(text.strip())
+        except (ValueError, SyntaxError, MemoryError, RecursionError):
+            value = None
+        if not (text.strip() == "None" or isinstance(value, (tuple, dict))):
+            raise
+        return convert(json.loads(json.dumps(value)), hint)
 
 
 def find_method(text: str) -> Any:
@@ -72,7 +103,7 @@ def find_method(text: str) -> Any:
         return presets()[text]
     if Path(text).suffix in (".yaml", ".yml", ".json") or os.path.isfile(text):
         return load_plan(text)
-    near = suggestion(text, [*toca.methods(), *presets()])
+    near = did_you_mean(text, [*toca.methods(), *presets()], LISTING)
     raise ValueError(f"Unknown method {shown(text)}{near}, or give the file of a saved plan.")
 
 

@@ -27,6 +27,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("toca/methods",),
     ("toca/engine",),
     ("toca/api.py", "toca/family_check.py", "toca/tuning"),
+    ("toca/public.py",),
     ("toca/__init__.py",),
     ("pipelines",),
     ("eval",),

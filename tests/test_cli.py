@@ -254,7 +254,7 @@ def test_a_model_that_only_the_picture_names_is_asked_for(run, owl, folders, mon
     assert run("generate", "--from", "owl.png", "--model", folders["pixart"], "--output", "named.png").stderr == ""
     agreed = run("generate", "--from", "owl.png", "--yes", "--output", "yes.png")
     assert agreed.code == 0 and asked in agreed.stderr
-    monkeypatch.setattr("toca.pipelines.commands.consent.is_terminal", lambda: True)
+    monkeypatch.setattr("toca.pipelines.running.consent.is_terminal", lambda: True)
     refused = CliRunner().invoke(app, ["generate", "--from", "owl.png", "--output", "no.png"], input="n\n")
     assert refused.exit_code == 1 and "Go on?" in refused.stderr and "Nothing was made" in refused.stderr
     assert files() == {"owl.png", "named.png", "yes.png"}
@@ -373,7 +373,7 @@ def test_help_and_no_command(run):
         (["generate", "owl", "--dtype", "int8"], ["int8", "bfloat16"]),
         (["generate", "owl", "--device", "warp"], ["warp", "toca env"]),
         (["paint"], ["paint"]),
-        (["generate", "owl", "--model", "emojy"], ["emojy", "emoji", "flux-dev"]),
+        (["generate", "owl", "--model", "emojy"], ["emojy': did you mean emoji", "`toca models` lists all names"]),
         (["generate", "owl", "--model", "./gone"], ["no folder ./gone"]),
         (["generate", "owl", "--model", "."], ["model_index.json"]),
         (["plan", "--model", "./gone"], ["no folder ./gone"]),

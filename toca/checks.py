@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import difflib
 import inspect
 import math
 import numbers
@@ -11,7 +12,7 @@ import reprlib
 import sys
 import types
 import typing
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import cache
 from typing import Annotated, Any
 
@@ -233,6 +234,25 @@ def shown(value: Any) -> str:
 def counted(number: int, what: str) -> str:
     """A number of things in a message: `1 prompt`, `2 prompts`."""
     return f"{number:,} {what}" if number == 1 else f"{number:,} {what}s"
+
+
+def nearest(text: str, names: Iterable[str], cutoff: float = 0.5) -> list[str]:
+    """At most three names that are like what somebody typed, whatever the case; the nearest first.
+
+    Args:
+        text (`str`): What was typed.
+        names (`Iterable[str]`): What there is.
+        cutoff (`float`, defaults to 0.5): How like it a name must be, from 0 to 1.
+    """
+    known = {name.lower(): name for name in names}
+    return [known[name] for name in difflib.get_close_matches(text[:300].lower(), known, n=3, cutoff=cutoff)]
+
+
+def did_you_mean(text: str, names: Iterable[str], command: str) -> str:
+    """What a message about an unknown name goes on with: the few that come near, and the command that lists all."""
+    near = nearest(text, names)
+    asked = f": did you mean {' or '.join(near)}?" if near else ";"
+    return f"{asked} `{command}` lists all names"
 
 
 def cleaned(text: str, longest: int = 300) -> str:

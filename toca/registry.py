@@ -6,14 +6,13 @@ says its `kind` and its `name`.
 
 from __future__ import annotations
 
-import difflib
 import importlib
 import inspect
 import pkgutil
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, ClassVar, TypeVar
 
-from .checks import field_hints, shown
+from .checks import did_you_mean, field_hints, shown
 from .files.plain import convert_plain, require
 
 Thing = TypeVar("Thing")
@@ -29,8 +28,12 @@ class Registered:
     """Short name, unique in its kind."""
 
 
+_LOADERS: list[Callable[[], object]] = []
 _TABLES: dict[str, dict[str, Any]] = {}
 _SETTINGS: list[Callable[[], Mapping[str, Any]]] = []
+LISTING = "toca methods"
+"""The command that lists the names of methods and presets."""
+
 _CHECKS: dict[str, Callable[[Any, Mapping[str, Any]], None]] = {}
 
 
@@ -101,6 +104,16 @@ def _origin(thing: Any) -> str:
     return f"{thing.__module__}.{thing.__qualname__}" if isinstance(thing, type) else f"of {thing.transformer}"
 
 
+def on_first_use(load: Callable[[], object]) -> None:
+    """Have what registers everything of this library be loaded when a name, or a record, is first looked up."""
+    _LOADERS.append(load)
+
+
+def _loaded() -> None:
+    while _LOADERS:
+        _LOADERS.pop()()
+
+
 def registered(kind: str) -> dict[str, Any]:
     """All of a kind by name: the table itself, which grows."""
     return _TABLES.setdefault(kind, {})
@@ -140,6 +153,7 @@ def named(text: str) -> Any:
     Raises:
         ValueError: If there is none of this name; it suggests the nearest ones.
     """
+    _loaded()
     known: dict[str, Any] = {}
     for source in _SETTINGS:
         known |= source()
@@ -148,14 +162,7 @@ def named(text: str) -> Any:
     methods = registered("method")
     if text in methods:
         return methods[text]()
-    raise ValueError(f"There is no method or preset {text!r}{suggestion(text, [*methods, *known])}.")
-
-
-def suggestion(text: str, names: Iterable[str]) -> str:
-    """What a message about an unknown name goes on with: the few names that come near, and where all are listed."""
-    near = difflib.get_close_matches(text, list(names), n=4, cutoff=0.5)
-    asked = f": did you mean {' or '.join(near)}?" if near else ";"
-    return f"{asked} `toca methods` lists all names"
+    raise ValueError(f"There is no method or preset {text!r}{did_you_mean(text, [*methods, *known], LISTING)}.")
 
 
 def field_types(cls: type) -> dict[str, Any]:
@@ -185,6 +192,7 @@ def from_data(data: Mapping[str, Any], kind: str = "method") -> Any:
     """
     if not isinstance(data, Mapping):
         raise ValueError(f"A {kind} is recorded as a mapping of its name and its fields, got {shown(data)}.")
+    _loaded()
     cls = registered(kind).get(str(data.get(kind, "")))
     if cls is None:
         missing = f"This version of toca has no {kind} {shown(data.get(kind))}"

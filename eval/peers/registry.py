@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from toca.checks import nearest, shown
 from toca.eval.peers.from_cache_dit import DBCache, DBCacheDMD, DBCacheFoCa, DBCacheSCM, DBCacheTaylorSeer
 from toca.eval.peers.from_diffusers import (
     DiffusersFirstBlockCache,
@@ -38,8 +39,8 @@ def find_peer(name: str) -> Peer:
     """A peer with the settings that its library publishes.
 
     Raises:
-        ValueError: If there is none of this name; it lists those there are.
+        ValueError: If there is none of this name; it names those that come near, else all.
     """
     if name not in peers():
-        raise ValueError(f"Unknown peer {name!r}: name one of {', '.join(peers())}.")
+        raise ValueError(f"Unknown peer {shown(name)}: name one of {', '.join(nearest(name, peers()) or peers())}.")
     return peers()[name]()

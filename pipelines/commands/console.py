@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 from rich.console import Console
@@ -24,3 +25,8 @@ class PlainConsole(Console):
 
 output = PlainConsole()
 errors = PlainConsole(stderr=True)
+
+
+def print_json(data: Any) -> None:
+    """Data for programs, to stdout: strict JSON, in ASCII, whatever encoding the other end expects."""
+    output.print(json.dumps(data, indent=2, allow_nan=False))

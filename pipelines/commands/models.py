@@ -2,95 +2,19 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich import box
-from rich.table import Column, Table
 
-import toca
-from toca.models import FAMILIES
-from toca.pipelines import registry
-from toca.pipelines.checksums import read_json
-from toca.pipelines.commands.console import output
+from toca.pipelines.commands import options
 from toca.pipelines.commands.joining import command
-from toca.pipelines.registry import ModelEntry
 
 FamiliesOption = Annotated[bool, typer.Option("--families", help="List the transformers that a cache works on.")]
 
 
 @command(place=30)
-def models(families: FamiliesOption = False) -> None:
+def models(families: FamiliesOption = False, as_json: options.JsonOption = False) -> None:
     """List the models that have a name. A folder or a hub id works as well."""
-    if families:
-        output.print(_families_table())
-        return
-    entries = registry.models().values()
-    embedded = [entry for entry in entries if entry.embedded]
-    if embedded:
-        output.print(_embedded_table(embedded), "")
-    output.print(_hub_table([entry for entry in entries if not entry.embedded]))
+    from toca.pipelines.running.models import run
 
-
-def _embedded_table(entries: list[ModelEntry]) -> Table:
-    table = _table("Embedded", "MB", "size", "tokens")
-    for entry in entries:
-        folder = Path(entry.source)
-        frames = "" if entry.num_frames is None else f"{entry.num_frames} x "
-        size, tokens = f"{frames}{entry.width}x{entry.height}", f"{frames}{image_tokens(entry)}"
-        table.add_row(entry.name, entry.about, f"{megabytes(folder):.1f}", size, tokens, *_settings(entry))
-    return table
-
-
-def _hub_table(entries: list[ModelEntry]) -> Table:
-    table = _table("From the hub")
-    for entry in entries:
-        table.add_row(entry.name, f"{entry.about}\n{entry.source}", *_settings(entry))
-    return table
-
-
-def _families_table() -> Table:
-    """The families with their transformer's class, what a cached step can compute on its own there, and the methods
-    that do not run on them."""
-    names = ("family", "transformer", "sites", "methods that do not run")
-    columns = [Column(name, no_wrap=name in names[:2], overflow="fold") for name in names]
-    table = Table(*columns, title="Families", title_justify="left", box=box.SIMPLE_HEAD, padding=0, show_edge=False)
-    for name, spec in sorted(FAMILIES.items()):
-        sites = dict.fromkeys(site.module for stack in spec.stacks for site in stack.sites)
-        refused = [method for method, cls in toca.methods().items() if not cls().runs_on(spec)]
-        table.add_row(name, spec.transformer, ", ".join(sites), ", ".join(refused))
-    return table
-
-
-def _table(title: str, *columns: str) -> Table:
-    """One space between columns, so that only the descriptions fold in eighty characters."""
-    makes = Column("what it makes", overflow="fold")
-    columns = (*columns, "steps", "guidance", "method")
-    fixed = [Column(name, no_wrap=True) for name in columns]
-    return Table(
-        Column("model", no_wrap=True), makes, *fixed, title=title, title_justify="left",
-        box=box.SIMPLE_HEAD, padding=0, show_edge=False,
-    )  # fmt: skip
-
-
-def _settings(entry: ModelEntry) -> tuple[str, str, str]:
-    return str(entry.steps), f"{entry.guidance_scale:g}", entry.method
-
-
-def megabytes(folder: Path) -> float:
-    """The size of all files in a folder, in millions of bytes."""
-    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()) / 1e6
-
-
-def image_tokens(entry: ModelEntry) -> int:
-    """The image tokens of a picture, or of a frame, of an embedded model: values of its latents over those of a token.
-
-    Raises:
-        ValueError: if a configuration cannot be read.
-    """
-    transformer, vae = (read_json(Path(entry.source) / part / "config.json") for part in ("transformer", "vae"))
-    factor = 2 ** (len(vae["block_out_channels"]) - 1)
-    latents = vae["latent_channels"] * (entry.height // factor) * (entry.width // factor)
-    # FLUX packs 2 x 2 latents into the channels of one.
-    return latents // (transformer["in_channels"] * transformer["patch_size"] ** 2)
+    run(families, as_json)

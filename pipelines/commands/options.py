@@ -6,12 +6,29 @@ from typing import Annotated
 
 import typer
 
+from toca.pipelines.commands.completion import method_beginning, model_beginning
 from toca.pipelines.config import LARGEST_SEED, LARGEST_SIDE, MOST_FRAMES, MOST_STEPS
 
-ModelOption = Annotated[str | None, typer.Option("--model", metavar="NAME|FOLDER|HUB_ID", help="See `toca models`.")]
-MethodOption = Annotated[
-    str | None, typer.Option("--method", metavar="NAME", help="A preset, a method or a plan file; see `toca methods`.")
+ModelOption = Annotated[
+    str | None,
+    typer.Option("--model", metavar="NAME|FOLDER|HUB_ID", help="See `toca models`.", autocompletion=model_beginning),
 ]
+ModelArgument = Annotated[
+    str,
+    typer.Argument(
+        metavar="MODEL", help="A name, a folder or a hub id; see `toca models`.", autocompletion=model_beginning
+    ),
+]
+MethodOption = Annotated[
+    str | None,
+    typer.Option(
+        "--method",
+        metavar="NAME",
+        help="A preset, a method or a plan file; see `toca methods`.",
+        autocompletion=method_beginning,
+    ),
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="As JSON, for programs.")]
 SpeedupOption = Annotated[
     float | None, typer.Option("--speedup", metavar="X", help="The best that is X times as fast; see `toca tune`.")
 ]

@@ -2,62 +2,34 @@
 
 from __future__ import annotations
 
-import contextlib
-import shlex
-from collections.abc import Callable, Iterator
-from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
-from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
-from rich.table import Table
 
-from toca.checks import checked
-from toca.files.figures import figure_format
-from toca.pipelines.calibration import read_prompts
 from toca.pipelines.commands import options
-from toca.pipelines.commands.console import errors, output
+from toca.pipelines.commands.completion import method_beginning
 from toca.pipelines.commands.joining import command
-from toca.pipelines.loading import resolve_source
-from toca.pipelines.method_options import find_method
-from toca.pipelines.prompts import known_prompts
 from toca.pipelines.registry import DEFAULT_MODEL
-from toca.pipelines.request import PreparedGeneration, Request, prepare
-from toca.pipelines.tuning import (
-    PROMPTS,
-    TOO_FEW,
-    add_rules,
-    conditions,
-    headers,
-    rows,
-    searched,
-    state_path,
-    took,
-)
-from toca.pipelines.writing import prepare_folder
-from toca.plan.bounds import Budget
-from toca.plan.front import Front
-from toca.tuning.prompts import spread
-from toca.tuning.rule import with_knob
-from toca.tuning.saved import find_front, keep
 
-ModelArgument = Annotated[
-    str, typer.Argument(metavar="MODEL", help="A name, a folder or a hub id; see `toca models`.")
-]
 SpeedupOption = Annotated[
     float | None, typer.Option("--speedup", metavar="X", help="One to tell of, and to mark in the drawing.")
 ]
 CountOption = Annotated[
     int | None,
-    typer.Option("--prompts", metavar="N", help=f"How many of the model's own prompts; {PROMPTS} by default."),
+    typer.Option("--prompts", metavar="N", help="How many of the model's own prompts; 28 by default."),
 ]
 FileOption = Annotated[
     Path | None, typer.Option("--prompts-file", metavar="FILE.txt", help="Prompts, or names of classes, one a line.")
 ]
 MethodOption = Annotated[
     list[str] | None,
-    typer.Option("--method", metavar="NAME", help="Find thresholds of this method too, or alone if there is a front."),
+    typer.Option(
+        "--method",
+        metavar="NAME",
+        help="Find thresholds of this method too, or alone if there is a front.",
+        autocompletion=method_beginning,
+    ),
 ]
 OutputOption = Annotated[
     Path | None, typer.Option("--output", metavar="FILE.json", help="Save the front there as well.")
@@ -69,7 +41,7 @@ DrawOption = Annotated[
 
 @command(place=45)
 def tune(
-    model: ModelArgument = DEFAULT_MODEL,
+    model: options.ModelArgument = DEFAULT_MODEL,
     speedup: SpeedupOption = None,
     prompts: CountOption = None,
     prompts_file: FileOption = None,
@@ -87,128 +59,11 @@ def tune(
     pickled_weights: options.PicklesOption = False,
 ) -> None:
     """Search a model for the best plan at every speed: then `toca generate --speedup` takes it."""
-    checked(speedup, Budget | None, "speedup")
-    methods = with_knob([find_method(name) for name in method or []])
-    texts = _texts(model, prompts, prompts_file)
-    _check_files(output_path, draw)
-    prompt = texts[0] if texts else "to be chosen"
+    from toca.pipelines.request import Request
+    from toca.pipelines.running.tune import Wishes, run
+
     request = Request(
-        prompt, None, model, None, None, [], steps, guidance_scale, height, width, num_frames, seed, None, None,
-        dtype, device, pickled_weights,
+        None, None, model, None, None, [], steps, guidance_scale, height, width, num_frames, seed, None, None, dtype,
+        device, pickled_weights,
     )  # fmt: skip
-    with errors.status("Loading the model"):
-        prepared = prepare(request)
-    taken = conditions(prepared.pipe, texts, prompts or PROMPTS, model)
-    prepared = replace(prepared, config=replace(prepared.config, prompt=str(taken[0])))
-    state = state_path(output_path, model, _told(prepared, taken, methods))
-    front = _with_thresholds(prepared, methods, taken) if methods else None
-    if front is None:
-        front = _search(prepared, methods, taken, state)
-    _save(front, prepared, output_path)
-    state.unlink(missing_ok=True)
-    _tell(front, prepared, taken, speedup, "" if steps is None else f" --steps {steps}")
-    fastest = front.entries[-1].speedup
-    if draw is not None:
-        front.draw(draw, **({} if speedup is None or speedup > fastest else {"speedup": speedup}))
-        output.print(f"Saved {draw}")
-    if speedup is not None:
-        # What nothing meets is refused with the nearest that does; the front is saved for other speeds.
-        front.at(speedup=speedup)
-
-
-def _texts(model: str, count: int | None, file: Path | None) -> list[str]:
-    """The prompts of a file, or some of the model's own; none where it has no list of them."""
-    if count is not None and file is not None:
-        raise ValueError("Give --prompts or --prompts-file, not both.")
-    if count is not None and count < 2:
-        raise ValueError(f"{TOO_FEW}: got --prompts {count}.")
-    if file is None:
-        return spread(known_prompts(resolve_source(model)), count or PROMPTS)
-    texts = list(dict.fromkeys(read_prompts(file)))
-    if len(texts) < 2:
-        raise ValueError(f"{TOO_FEW}: {file} holds {texts[0]!r} alone.")
-    return texts
-
-
-def _check_files(path: Path | None, draw: Path | None) -> None:
-    """Find out before the search, and not after it, what cannot be written."""
-    if path is not None and path.suffix != ".json":
-        raise ValueError(f"A front is saved as .json, got {path.name!r}.")
-    for written in filter(None, (path, draw)):
-        prepare_folder(written.parent)
-    if draw is not None:
-        figure_format(draw)
-
-
-def _told(prepared: PreparedGeneration, taken: list[Any], methods: list[Any]) -> dict[str, Any]:
-    """What makes one search another: a search that was stopped is found by it."""
-    config = prepared.config
-    return {**vars(config), "prompt": taken, "methods": [str(method) for method in methods], "dtype": prepared.dtype}
-
-
-def _with_thresholds(prepared: PreparedGeneration, methods: list[Any], taken: list[Any]) -> Front | None:
-    """The front that is at hand, with the thresholds of some methods; `None` where none is."""
-    try:
-        front = find_front(prepared.pipe, prepared.config.num_inference_steps, for_thresholds=True).front
-    except ValueError:
-        return None
-    with errors.status("Looking for thresholds") as status:
-
-        def told(name: str, made: int) -> None:
-            status.update(f"Looking for thresholds: {name} is found, {made} samples made")
-
-        return add_rules(front, prepared.pipe, methods, taken, prepared.config, told)
-
-
-def _search(prepared: PreparedGeneration, methods: list[Any], taken: list[Any], state: Path) -> Front:
-    """The search, with a bar; what it has measured is kept until it is at its end."""
-    prepare_folder(state.parent)
-    if state.is_file():
-        errors.print(f"Going on with the search in {state}.")
-    try:
-        with _bar(f"Tuning {prepared.model}") as progress:
-            front = searched(prepared.pipe, taken, prepared.config, methods, state, progress)
-    except KeyboardInterrupt:
-        errors.print("The same command goes on from here.")
-        raise
-    return front
-
-
-@contextlib.contextmanager
-def _bar(title: str) -> Iterator[Callable[[float, str], None]]:
-    """A bar with an estimate of the time that is left, on a terminal; what it gives is told the share that is done."""
-    columns = (
-        TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeElapsedColumn(),
-        TextColumn("elapsed,"), TimeRemainingColumn(), TextColumn("left  {task.fields[what]}"),
-    )  # fmt: skip
-    bar = Progress(*columns, console=errors, transient=True, disable=not errors.is_terminal, speed_estimate_period=120)
-    with bar:
-        task = bar.add_task(title, total=1.0, what="")
-        yield lambda share, what: bar.update(task, completed=share, what=what)
-
-
-def _save(front: Front, prepared: PreparedGeneration, path: Path | None) -> None:
-    """Keep the front where `--speedup` finds it, and where it was asked for; then the search is at its end."""
-    if path is not None:
-        front.save(path)
-        output.print(f"Saved {path}")
-    try:
-        kept = keep(front, prepared.pipe)
-    except OSError as error:
-        if path is None:
-            raise
-        errors.print(f"Note: --speedup will not find this front: {error}", style="yellow")
-        return
-    if path is None:
-        output.print(f"Saved {kept}")
-
-
-def _tell(front: Front, prepared: PreparedGeneration, taken: list[Any], speedup: float | None, more: str) -> None:
-    table = Table(*headers(front), title=str(front), title_justify="left", box=None, padding=(0, 1, 0, 0))
-    for row in rows(front, speedup):
-        table.add_row(*row)
-    output.print(table)
-    if told := took(front):
-        output.print(told)
-    where = "" if prepared.model == DEFAULT_MODEL else f" --model {shlex.quote(prepared.model)}"
-    output.print(f"Use it: toca generate {shlex.quote(str(taken[0]))}{where} --speedup {speedup or 2:g}{more}")
+    run(request, Wishes(speedup, prompts, prompts_file, tuple(method or ()), output_path, draw))

@@ -9,11 +9,11 @@ from typer.testing import CliRunner
 from tests.helpers import FRAMES
 from toca.pipelines import registry
 from toca.pipelines.cli import app
-from toca.pipelines.commands.models import image_tokens, megabytes
 from toca.pipelines.generate import generate
 from toca.pipelines.loading import load
 from toca.pipelines.registry import find_model, models
 from toca.pipelines.request import Request, prepare
+from toca.pipelines.running.models import image_tokens, megabytes
 
 FAMILIES = {"emoji": "pixart", "emoji-flux": "flux", "fashion": "dit", "emoji-video": "latte"}
 SIZES = {"emoji": 256, "emoji-flux": 32, "fashion": 32, "emoji-video": 32}

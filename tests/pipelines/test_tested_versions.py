@@ -12,7 +12,7 @@ from packaging.utils import canonicalize_name
 from packaging.version import Version
 
 from toca.pipelines import tested_versions
-from toca.pipelines.commands.env import env
+from toca.pipelines.running.env import run
 from toca.pipelines.tested_versions import pins, untested
 
 try:
@@ -82,10 +82,10 @@ def test_what_lies_outside_is_said(monkeypatch, here, outside):
 def test_toca_env_warns_of_untested_versions_and_of_no_other(monkeypatch, capsys):
     # Whatever is installed here is what the range is drawn around.
     monkeypatch.setattr(tested_versions, "pins", lambda end: {"torch": version("torch")})
-    env()
+    run(as_json=False)
     assert capsys.readouterr().err == ""
     monkeypatch.setattr(tested_versions, "pins", lambda end: {"torch": "99.0", "python": "2.0"})
-    env()
+    run(as_json=False)
     said = capsys.readouterr()
     assert [line.split()[0] for line in said.err.splitlines()] == ["python", "torch"]
     assert version("torch") in said.out

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+from ..checks import did_you_mean, shown
 from ..models import FAMILIES, FamilySpec, capabilities_of
 from ..models.capabilities import MEASURE
-from ..registry import settings
+from ..registry import LISTING, settings
 from .base import Method
 from .embedded import embedded_presets
 from .published import published as published
@@ -36,11 +37,11 @@ def preset(name: str) -> Method:
     """A setting by its name.
 
     Raises:
-        ValueError: If there is none of this name; it lists those there are.
+        ValueError: If there is none of this name; it suggests the nearest ones.
     """
     known = published() | embedded_presets()
     if name not in known:
-        raise ValueError(f"There is no preset {name!r}; the presets are {', '.join(known)}.")
+        raise ValueError(f"There is no preset {shown(name)}{did_you_mean(name, known, LISTING)}.")
     return replace(known[name])  # type: ignore[type-var]
 
 

@@ -1,0 +1,92 @@
+"""`toca plan`: what a method would do, and what it would cost."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from toca.files.figures import figure_format
+from toca.kernels.narrow import cache_dtype_of
+from toca.methods.presets import DEFAULT
+from toca.pipelines.arguments import require_argument
+from toca.pipelines.calibration import with_calibration
+from toca.pipelines.call_sizes import call_sizes
+from toca.pipelines.commands.console import errors, output, print_json
+from toca.pipelines.loading import pick_device, pick_dtype
+from toca.pipelines.method_options import find_method, method_name, override
+from toca.pipelines.planning import plan_of
+from toca.pipelines.registry import DEFAULT_MODEL
+from toca.pipelines.request import Request, foreign_note, own_config, preset_for
+from toca.pipelines.skeleton import load_skeleton
+
+
+def run(request: Request, save: Path | None, draw: Path | None, as_json: bool) -> None:
+    """Show the plan of a request's method on its model.
+
+    Args:
+        request (`Request`): What would be made, and how.
+        save (`Path`, *optional*): Where the plan is saved.
+        draw (`Path`, *optional*): Where it is drawn.
+        as_json (`bool`): Whether for a program.
+
+    Raises:
+        ValueError, OSError: For anything that cannot be; one sentence each.
+    """
+    if draw is not None:
+        figure_format(draw)
+    cache_dtype_of(request.cache_dtype)
+    model = DEFAULT_MODEL if request.model is None else request.model
+    request = replace(request, model=model)
+    skeleton = load_skeleton(model)
+    for name in ("guidance_scale", "height", "width", "num_frames"):
+        if getattr(request, name) is not None:
+            require_argument(skeleton.pipeline_class, name)
+    chosen = with_calibration(_chosen(request, skeleton.transformer), model)
+    config = own_config(request, model, skeleton.pipeline_class, chosen)
+    made = plan_of(chosen, skeleton, config)
+    dtype = pick_dtype(request.dtype, model, pick_device())
+    sizes = call_sizes(skeleton, config, dtype)
+    most, narrow = request.max_cache_bytes, request.cache_dtype
+    kept_in = narrow if most is None else made.fitting_dtype(most, narrow, **sizes)
+    note = foreign_note(request.method, skeleton.transformer)
+    if note is not None:
+        errors.print(f"Note: {note}", style="yellow")
+    cost = made.cost(**sizes, cache_dtype=kept_in)
+    files = _written(made, save, draw, sizes)
+    if as_json:
+        facts = {"model": model, "method": method_name(chosen), "dtype": str(dtype).removeprefix("torch.")}
+        print_json({**facts, "cache_dtype": kept_in, **_plain(made, cost), "files": [str(path) for path in files]})
+        return
+    output.print(str(made))
+    output.print(f"One sample: {cost}{f' in {kept_in}' if kept_in else ''}")
+    for path in files:
+        output.print(f"Saved {path}")
+
+
+def _chosen(request: Request, transformer: Any) -> Any:
+    if request.method is None or request.method == DEFAULT:
+        return preset_for(str(request.model), transformer, request.settings)
+    return override(find_method(request.method), request.settings)
+
+
+def _written(plan: Any, save: Path | None, draw: Path | None, sizes: dict[str, Any]) -> list[Path]:
+    """The files that were asked for, once they are there."""
+    if save is not None:
+        plan.save(save)
+    if draw is not None:
+        plan.draw(draw, **sizes)
+    return [path for path in (save, draw) if path is not None]
+
+
+def _plain(plan: Any, cost: Any) -> dict[str, Any]:
+    return {
+        "num_inference_steps": plan.num_inference_steps,
+        "steps": plan.steps,
+        "flops": cost.flops,
+        "full_flops": cost.flops_full,
+        "flops_speedup": cost.flops_speedup,
+        "speedup_is_a_bound": cost.decides_online,
+        "tokens_recomputed": cost.tokens_recomputed,
+        "cache_bytes": cost.cache_bytes,
+    }

@@ -14,7 +14,7 @@ TAKES  := 3 GB to download on Linux, where torch brings CUDA (TORCH=cpu: 300 MB)
 # Every test runs on one core, so two at a time take half as long.
 CORES  := --numprocesses 2 --dist worksteal
 
-.PHONY: demo test test-matrix families test-oldest test-newest lint clean
+.PHONY: demo test test-matrix families docs test-oldest test-newest lint clean
 
 # Prompts in, pictures out: the full model on the left, a plan that was tuned to twice its speed on the right.
 demo: $(VENV)/.installed
@@ -37,6 +37,11 @@ test-matrix: $(VENV)/.installed-dev
 families: $(VENV)/.installed-dev
 	OMP_NUM_THREADS=1 $(BIN)/python -m tests.zoo.table --jobs 2
 
+# The documentation as a site, in build/site, to be read without a network: a minute or two, most of it drawing plans.
+# A warning is an error. mkdocs does not come with the development install, so `make test` leaves it alone.
+docs: $(VENV)/.installed-docs
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
+
 # The lowest and the newest releases that pyproject.toml allows, in environments of their own; see pipelines/tested.
 test-oldest test-newest: test-%: .venv-%/.installed
 	.venv-$*/bin/pytest $(CORES)
@@ -58,6 +63,10 @@ $(VENV)/.installed-dev: pyproject.toml | $(TOOL)
 	@echo "Installing toca, what it needs, and what its tests need ($(TAKES)):"
 	$(PIP) --editable ".[dev,eval]"
 	@touch $@ $(VENV)/.installed
+
+$(VENV)/.installed-docs: pyproject.toml | $(TOOL)
+	$(PIP) --editable ".[docs,eval]"
+	@touch $@
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' 2>/dev/null || { \

@@ -31,10 +31,10 @@ def commands() -> Iterator[list[str]]:
     tried = re.findall(r"\| `(toca [^`]+)` \|", README)
     for block in [*blocks("bash"), *tried]:
         for line in block.replace("\\\n", " ").splitlines():
-            yield from _split(line)
+            yield from split(line)
 
 
-def _split(line: str) -> Iterator[list[str]]:
+def split(line: str) -> Iterator[list[str]]:
     words = shlex.shlex(line, posix=True, punctuation_chars=";")
     words.whitespace_split, words.commenters = True, "#"
     found: list[str] = []

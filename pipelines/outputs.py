@@ -110,6 +110,11 @@ def check_output(output: str | None) -> None:
     check_folder(path.parent if _is_file(path) else path)
 
 
+def is_file(output: str | None) -> bool:
+    """Whether an output is one file, and not a folder. Raises `ValueError` for a file that is no picture or video."""
+    return output is not None and _is_file(Path(output).expanduser())
+
+
 def _is_file(path: Path) -> bool:
     """Whether a file is meant, and not a folder."""
     # Of a name too long for the system this is no error.

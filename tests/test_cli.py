@@ -212,6 +212,31 @@ def test_where_files_cannot_go_nothing_is_loaded(owl, monkeypatch):
         assert_one_sentence(owl("--output", output), output.split("/")[0])
 
 
+# --- lists of prompts ----------------------------------------------------------------------------------------------
+
+
+def test_a_list_makes_each_prompt_as_if_it_were_asked_for_alone(run, owl, folders):
+    Path("list.txt").write_text("a blue cat\n\na red owl\na red owl\n")
+    made = run("generate", "--prompts-file", "list.txt", "--model", folders["pixart"], *SMALL, "--seed", 3)
+    assert made.code == 0, made.stderr
+    assert files(Path("outputs")) == {"a-blue-cat.png", "a-red-owl.png", "a-red-owl-2.png"}
+    owl("--seed", 3, "--output", "alone.png")
+    for name in ("a-red-owl", "a-red-owl-2"):
+        assert np.array_equal(pixels(f"outputs/{name}.png"), pixels("alone.png"))
+    assert made.stdout.count("FLOPs") == 1
+    refused = run("generate", "--prompts-file", "list.txt", "--model", folders["pixart"], "--output", "one.png")
+    assert_one_sentence(refused, "a picture for each prompt")
+    assert_one_sentence(run("generate", "an owl", "--prompts-file", "list.txt"), "no two of them")
+    assert_one_sentence(run("generate", "--prompts-file", "toca-2000"), "no file toca-2000")
+
+
+def test_a_class_that_there_is_not_ends_a_list_before_its_first_picture(run, folders):
+    Path("list.txt").write_text("goldfish\nGoldfishes\ngoldfsh\n")
+    asked = ("generate", "--prompts-file", "list.txt", "--model", folders["dit"], "--steps", 4)
+    assert_one_sentence(run(*asked), "no class 'goldfsh'", "goldfish")
+    assert files() == {"list.txt"}
+
+
 # --- --from --------------------------------------------------------------------------------------------------------
 
 

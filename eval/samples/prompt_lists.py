@@ -30,8 +30,8 @@ from typing import Any
 from toca.eval.metrics.tags import file_digest
 from toca.eval.samples.noise import noise_seed
 from toca.pipelines.calibration import read_prompts
+from toca.pipelines.prompt_lists import FOLDER
 
-FOLDER = Path(__file__).parents[1] / "prompt_sets"
 COLUMNS = ("Prompts", "Prompt")
 
 NAMED = {"toca-200": "10935000bb38d4e467a6163fc406f84788921e459268a6e139eeae86ebc3663f"}

@@ -8,11 +8,21 @@ from typing import Annotated
 import typer
 
 from toca.pipelines.commands import options
+from toca.pipelines.commands.completion import list_beginning
 from toca.pipelines.commands.joining import command
 from toca.pipelines.config import LARGEST_BATCH, MOST_IMAGES
 
 FileOption = Annotated[
     Path | None, typer.Option("--from", metavar="FILE.png", help="Make that picture again; other options override.")
+]
+PromptsOption = Annotated[
+    str | None,
+    typer.Option(
+        "--prompts-file",
+        metavar="FILE|toca-200",
+        help="Prompts or classes, one a line, or a list of toca.",
+        autocompletion=list_beginning,
+    ),
 ]
 OutputOption = Annotated[
     str | None, typer.Option("--output", metavar="FILE|FOLDER", help="Where to save; `outputs` by default.")
@@ -22,6 +32,7 @@ OutputOption = Annotated[
 @command(place=10)
 def generate(
     prompt: Annotated[str | None, typer.Argument(help="What to make.", show_default=False)] = None,
+    prompts_file: PromptsOption = None,
     class_label: Annotated[str | None, typer.Option(help="Number or name of a class, for models of classes.")] = None,
     model: options.ModelOption = None,
     method: options.MethodOption = None,
@@ -54,4 +65,4 @@ def generate(
         prompt, class_label, model, method, plan, settings or [], steps, guidance_scale, height, width, num_frames,
         seed, batch_size, num_images, dtype, device, pickled_weights, speedup, cache_dtype, max_cache_bytes,
     )  # fmt: skip
-    run(request, output_path, compare, from_file, yes)
+    run(request, prompts_file, output_path, compare, from_file, yes)

@@ -8,14 +8,16 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from toca.pipelines.arguments import makes_video
+from toca.pipelines.arguments import call_arguments, makes_video
+from toca.pipelines.calibration import read_prompts
 from toca.pipelines.commands.console import errors, output
 from toca.pipelines.compare import Comparison, mean_psnr
 from toca.pipelines.generate import Done, GenerationResult, Sample, generate, progress_bar
 from toca.pipelines.loading import resolve_source
 from toca.pipelines.metadata import Recipe, read_record
 from toca.pipelines.method_options import method_name
-from toca.pipelines.outputs import OutputPaths, check_output, choose_paths, save_comparison, save_sample
+from toca.pipelines.outputs import OutputPaths, check_output, choose_paths, is_file, save_comparison, save_sample
+from toca.pipelines.prompt_lists import list_path
 from toca.pipelines.prompts import advice, known_names, known_prompts
 from toca.pipelines.request import PreparedGeneration, Request, foreign_note, prepare
 from toca.pipelines.running.consent import ask_about, names_method
@@ -23,11 +25,14 @@ from toca.pipelines.timing import measure_seconds
 from toca.pipelines.video import check_video_support
 
 
-def run(request: Request, output_path: str | None, compare: bool, from_file: Path | None, yes: bool) -> None:
+def run(
+    request: Request, file: str | None, output_path: str | None, compare: bool, from_file: Path | None, yes: bool
+) -> None:
     """Make what a request asks for.
 
     Args:
         request (`Request`): What was asked for.
+        file (`str`, *optional*): A list of prompts, each of which is made as if it were asked for alone.
         output_path (`str`, *optional*): A file, or a folder.
         compare (`bool`): Whether the full model runs too.
         from_file (`Path`, *optional*): A picture whose recipe is taken.
@@ -37,20 +42,42 @@ def run(request: Request, output_path: str | None, compare: bool, from_file: Pat
         ValueError, OSError: For anything that cannot be done; one sentence each.
     """
     check_output(output_path)
+    texts = [] if file is None else _texts(request, file, output_path)
+    request = replace(request, prompt=texts[0]) if texts else request
     recipe = None if from_file is None else _recipe_of(from_file, request, yes)
     with errors.status("Loading the model"):
         prepared = prepare(request, recipe)
     if compare and prepared.method is None:
         raise ValueError("--compare needs a method beside the full model: name one with --method.")
-    _advise(prepared)
     note = foreign_note(request.method, prepared.pipe.transformer)
     if note is not None:
         errors.print(f"Note: {note}", style="yellow")
     _check_video(prepared)
-    paths = choose_paths(output_path, prepared.config.class_label or prepared.config.prompt, _indices(prepared))
-    result = _run(prepared, prepared.method, partial(_save, prepared, paths, prepared.method))
-    facts = _compare(prepared, paths, result) if compare else None
-    _report(prepared, result, facts)
+    jobs = _each(prepared, texts) if texts else [prepared]
+    for job in jobs:
+        _advise(job)
+        paths = choose_paths(output_path, job.config.class_label or job.config.prompt, _indices(job))
+        result = _run(job, job.method, partial(_save, job, paths, job.method))
+        facts = _compare(job, paths, result) if compare else None
+        if compare or job is jobs[-1]:
+            _report(job, result, facts)
+
+
+def _texts(request: Request, file: str, output_path: str | None) -> list[str]:
+    """The prompts of a list. Raises `ValueError` for what goes with no list."""
+    if request.prompt or request.class_label:
+        raise ValueError("Give a prompt, or --class-label, or --prompts-file, and no two of them.")
+    if is_file(output_path):
+        raise ValueError("--prompts-file makes a picture for each prompt: name a folder with --output.")
+    return read_prompts(list_path(file))
+
+
+def _each(prepared: PreparedGeneration, texts: Sequence[str]) -> list[PreparedGeneration]:
+    """A generation for each prompt. Raises `ValueError` for one that cannot be, before the first is made."""
+    jobs = [replace(prepared, config=replace(prepared.config, prompt=text, class_label=None)) for text in texts]
+    for job in jobs:
+        call_arguments(job.pipe, job.config, range(1))
+    return jobs
 
 
 def _recipe_of(file: Path, request: Request, yes: bool) -> Recipe:

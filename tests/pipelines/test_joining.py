@@ -102,12 +102,13 @@ def test_a_file_in_the_folder_is_a_command(monkeypatch, tmp_path):
     monkeypatch.setattr(joining, "_PLACES", dict(joining._PLACES))
     names = [run.__name__ for run in joining.our_commands()]
     sys.modules.pop("toca.pipelines.commands.sing")
-    assert names == ["generate", "methods", "sing", "models", "plan", "tune", "calibrate", "env"]
+    assert names == ["generate", "methods", "sing", "models", "which", "plan", "tune", "calibrate", "env"]
 
 
 def test_commands_stand_in_their_order():
     listed = typer.main.get_command(app).list_commands(None)
-    assert listed[:7] == ["generate", "methods", "models", "plan", "tune", "calibrate", "env"] and "eval" in listed
+    assert listed[:8] == ["generate", "methods", "models", "which", "plan", "tune", "calibrate", "env"]
+    assert "eval" in listed
 
 
 def test_an_old_installation_in_the_checkout_hides_nothing(monkeypatch, tmp_path):

@@ -37,7 +37,7 @@ def started(words: str, **environment: str) -> tuple[str, set[str]]:
     [
         ("--help", "generate"),
         ("--version", f"toca {toca.__version__}"),
-        ("generate --help", "--num-images"),
+        ("generate --help", "--prompts-file"),
         ("eval run --help", "--variant"),
     ],
 )
@@ -52,6 +52,7 @@ def test_help_imports_nothing_heavy(words, said):
         ("toca generate --method toca/f", {"toca/flux"}),
         ("toca plan --model emoji-", {"emoji-flux", "emoji-video"}),
         ("toca methods lemica/flux-2", {"lemica/flux-20", "lemica/flux-26"}),
+        ("toca which flux-", {"flux-dev", "flux-schnell"}),
         ("toca tune --method teac", {"teacache", *(name for name in preset_names() if name.startswith("teacache/"))}),
     ],
 )

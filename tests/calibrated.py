@@ -13,7 +13,7 @@ from torch import nn
 
 import toca
 from toca.engine.calibration_run import Recorder
-from toca.methods.learned import Router
+from toca.methods.router import Router
 from toca.models import describe, family_of
 from toca.models.fingerprint import fingerprint
 from toca.plan.schedulers import SchedulerMark

@@ -16,7 +16,7 @@ PACKAGES = {"toca": "toca", "pipelines": "toca.pipelines", "eval": "toca.eval"}
 
 # From the ground up. An import points to a floor below, or stays on its own.
 FLOORS: tuple[tuple[str, ...], ...] = (
-    ("toca/checks.py", "toca/files", "toca/moved.py", "toca/registry.py"),
+    ("toca/checks.py", "toca/files", "toca/moved.py", "toca/registry.py", "toca/sharing"),
     ("toca/kernels",),
     ("toca/models",),
     ("toca/axes",),

@@ -158,7 +158,7 @@ def test_a_method_with_the_fronts_threshold(pipe: Any) -> None:
         ("teacache", 9, r"No setting of teacache that was tried is 9 times as fast: threshold=0\.9 reaches 3\.00x"),
         ("easycache", 2, r"no thresholds of easycache, only of teacache: toca\.tune\(pipe\) finds one"),
         ("fora", 2, "fora has no threshold that a speed-up could be found by; methods that have one are "),
-        ("telepathy", 2, "There is no method or preset 'telepathy'"),
+        ("telepathy", 2, "There is no method, preset or folder 'telepathy'"),
         (toca.FORA(), 2, "A `speedup` goes with the name of a method, or with none"),
     ],
 )

@@ -11,7 +11,7 @@ from PIL import Image
 from . import floors
 from .floors import ROOT, View, evaluation, house
 
-PAGES = ("README.md", "CONTRIBUTING.md", "docs/design.md", "docs/wrappers.md")
+PAGES = ("README.md", "CONTRIBUTING.md", "docs/design.md", "docs/sharing.md", "docs/wrappers.md")
 PAGE = (ROOT / "docs" / "design.md").read_text(encoding="utf-8")
 
 

@@ -17,7 +17,6 @@ import toca
 from examples.routers import train as script
 from examples.routers.blending import Blender
 from examples.routers.conditions import first_call, settings_of_call, split_prompts
-from examples.routers.drawing import draw
 from examples.routers.figures import shuffled
 from examples.routers.harmonica import HarmoniCa
 from examples.routers.learning_to_cache import LearningToCache
@@ -25,7 +24,9 @@ from examples.routers.loop import mean_losses
 from examples.routers.recipe import Logits, Settings
 from examples.routers.trajectory import Denoiser
 from examples.routers.yardstick import Outcome, Reuse, Spread
-from toca.methods.learned import LearnedRouter, Router
+from toca.methods.learned import LearnedRouter
+from toca.methods.router import Router
+from toca.methods.router_drawing import draw_routers
 from toca.models import describe, family_of
 from toca.models.fingerprint import fingerprint
 from toca.pipelines.skeleton import load_skeleton
@@ -614,5 +615,5 @@ def test_shuffling_moves_scores_and_changes_none(tmp_path):
 
 
 def test_the_drawing(tmp_path):
-    draw([router_for(tiny_pixart(), recipe) for recipe in RECIPES], 0.1, tmp_path / "routers.png")
+    draw_routers([router_for(tiny_pixart(), recipe) for recipe in RECIPES], 0.1, tmp_path / "routers.png")
     assert (tmp_path / "routers.png").read_bytes().startswith(b"\x89PNG")

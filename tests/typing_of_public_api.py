@@ -48,6 +48,16 @@ def planning(transformer: nn.Module, path: Path) -> None:
     assert_type(cost.cache_bytes, int)
 
 
+def sharing(plan: toca.Plan, path: Path) -> None:
+    assert_type(toca.Plan.from_pretrained("emoji", speedup=2), toca.Plan)
+    assert_type(toca.Front.from_pretrained(path, revision="main"), toca.Front)
+    assert_type(toca.Calibration.from_pretrained("owner/name", method="teacache"), toca.Calibration)
+    assert_type(toca.Router.from_pretrained("owner/name", local_files_only=True), toca.Router)
+    assert_type(plan.save_pretrained(path, base_model="owner/model"), str | None)
+    assert_type(plan.push_to_hub("owner/name", private=True), str)
+    toca.enable_cache([20], path, speedup=2)
+
+
 def listing() -> None:
     assert_type(list(toca.presets()), list[str])
     assert_type(list(toca.methods()), list[str])

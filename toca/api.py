@@ -6,6 +6,7 @@ import contextlib
 import logging
 import threading
 from collections.abc import Iterator
+from os import PathLike
 from typing import Any, TypeVar
 
 import torch
@@ -20,12 +21,12 @@ from .engine.other_caches import other_cache, refuse_other_cache
 from .engine.summary import Summary, summarize
 from .kernels.narrow import cache_dtype_of
 from .methods import Method
+from .methods.called import called
 from .methods.presets import DEFAULT, default_for, foreign_to
 from .models import Layout, family_of, known_family, no_family
 from .models.fingerprint import fingerprint
 from .plan import Plan
 from .plan.table import PlanTable
-from .registry import named
 from .tuning.budget import method_for
 
 logger = logging.getLogger(__name__)
@@ -35,7 +36,7 @@ Target = TypeVar("Target")
 
 def enable_cache(
     target: Target,
-    method: Method | Plan | str | None = None,
+    method: Method | Plan | str | PathLike | None = None,
     *,
     speedup: float | None = None,
     num_inference_steps: int | None = None,
@@ -52,11 +53,12 @@ def enable_cache(
     Args:
         target (`DiffusionPipeline` or `nn.Module`): A stock diffusers pipeline, or its transformer. A pipeline with
             two transformers gets both.
-        method (`Method`, `Plan` or `str`, *optional*): A method, the name of one or of a preset (see
+        method (`Method`, `Plan`, `str` or `PathLike`, *optional*): A method, the name of one or of a preset (see
             `toca.methods` and `toca.presets`), or a plan. Where none or only `"toca"` is named it is ToCa, as
             published for the model's family; the summary says which setting that is. A calibration or a router that
             lies in the pipeline's folder is taken where one is named or needed. A preset of another family than the
-            model's warns.
+            model's warns. A name that is no method's or preset's is that of a folder, else of a repository of the
+            hub, with a plan, front, calibration or router that `save_pretrained` or `push_to_hub` wrote.
         speedup (`float`, *optional*): How many times as fast as the full run, at least, by the clock. The best plan of
             that speed is taken from the front that `toca.tune` made for this model, scheduler and number of steps,
             or that lies with the weights. With the name of a method that has a threshold: that method, with the
@@ -80,6 +82,7 @@ def enable_cache(
         ValueError: If the model is not of a supported family, a cache is already on (this library's or another's), a
             bare transformer comes without a step count, or the plan does not fit the model; for a `speedup` also if
             there is no front, which says what makes one, or nothing in it is so fast. Nothing is changed then.
+        ConnectionError: If `method` is a repository of the hub, and the hub cannot be reached.
         RuntimeError: If another thread or task is within `toca.cached` on this model.
 
     Example:
@@ -95,7 +98,7 @@ def enable_cache(
 
 def _put_on(
     target: Any,
-    method: Method | Plan | str | None,
+    method: Method | Plan | str | PathLike | None,
     speedup: float | None,
     num_inference_steps: int | None,
     batched_cfg: bool | None,
@@ -111,8 +114,10 @@ def _put_on(
     chosen = ""
     if speedup is not None:
         method, chosen = method_for(target, method, speedup, num_inference_steps)
-    named_by = DEFAULT if method is None else method if isinstance(method, str) else None
-    method = _with_own_files(named(named_by) if named_by is not None else method, target, named_by is not None)
+    named_by = DEFAULT if method is None else method if isinstance(method, (str, PathLike)) else None
+    if named_by is not None:
+        method, chosen = called(named_by)
+    method = _with_own_files(method, target, named_by is not None)
     if not isinstance(method, (Method, Plan)):
         raise TypeError(f"`method` must be a method, a plan or the name of a preset, got {type(method).__name__}.")
     batched_cfg = checked(batched_cfg, bool | None, "batched_cfg")
@@ -148,10 +153,10 @@ def _with_own_files(method: Any, target: Any, was_named: bool) -> Any:
     return method.beside(folder) if takes_file and folder and not isinstance(target, nn.Module) else method
 
 
-def _foreign(name: str | None, transformers: list[nn.Module]) -> list[str]:
+def _foreign(name: str | PathLike | None, transformers: list[nn.Module]) -> list[str]:
     """What to say where a preset was named that was made for another family."""
     specs = (family_of(transformer) for transformer in transformers)
-    notes = (foreign_to(name, spec.name) for spec in specs if name is not None and spec is not None)
+    notes = (foreign_to(name, spec.name) for spec in specs if isinstance(name, str) and spec is not None)
     return [note for note in dict.fromkeys(notes) if note is not None]
 
 
@@ -240,7 +245,7 @@ def _take_off(target: Any, scope: Caller, leaves: bool = False) -> None:
 @contextlib.contextmanager
 def cached(
     target: Target,
-    method: Method | Plan | str | None = None,
+    method: Method | Plan | str | PathLike | None = None,
     *,
     speedup: float | None = None,
     num_inference_steps: int | None = None,

@@ -98,6 +98,7 @@ redirect(
             "reading": "files.reading",
             "writing": "files.writing",
             "state": "memory.branch",
+            "methods.beside": "sharing.places",
             "methods.plain": "registry",
             "models.dit": "models.families.dit",
             "models.flux": "models.families.flux",

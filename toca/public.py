@@ -9,10 +9,12 @@ from .axes.gates import Gate, Observation
 from .axes.sampling import Sampling, Timeline
 from .axes.selections import Selection
 from .axes.spans import Span
+from .calibration.file import Calibration
 from .engine.summary import Summary
 from .family_check import FamilyCheck, check_family
 from .methods import *  # noqa: F403
 from .methods import __all__ as _of_methods
+from .methods.router import Router
 from .models import BlockSpec, CallShape, FamilySpec, Layout, Site, SiteSpec
 from .plan import Plan
 from .plan.front import Front
@@ -22,6 +24,7 @@ from .tuning.api import tune
 __all__ = [
     "Action",
     "BlockSpec",
+    "Calibration",
     "CallShape",
     "FamilyCheck",
     "FamilySpec",
@@ -31,6 +34,7 @@ __all__ = [
     "Layout",
     "Observation",
     "Plan",
+    "Router",
     "Sampling",
     "Selection",
     "Site",

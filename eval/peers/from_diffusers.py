@@ -252,8 +252,8 @@ class DiffusersMagCache(DiffusersPeer):
 
     def for_model(self, model: str) -> Peer:
         from toca.calibration.file import Calibration
-        from toca.methods.beside import file_beside
         from toca.pipelines.loading import resolve_source
+        from toca.sharing.places import file_beside
 
         path = file_beside(resolve_source(model), "magcache")
         if self.mag_ratios is not None or not path.is_file():

@@ -11,7 +11,8 @@ from pathlib import Path
 from rich import print
 from rich.progress import track
 
-from toca.methods.learned import LearnedRouter, Router
+from toca.methods.learned import LearnedRouter
+from toca.methods.router import Router
 from toca.pipelines.loading import resolve_source
 from toca.pipelines.prompts import known_prompts
 

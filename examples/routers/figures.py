@@ -14,11 +14,12 @@ from dataclasses import replace
 from pathlib import Path
 
 import toca
-from toca.methods.learned import LearnedRouter, Router
+from toca.methods.learned import LearnedRouter
+from toca.methods.router import Router
+from toca.methods.router_drawing import draw_routers
 
 from .choose import yardstick_for
 from .conditions import HELD_OUT
-from .drawing import draw
 from .yardstick import Outcome, Reuse, Yardstick
 
 HEAD = (
@@ -91,7 +92,7 @@ def main() -> None:
     options = parser.parse_args()
     routers = {path.stem: Router.load(path) for path in options.routers}
     if options.drawing:
-        draw(list(routers.values()), options.threshold, options.drawing)
+        draw_routers(list(routers.values()), options.threshold, options.drawing)
     print("making the pictures of full steps")
     table = Table(routers, options.threshold, options.seed, options.captions)
     print(HEAD)

@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from toca.methods.learned import RECIPES
+from toca.methods.router import RECIPES
 
 from .blending import Blender
 from .trajectory import Denoiser

@@ -20,7 +20,7 @@ from rich.progress import track
 from torch import Tensor
 
 from toca.files.writing import atomic_path
-from toca.methods.learned import RECIPES, Router
+from toca.methods.router import RECIPES, Router
 from toca.models import describe, family_of
 from toca.models.fingerprint import fingerprint
 from toca.pipelines.loading import load, resolve_source

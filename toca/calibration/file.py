@@ -7,18 +7,26 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from os import PathLike
-from typing import Any, TypeGuard
+from pathlib import Path
+from typing import Any, ClassVar, TypeGuard
 
 from ..axes.sampling import other_timestep
-from ..checks import SomeSteps, check_fields, cleaned
+from ..checks import SomeSteps, check, check_fields, cleaned
 from ..files.reading import read_json
 from ..files.writing import atomic_path
 from ..models import Layout
 from ..models.fingerprint import Fingerprint, fingerprint
 from ..plan.schedulers import SchedulerMark
+from ..registry import registered
+from ..sharing.card import Card
+from ..sharing.places import file_beside, shared_in
+from ..sharing.pretrained import Pretrained
+from .card import calibration_card
+from .charts import draw_charts
 
 FORMAT = "toca-calibration"
 VERSION = 1
@@ -26,7 +34,7 @@ Curve = Sequence[float] | Sequence[Sequence[float]]
 
 
 @dataclass(frozen=True)
-class Calibration:
+class Calibration(Pretrained):
     """What a calibration file holds.
 
     Args:
@@ -54,6 +62,8 @@ class Calibration:
     made_with: Mapping[str, Any] = field(default_factory=dict)
     versions: Mapping[str, str] = field(default_factory=dict)
     source: str = field(default="", compare=False)
+
+    kind: ClassVar[str] = "calibration"
 
     def __post_init__(self) -> None:
         check_fields(self)
@@ -167,6 +177,29 @@ class Calibration:
             reason = f"missing key {error}" if isinstance(error, KeyError) else str(error)
             raise ValueError(f"{str(path)!r} is not a valid calibration: {cleaned(reason, 400)}") from error
 
+    @property
+    def _place(self) -> Path:
+        check(re.fullmatch(r"[\w-]+", self.method) is not None, "method", self.method, "must be the name of a method")
+        return file_beside("", self.method)
+
+    def _card(self) -> Card:
+        scheduler = "" if self.scheduler is None else self.scheduler.name
+        return calibration_card(self.method, self.model.family, self.num_inference_steps, scheduler, self.made_with)
+
+    def _draw_saved(self, file: Path, picture: Path) -> None:
+        method = registered("method").get(self.method)
+        if method is None:
+            raise ImportError(f"The package that registers the method {cleaned(self.method, 60)} is not imported.")
+        draw_charts(method(calibration=str(file)).charts(), f"{self.method} on {self.model.family}", picture)
+
+    @classmethod
+    def _found_in(cls, folder: Path, name: str, method: str | None = None, **which: Any) -> Calibration:
+        """The one for a method, which need not be named where there is one."""
+        known = [found for found in shared_in(folder) if "calibration" in _files_of(found)]
+        if method is None and len(known) > 1:
+            raise ValueError(f"{cleaned(name)} holds calibrations for {', '.join(known)}: say which by `method`.")
+        return cls._at_place(folder, file_beside("", method or next(iter(known), "METHOD")), name, **which)
+
     def _to_dict(self) -> dict[str, Any]:
         scheduler = None if self.scheduler is None else asdict(self.scheduler)
         values = {name: value for name, value in vars(self).items() if name != "source"}
@@ -190,6 +223,11 @@ class Calibration:
             versions=data["versions"],
             source=source,
         )
+
+
+def _files_of(method: str) -> tuple[str, ...]:
+    """What a method reads from files, by the names of its fields; nothing where there is no such method."""
+    return getattr(registered("method").get(method), "files", ())
 
 
 def _is_number(value: Any) -> bool:

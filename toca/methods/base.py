@@ -22,7 +22,7 @@ from ..models.capabilities import first_lacking
 from ..plan import Plan
 from ..plan.table import check_size
 from ..registry import Registered
-from .beside import file_beside
+from ..sharing.places import file_beside
 
 
 class Method(Registered, ABC):

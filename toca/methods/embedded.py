@@ -5,11 +5,11 @@ from __future__ import annotations
 import functools
 from collections.abc import Iterator
 from dataclasses import replace
-from importlib.util import find_spec
 from pathlib import Path
 
+from ..sharing.places import file_beside
+from ..sharing.sources import pipelines_folder
 from .base import Method
-from .beside import file_beside
 from .coast import Coast
 from .learned import LearnedRouter
 from .magcache import MagCache
@@ -38,11 +38,12 @@ def embedded_presets() -> dict[str, Method]:
     }
     found: dict[str, Method] = dict(PLAIN)
     for model, settings in settings_of.items():
+        folder = pipelines_folder() / model
         for method in settings:
-            made = method.beside(_pipelines() / model)
+            made = method.beside(folder)
             if made is not method:
                 found[f"{method.name}/{model}"] = made
-        found |= {f"{router.name}/{model}-{what}": router for what, router in _further_routers(_pipelines() / model)}
+        found |= {f"{router.name}/{model}-{what}": router for what, router in _further_routers(folder)}
     return {name: replace(method) for name, method in found.items()}  # type: ignore[type-var]
 
 
@@ -51,10 +52,3 @@ def _further_routers(folder: Path) -> Iterator[tuple[str, LearnedRouter]]:
     own = file_beside(folder, LearnedRouter.name)
     for path in sorted(own.parent.glob(f"{own.stem}-*.json")):
         yield path.stem.removeprefix(f"{own.stem}-"), LearnedRouter(str(path))
-
-
-def _pipelines() -> Path:
-    """The folder of `toca.pipelines`, which need not be imported for it."""
-    spec = find_spec("toca.pipelines")
-    places = spec.submodule_search_locations if spec is not None else None
-    return Path(next(iter(places))) if places else Path()

@@ -1,132 +1,23 @@
 """Learned routers: Learning-to-Cache (Ma et al., arXiv 2406.01733) and HarmoniCa (Huang et al., arXiv 2410.01723).
 
 Both learn one number r in 0..1 for every site in every step; `examples/routers/train.py` trains them. This file says
-what a router does once it is trained, and reads and writes its file.
+what a router does once it is trained; `router.py` has its file.
 """
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 from typing import Any, ClassVar
 
 from ..axes.sampling import Sampling
-from ..checks import Share, check, cleaned
-from ..files.reading import read_json
-from ..files.writing import atomic_path
+from ..checks import Share
 from ..models import Site
-from ..models.fingerprint import Fingerprint, fingerprint
+from ..models.fingerprint import fingerprint
 from ..plan.schedulers import SchedulerMark
 from ..registry import register
 from .base import Method
-
-FORMAT = "toca-router"
-VERSION = 1
-
-RECIPES: dict[str, Callable[[int], bool]] = {
-    "learning-to-cache": lambda step: step % 2 == 0,
-    "harmonica": lambda step: step == 0,
-}
-"""The steps that are always full: every other one in Learning-to-Cache, whose router says what the steps between reuse
-of the one before; only the first, which has nothing to reuse, in HarmoniCa."""
-
-
-@dataclass(frozen=True)
-class Router:
-    """A trained router: the file's content.
-
-    Args:
-        recipe (`str`): How it was trained, one of `RECIPES`.
-        model (`Fingerprint`): The model it was trained for.
-        num_inference_steps (`int`): Steps it was trained for.
-        scheduler (`SchedulerMark`): The scheduler it was trained with.
-        scores (`tuple[tuple[float, ...] | None, ...]`): r of each site in each step; `None` for a step that is always
-            full.
-        training (`dict`, *optional*): How the training went.
-
-    Raises:
-        ValueError: If the recipe is unknown, or the scores do not fit it, the steps, the sites or the range 0..1.
-    """
-
-    recipe: str
-    model: Fingerprint
-    num_inference_steps: int
-    scheduler: SchedulerMark
-    scores: tuple[tuple[float, ...] | None, ...]
-    training: dict[str, Any] = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        check(self.recipe in RECIPES, "recipe", self.recipe, f"must be one of {', '.join(RECIPES)}")
-        if len(self.scores) != self.num_inference_steps:
-            raise ValueError(f"It has scores for {len(self.scores)} steps, expected {self.num_inference_steps}.")
-        for step, row in enumerate(self.scores):
-            self._check_row(step, row)
-
-    def _check_row(self, step: int, row: tuple[float, ...] | None) -> None:
-        always_full = RECIPES[self.recipe](step)
-        if (row is None) != always_full:
-            wanted = "no scores" if always_full else "scores"
-            raise ValueError(f"Step {step} must have {wanted} in {self.recipe}.")
-        if row is None:
-            return
-        sites = len(self.model.sites)
-        if len(row) != sites:
-            raise ValueError(f"Step {step} has {len(row)} scores, expected one for each of the {sites} sites.")
-        wrong = [score for score in row if not (isinstance(score, (int, float)) and 0 <= score <= 1)]
-        if wrong:
-            raise ValueError(f"Step {step} has the score {wrong[0]!r}; scores run from 0 to 1.")
-
-    @cached_property
-    def column(self) -> dict[tuple[int, str], int]:
-        """Place of each (layer, module) in a row of scores."""
-        return {(layer, module): i for i, (layer, module, _) in enumerate(self.model.sites)}
-
-    def save(self, path: str | Path) -> None:
-        """Write the file; it appears whole or not at all."""
-        data = {"format": FORMAT, "version": VERSION, **asdict(self)}
-        text = {key: _rows(value) if key == "scores" else json.dumps(value) for key, value in data.items()}
-        lines = ",\n".join(f'"{key}": {value}' for key, value in text.items())
-        with atomic_path(path) as temporary:
-            temporary.write_text("{\n" + lines + "\n}\n", encoding="utf-8")
-
-    @classmethod
-    def load(cls, path: str | Path) -> Router:
-        """Read a file that `save` wrote.
-
-        Raises:
-            ValueError: If there is no such file, or it is not a valid router of a version this library reads.
-        """
-        try:
-            return cls._from_dict(read_json(path))
-        except OSError as error:
-            advice = "give the path of a file that examples/routers/train.py wrote"
-            raise ValueError(f"The router file {str(path)!r} cannot be read ({error.strerror}): {advice}.") from error
-        except (ValueError, TypeError, KeyError, AttributeError) as error:
-            reason = f"missing key {error}" if isinstance(error, KeyError) else str(error)
-            raise ValueError(f"{str(path)!r} is not a valid router: {cleaned(reason, 400)}") from error
-
-    @classmethod
-    def _from_dict(cls, data: Any) -> Router:
-        if not isinstance(data, dict) or data.get("format") != FORMAT:
-            raise ValueError(f'it does not say "format": "{FORMAT}".')
-        if data["version"] != VERSION:
-            raise ValueError(f"it has version {data['version']!r}, this library reads version {VERSION}.")
-        return cls(
-            recipe=data["recipe"],
-            model=Fingerprint.from_dict(data["model"]),
-            num_inference_steps=data["num_inference_steps"],
-            scheduler=SchedulerMark(**data["scheduler"]),
-            scores=tuple(None if row is None else tuple(row) for row in data["scores"]),
-            training=data["training"],
-        )
-
-
-def _rows(scores: tuple) -> str:
-    """A line a step, so that people can read them."""
-    return "[\n" + ",\n".join(f" {json.dumps(row)}" for row in scores) + "\n]"
+from .router import THRESHOLD, Router
 
 
 @register
@@ -149,7 +40,7 @@ class LearnedRouter(Method):
     """
 
     router: str | None = None
-    threshold: Share = 0.1
+    threshold: Share = THRESHOLD
 
     name: ClassVar[str] = "learned"
     files: ClassVar[tuple[str, ...]] = ("router",)

@@ -1,5 +1,6 @@
 """Plans: a table of actions that is seen, costed, saved and loaded before anything runs."""
 
+from .front import Front
 from .plan import Plan
 
-__all__ = ["Plan"]
+__all__ = ["Front", "Plan"]

@@ -8,15 +8,19 @@ from dataclasses import dataclass, field, fields, is_dataclass, replace
 from functools import cached_property
 from os import PathLike
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from ..checks import SomeSteps, check, check_fields, cleaned
 from ..files.reading import named, parse_json, read_text
 from ..files.writing import atomic_path
 from ..models.fingerprint import Fingerprint, fingerprint
 from ..models.layout import Layout
+from ..sharing.card import Card
+from ..sharing.places import file_beside
+from ..sharing.pretrained import Pretrained
 from .bounds import Duration, best_within, checked_bounds
 from .file import plan_from_data, plan_to_data
+from .front_card import front_card
 from .front_drawing import draw_front
 from .front_parts import Entry, Fewer, Rule, Searched
 from .older import told_of_attention
@@ -28,7 +32,7 @@ MOST_ENTRIES = 1000
 
 
 @dataclass(frozen=True)
-class Front:
+class Front(Pretrained):
     """Plans of one model, scheduler and schedule, as a search found them. A plan that is taken from it says so.
 
     Args:
@@ -59,6 +63,8 @@ class Front:
     rules: tuple[Rule, ...] = ()
     made_with: Mapping[str, Any] = field(default_factory=dict)
     versions: Mapping[str, str] = field(default_factory=dict)
+
+    kind: ClassVar[str] = "front"
 
     def __post_init__(self) -> None:
         check_fields(self)
@@ -208,6 +214,22 @@ class Front:
             **parts,
         )
 
+    @property
+    def _place(self) -> Path:
+        return PLACE
+
+    def _card(self) -> Card:
+        return front_card(
+            self.entries, self.fewer, self.scheduler, self.num_inference_steps, self.searched, self.made_with
+        )
+
+    def _draw_saved(self, file: Path, picture: Path) -> None:
+        self.draw(picture)
+
+    @classmethod
+    def _found_in(cls, folder: Path, name: str, **which: Any) -> Front:
+        return cls._at_place(folder, PLACE, name, **which)
+
     def __str__(self) -> str:
         fastest, best = self.entries[-1], max(self.entries, key=lambda entry: entry.psnr)
         what = f"{len(self.entries)} plans of {self.layout.family} for {cleaned(self.scheduler.name, 60)}"
@@ -215,6 +237,7 @@ class Front:
         return f"{what}, {self.num_inference_steps} steps: from {ends}"
 
 
+PLACE = file_beside("", "tuned")
 FORMAT = "toca-front"
 VERSION = 1
 PARTS: dict[str, Any] = {"fewer": Fewer, "rules": Rule}

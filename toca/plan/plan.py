@@ -4,21 +4,26 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from os import PathLike
-from typing import Any
+from pathlib import Path
+from typing import Any, ClassVar
 
 import torch
 
 from ..kernels.narrow import cache_dtype_of, name_of
+from ..sharing.card import Card
+from ..sharing.places import PLAN
+from ..sharing.pretrained import Pretrained
 from .cost import Cost, plan_cost
 from .digest import digest_of
 from .drawing import draw_plan
 from .file import read_plan, write_plan
 from .fitting import demand_of
+from .plan_card import plan_card
 from .table import PlanTable
 
 
 @dataclass(frozen=True)
-class Plan(PlanTable):
+class Plan(PlanTable, Pretrained):
     """A table of actions: `table[step][i]` is what site `layout.sites[i]` does in that step.
 
     Where the plan has a gate, a step of the table that is not full is what the step does if the gate lets it: the
@@ -43,6 +48,8 @@ class Plan(PlanTable):
         ValueError: If the table does not fit the steps, sites and spans, if the first step does not compute every
             site, or if a site that can only be computed or reused whole is partial.
     """
+
+    kind: ClassVar[str] = "plan"
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -101,3 +108,20 @@ class Plan(PlanTable):
             OSError: If it cannot be written.
         """
         draw_plan(self, path, self.cost(**call).speedup_text)
+
+    @property
+    def _place(self) -> Path:
+        return Path(PLAN)
+
+    def _card(self) -> Card:
+        return plan_card(self, self.cost())
+
+    def _draw_saved(self, file: Path, picture: Path) -> None:
+        self.draw(picture)
+
+    @classmethod
+    def _found_in(cls, folder: Path, name: str, **bounds: Any) -> Plan:
+        """The plan, or with bounds (`speedup=2`) the best that meets them of the front that lies there."""
+        if bounds:
+            return Pretrained.kinds["front"]._found_in(folder, name).plan(**bounds)  # type: ignore[attr-defined]
+        return cls._at_place(folder, Path(PLAN), name)

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from os import PathLike
 from typing import Any, NamedTuple
 
-from ..checks import checked, shown
+from ..checks import checked, cleaned, shown
 from ..methods import Method, Tuned
+from ..methods.called import called
+from ..plan import Plan
 from ..plan.bounds import Budget
 from ..plan.front import Front
-from ..registry import named
 from .rule import setting_for, with_knob
 from .saved import find_front, tune_command
 
@@ -27,7 +29,8 @@ def method_for(pipe: Any, name: Any, speedup: float, num_inference_steps: int | 
 
     Args:
         pipe (`DiffusionPipeline`): The pipeline.
-        name (`str`, *optional*): Of a method or a preset that has a threshold; none for the tuned plan.
+        name (`str` or `PathLike`, *optional*): Of a method or a preset that has a threshold, or what leads to a front
+            (see `toca.methods.called`); none for the tuned plan.
         speedup (`float`): How many times as fast as the full run.
         num_inference_steps (`int`, *optional*): Where fronts of several numbers of steps are at hand.
 
@@ -35,12 +38,15 @@ def method_for(pipe: Any, name: Any, speedup: float, num_inference_steps: int | 
         ValueError: If the speed-up is below 1, there is no front, or nothing in it is so fast; it says what to do.
     """
     speedup = checked(speedup, Budget, "speedup")
-    if name is not None and not isinstance(name, str):
+    if name is not None and not isinstance(name, (str, PathLike)):
         raise ValueError(f"A `speedup` goes with the name of a method, or with none, got {shown(name)}.")
-    method = Tuned() if name is None else named(name)
+    method, from_where = (Tuned(), "") if name is None else called(name, with_front=True)
+    if isinstance(method, Plan):
+        raise ValueError(f"A plan is as fast as it is: {shown(name)} goes without a `speedup`.")
     if isinstance(method, Tuned):
         path = method.front or str(find_front(pipe, num_inference_steps).path)
-        return Budgeted(replace(method, front=path, speedup=speedup), f"tuned for {speedup:g}x")
+        about = f"tuned for {speedup:g}x" + (f", by the front of {cleaned(str(name))}" if from_where else "")
+        return Budgeted(replace(method, front=path, speedup=speedup), about)
     with_knob([method])
     front = find_front(pipe, num_inference_steps, for_thresholds=True).front
     set_to = with_threshold(pipe, front, method, speedup)

@@ -10,10 +10,10 @@ from typing import Any
 
 from ..checks import checked
 from ..methods import Method
-from ..methods.beside import file_beside
 from ..plan.bounds import Budget
 from ..plan.front_parts import TOLERANCE, Rule
 from ..registry import named, to_data
+from ..sharing.places import file_beside
 from .generations import Generation, Generations, psnr
 from .pace import FULL, Pace
 from .rule import unreachable, with_knob

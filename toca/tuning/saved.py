@@ -11,11 +11,11 @@ from typing import Any, NamedTuple
 
 from ..checks import cleaned
 from ..files.user_folder import user_folder
-from ..methods.beside import file_beside
 from ..models import describe, known_family
 from ..models.fingerprint import Fingerprint, fingerprint
 from ..plan.front import Front
 from ..plan.schedulers import SchedulerMark
+from ..sharing.places import file_beside
 
 
 class Found(NamedTuple):

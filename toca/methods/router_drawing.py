@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from collections.abc import Sequence
+from os import PathLike
 from typing import Any
 
 import numpy as np
-from matplotlib.figure import Figure
 
-from toca.files.writing import atomic_path
-from toca.methods.learned import Router
+from ..files.figures import figure_format, plain, save_figure
 
 MODULES = {
     "self_attn": "self-attention",
@@ -20,28 +19,30 @@ MODULES = {
 }
 
 
-def draw(routers: list[Router], threshold: float, path: Path) -> None:
-    """Write a PNG with a column a router and a panel a module; a dot where the site is reused."""
-    named = [[name for name in MODULES if name in {site[1] for site in router.model.sites}] for router in routers]
+def draw_routers(routers: Sequence[Any], threshold: float, path: str | PathLike) -> None:
+    """Write a column for each `Router`, with a panel a module; a dot where a site is reused. Raises as its `draw`."""
+    from matplotlib.figure import Figure
+
+    figure_format(path)
+    named = [list(dict.fromkeys(module for _, module, _ in router.model.sites)) for router in routers]
     rows = max(map(len, named))
     figure = Figure(figsize=(5.2 * len(routers), 1.5 * rows + 0.9), layout="constrained", dpi=110)
     axes = figure.subplots(rows, len(routers), squeeze=False, sharex="col")
     for column, (router, modules) in enumerate(zip(routers, named, strict=True)):
         for row, module in enumerate(modules):
             image = _panel(axes[row, column], router, module, threshold)
-            axes[row, column].set_title(MODULES[module], loc="left", fontsize=9)
+            axes[row, column].set_title(MODULES.get(module, module), loc="left", fontsize=9)
         for axis in axes[len(modules) :, column]:
             axis.set_axis_off()
         title = f"{router.training.get('model', router.model.family)}, {router.recipe}"
-        axes[0, column].set_title(title, loc="right", fontsize=11, fontweight="bold")
+        axes[0, column].set_title(plain(title), loc="right", fontsize=11, fontweight="bold")
         axes[len(modules) - 1, column].set_xlabel("step, in the order of sampling")
         axes[len(modules) - 1, column].tick_params(labelbottom=True)
     figure.colorbar(image, ax=axes, label=f"r (grey: always full)\ndot: r at most {threshold:g}, reused", pad=0.01)
-    with atomic_path(path) as temporary:
-        figure.savefig(temporary, format="png")
+    save_figure(figure, path)
 
 
-def _panel(axis: Any, router: Router, module: str, threshold: float) -> Any:
+def _panel(axis: Any, router: Any, module: str, threshold: float) -> Any:
     columns = [i for i, (_, name, _) in enumerate(router.model.sites) if name == module]
     nothing = [np.nan] * len(columns)
     scores = np.array([nothing if row is None else [row[i] for i in columns] for row in router.scores]).T

@@ -1,0 +1,1 @@
+"""Plans, fronts, calibrations and routers as folders and repositories: found by a name, written with a card."""

@@ -72,6 +72,7 @@ def _stage(name: str, stages: Sequence[Stage], about: str) -> None:
         shard: Annotated[
             str | None, typer.Option(metavar="I/N", help="Make only this part of the samples, for job arrays.")
         ] = None,
+        dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be made, and make nothing.")] = False,
     ) -> None:
         run = _imported()
         flags = {
@@ -83,7 +84,7 @@ def _stage(name: str, stages: Sequence[Stage], about: str) -> None:
         }  # fmt: skip
         given = {key: value for key, value in flags.items() if value not in (None, [])}
         command_line = _import("store.environment").command_line
-        run(stages, config, model or [], given | _parsed(settings or []), output, shard, command_line())
+        run(stages, config, model or [], given | _parsed(settings or []), output, shard, command_line(), dry_run)
 
     app.command(name, help=about)(command)
 

@@ -14,6 +14,7 @@ from rich.text import Text
 
 from toca.checks import cleaned
 from toca.eval.config.settings import Settings, read_run
+from toca.eval.outline import outline
 from toca.eval.refusal import Refused, refusing
 from toca.eval.report import Report, write_report
 from toca.eval.report.plot import draw
@@ -42,6 +43,7 @@ def run(
     output: Path,
     shard: str | None,
     command: str,
+    dry_run: bool = False,
 ) -> None:
     """Run the stages.
 
@@ -54,6 +56,7 @@ def run(
         output (`Path`): Folder.
         shard (`str`, *optional*): `i/n`: of job arrays, whose processes know nothing of each other.
         command (`str`): What was typed, for the report.
+        dry_run (`bool`, defaults to `False`): Whether to say what would be made, and make nothing.
 
     Raises:
         Refused: For settings that are wrong, before anything is made.
@@ -68,6 +71,9 @@ def run(
         settings = read_run(config, models, {**_own_device(), **flags})
         # Whatever is wrong with any of them must not come to light after hours of the others.
         lineups = {model: _lineup(model, each) for model, each in settings.items()}
+        if dry_run:
+            _outline(settings, lineups, stages, output)
+            return
     faults: list[str] = []
     if "generate" in stages:
         with working(output, mine):
@@ -95,6 +101,14 @@ def _lineup(model: str, settings: Settings) -> Lineup:
     with_request(GenerationConfig(prompt=model), settings.request())
     settings.scores.check_files()
     return settings.lineup().for_model(model)
+
+
+def _outline(
+    settings: Mapping[str, Settings], lineups: Mapping[str, Lineup], stages: Sequence[Stage], output: Path
+) -> None:
+    """Say what a run would make of each pipeline."""
+    for model, each in settings.items():
+        console.print("\n".join(outline(model, each, lineups[model], stages, output)))
 
 
 def _rest(

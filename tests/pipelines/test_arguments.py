@@ -64,6 +64,16 @@ def test_a_class_that_the_transformer_has_no_row_for_is_none(dit, label):
     assert len(str(caught.value)) < 500
 
 
+@pytest.mark.parametrize("label", ["White Shark", "white sharks", "WHITE_SHARK", "white-shark", " white  shark"])
+def test_a_class_is_known_in_any_case_and_number(dit, label):
+    dit.labels = {"white shark": 2, "goldfish": 1, "Berries": 3, "sandals": 4, "dress": 5}
+    assert class_id(dit, label) == 2
+    assert [class_id(dit, name) for name in ("goldfishes", "berry", "sandal", "Dresses")] == [1, 3, 4, 5]
+    dit.labels["White Sharks"] = 6
+    with pytest.raises(ValueError, match="has no class"):
+        class_id(dit, "WHITE SHARK")
+
+
 def test_of_few_classes_all_are_named_and_no_others_count(dit):
     dit.labels = {"t-shirt": 0, "sneaker": 1, "bag": 2}
     for label in ("snaeker", "3"):

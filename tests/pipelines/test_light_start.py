@@ -38,7 +38,7 @@ def started(words: str, **environment: str) -> tuple[str, set[str]]:
         ("--help", "generate"),
         ("--version", f"toca {toca.__version__}"),
         ("generate --help", "--prompts-file"),
-        ("eval run --help", "--variant"),
+        ("eval run --help", "--dry-run"),
     ],
 )
 def test_help_imports_nothing_heavy(words, said):

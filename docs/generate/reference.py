@@ -7,6 +7,7 @@ import toca
 ROOMS = {
     "api": "On, off, and what it did",
     "engine": "On, off, and what it did",
+    "calibration": "Plans",
     "plan": "Plans",
     "tuning": "Plans",
     "methods": "Methods",

@@ -12,7 +12,7 @@ from toca.methods.presets import presets
 from toca.models import CAPABILITIES, FAMILIES
 from toca.registry import field_types
 
-GROUPS = ("Which choose tokens", "Which reuse", "Which forecast", "Which decide while running", "Of your own")
+GROUPS = ("Choosing tokens", "Reusing", "Forecasting", "Deciding while running", "Of your own")
 OWN = ("tuned", "learned", "composed", "none")
 COLUMNS = ["method", "paper", "when", "which", "fill", "models"]
 LETTERS = (

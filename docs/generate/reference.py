@@ -22,9 +22,13 @@ ROOMS = {
 def headings() -> dict[str, list[str]]:
     """The public names by heading."""
     found: dict[str, list[str]] = {heading: [] for heading in ROOMS.values()}
-    for name in toca.__all__:
-        found[ROOMS[getattr(toca, name).__module__.split(".")[1]]].append(name)
+    for name in sorted(toca.__all__, key=lambda name: list(ROOMS).index(_room(name))):
+        found[ROOMS[_room(name)]].append(name)
     return found
+
+
+def _room(name: str) -> str:
+    return getattr(toca, name).__module__.split(".")[1]
 
 
 def page() -> str:

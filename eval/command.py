@@ -15,6 +15,7 @@ import typer
 from toca.checks import cleaned, shown
 from toca.eval.refusal import Refused
 from toca.files.reading import parse_yaml
+from toca.pipelines.commands.completion import method_beginning, model_beginning
 
 if TYPE_CHECKING:
     from toca.eval.run import Stage
@@ -35,10 +36,16 @@ def _stage(name: str, stages: Sequence[Stage], about: str) -> None:
             str | None, typer.Argument(metavar="[CONFIG.yaml|PRESET]", help=f"What to measure; presets: {PRESETS}.")
         ] = None,
         model: Annotated[
-            list[str] | None, typer.Option(metavar="NAME|FOLDER|HUB_ID", help="A pipeline; repeatable.")
+            list[str] | None,
+            typer.Option(metavar="NAME|FOLDER|HUB_ID", help="A pipeline; repeatable.", autocompletion=model_beginning),
         ] = None,
         variant: Annotated[
-            list[str] | None, typer.Option(metavar="NAME[:key=value,value;key=value]", help="A method; repeatable.")
+            list[str] | None,
+            typer.Option(
+                metavar="NAME[:key=value,value;key=value]",
+                help="A method; repeatable.",
+                autocompletion=method_beginning,
+            ),
         ] = None,
         prompts: Annotated[int | None, typer.Option(min=1, help="How many prompts, by chance.")] = None,
         prompts_file: Annotated[str | None, typer.Option(metavar="FILE|toca-200", help="A list of prompts.")] = None,

@@ -52,6 +52,8 @@ def test_help_imports_nothing_heavy(words, said):
         ("toca generate --method toca/f", {"toca/flux"}),
         ("toca plan --model emoji-", {"emoji-flux", "emoji-video"}),
         ("toca methods lemica/flux-2", {"lemica/flux-20", "lemica/flux-26"}),
+        ("toca eval run --variant toca/f", {"toca/flux"}),
+        ("toca eval run smoke --model emoji-f", {"emoji-flux"}),
         ("toca which flux-", {"flux-dev", "flux-schnell"}),
         ("toca tune --method teac", {"teacache", *(name for name in preset_names() if name.startswith("teacache/"))}),
     ],

@@ -1,19 +1,23 @@
 """What a cached call costs beside the model's arithmetic stays where it is, and nothing in it waits for the device.
 
 The ceilings are what was counted, and a little: two operators, or two per cent of the model's, and a tenth of the
-calls. A change that lifts a count over one says why it is worth it.
+calls. A change that lifts a count over one says why it is worth it. They were counted with the newest releases; others
+make more or fewer operators of the same line, of the model's and of ours alike, and there the ceilings are wider.
 """
 
 from __future__ import annotations
 
 from functools import cache
+from importlib.metadata import version
 from typing import NamedTuple
 
 import pytest
 import torch
+from packaging.version import Version
 from torch import nn
 
 import toca
+from toca.pipelines.tested_versions import pins
 
 from .conformance.common import METHODS, STEPS, method_of
 from .counting import OF_UNKNOWN_SHAPE, Counts, counted, one_prompt
@@ -105,6 +109,11 @@ PIXART = {
 CELLS = [*(("flux", name) for name in FLUX), *(("pixart", name) for name in PIXART)]
 every_cell = pytest.mark.parametrize(("family", "name"), CELLS)
 
+COUNTED = {"flux": 704, "pixart": 307}
+"""Operators of a call without a cache, with the releases that the ceilings were counted with."""
+ELSEWHERE = 1.05
+"""By how much they are wider with others, beside what these make of the model itself."""
+
 LOOKS = {
     "gate": (ASKED,),
     "gate-input": (ASKED,),
@@ -125,11 +134,13 @@ ONCE = {"shared": (ASKED,), "self": (ASKED,), "duca": (ASKED,)}
 
 
 class Measured(NamedTuple):
-    """What was counted in a generation: its steps after the first, by their letters; and a call without a cache."""
+    """What was counted in a generation: its steps after the first, by their letters; and a call without a cache.
+    `wider` is the factor of the ceilings on operators: 1 with the releases that they were counted with."""
 
     steps: str
     calls: list[Counts]
     stock: Counts
+    wider: float
 
     def most(self, full: bool) -> tuple[int, int] | None:
         """The most operators and calls of toca's functions, of full steps or of all others."""
@@ -149,11 +160,26 @@ def measured(family: str, name: str) -> Measured:
     with toca.cached(transformer, method_of(family, name), num_inference_steps=STEPS):
         calls = counted(transformer, one_prompt(inputs_for(family, STEPS, batch_size=2)))
         steps = toca.summary(transformer).steps
-    return Measured(steps[1:], calls[1:], stock)
+    return Measured(steps[1:], calls[1:], stock, wider(stock.operators, COUNTED[family]))
+
+
+def wider(stock: int, then: int) -> float:
+    """The factor of the ceilings where a call without a cache has so many operators, and had so many then."""
+    return 1.0 if stock == then else ELSEWHERE * max(stock / then, then / stock)
 
 
 def test_every_method_has_a_ceiling() -> None:
     assert set(FLUX) == set(METHODS)
+
+
+@pytest.mark.parametrize("family", COUNTED)
+def test_the_ceilings_are_those_of_the_newest_releases(family: str) -> None:
+    """A release that is new in `tested/newest.txt` and counts otherwise wants them counted anew."""
+    newest = pins("newest")
+    here = {name: Version(version(name)).public for name in ("torch", "diffusers")}
+    if any(here[name] != newest[name] for name in here):
+        pytest.skip(f"the ceilings were counted with torch {newest['torch']} and diffusers {newest['diffusers']}")
+    assert model_of(family)[1].operators == COUNTED[family]
 
 
 @every_cell
@@ -162,7 +188,7 @@ def test_full_steps_are_hardly_more_than_the_model(family: str, name: str) -> No
     most = got.most(full=True)
     assert (most is None) == (ceiling is None)
     if most is not None and ceiling is not None:
-        assert most[0] - got.stock.operators <= ceiling[0]
+        assert most[0] - got.stock.operators <= ceiling[0] * got.wider
         assert most[1] <= ceiling[1]
 
 
@@ -172,7 +198,7 @@ def test_other_steps_take_no_more_than_they_did(family: str, name: str) -> None:
     most = got.most(full=False)
     assert (most is None) == (ceiling is None)
     if most is not None and ceiling is not None:
-        assert 100 * most[0] <= ceiling[0] * got.stock.operators
+        assert 100 * most[0] <= ceiling[0] * got.stock.operators * got.wider
         assert most[1] <= ceiling[1]
 
 

@@ -318,7 +318,7 @@ def test_plans_that_a_search_found_stand_out(tmp_path):
     curves = find_curves(report([*ROWS, tuned]).results, fidelity("psnr", report([tuned]).results.metrics["psnr"]))
     assert [curve.name for curve in curves if curve.stands_out] == ["found"]
     wide = plots(report([*ROWS, tuned]))[0].wide.decode()
-    assert wide.count("stroke-width: 3.2") == 1 and re.search(r"font-weight: 700[^>]*>found<", wide)
+    assert wide.count("stroke-width: 3.2") == 1 and re.search(r"font(-weight)?: 700[^>]*>found<", wide)
 
 
 def test_plots_show_methods_peers_and_fewer_steps():

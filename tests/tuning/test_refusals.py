@@ -9,7 +9,7 @@ import torch
 import toca
 from tests.helpers import tiny_dit_pipeline, tiny_flux_pipeline
 from tests.pipelines_tiny import STYLES, hunyuanvideo15, pixart, wan
-from tests.pipelines_tiny.style import transformers_of
+from tests.pipelines_tiny.style import made, transformers_of
 from tests.tuning.clocks import BlockClock
 from toca.engine.install import engine_of
 from toca.tuning import clock
@@ -170,8 +170,7 @@ def calls_of(pipe) -> list[tuple[int, str]]:
 
 def test_guidance_that_starts_late_has_a_step_that_must_be_full():
     """It begins in the third step of five: filled, that one would compute the new branch after all."""
-    pipe = hunyuanvideo15.make(start=0.4, stop=1.0)
-    pipe.set_progress_bar_config(disable=True)
+    pipe = made(lambda: hunyuanvideo15.make(start=0.4, stop=1.0))
     first, late = sorted(steps_that_must_be_full(calls_of(pipe)))
     assert first == 0 and late > 0
     reuse = toca.TaylorSeer(interval=STEPS, order=0)

@@ -6,6 +6,7 @@ import dataclasses
 from pathlib import Path
 from typing import Any
 
+import matplotlib.style
 import numpy as np
 import pytest
 from PIL import Image
@@ -36,6 +37,24 @@ def test_draw(tmp_path: Path, family: str) -> None:
     with Image.open(path) as image:
         assert image.format == "PNG" and min(image.size) > 200
         assert len(np.unique(np.asarray(image.convert("RGB")).reshape(-1, 3), axis=0)) > 20
+
+
+def test_a_drawing_says_of_what_it_is_and_what_that_costs(tmp_path: Path) -> None:
+    plan = plan_of("dit", "toca")
+    for title, said in ((None, "toca on dit"), ("toca/dit-ddim50 on mine", "toca/dit-ddim50 on mine")):
+        plan.draw(tmp_path / "plan.svg", title)
+        text = (tmp_path / "plan.svg").read_text()
+        # Text is drawn as outlines, which a comment names.
+        assert f"<!-- {said} -->" in text and f"{plan.cost().speedup_text} fewer FLOPs" in text
+        assert "<!-- 20% -->" in text and "tokens computed" in text
+
+
+def test_a_drawing_is_dark_where_the_style_is(tmp_path: Path) -> None:
+    for style, least, most in (("default", 200, 255), ("dark_background", 0, 120)):
+        with matplotlib.style.context(style):
+            plan_of("dit", "fora").draw(tmp_path / "plan.png")
+        with Image.open(tmp_path / "plan.png") as image:
+            assert least <= np.asarray(image.convert("L"))[:2].mean() <= most
 
 
 def test_draw_long_and_short(tmp_path: Path) -> None:

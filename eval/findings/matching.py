@@ -9,6 +9,10 @@ from typing import TypeVar
 TOLERANCE = 0.15
 """A setting whose speed-up is further away than by this share is not put beside others at that speed-up."""
 
+REACH = 0.05
+"""By this share of its time a run may be outside of those that it is compared with: so far the line through the two
+nearest is followed. A run has a few numbers of steps, and the clock puts methods a percent beyond the last of them."""
+
 Key = TypeVar("Key")
 
 
@@ -26,13 +30,23 @@ def at_equal_time(target: float, speedups: Sequence[float]) -> dict[int, float]:
     """The runs that take as long as one of speed-up `target`, by their places, with their weights, which sum up to 1.
 
     These are the next slower and the next faster one, weighted so that their times (1 / speed-up) average to that of
-    `target`; the outermost one alone where all are slower, or all are faster.
+    `target`. Where all are slower, or all are faster, these are the two nearest if no more than `REACH` is missing,
+    one of them with a weight below 0; else the nearest alone.
     """
     slower = [i for i, speedup in enumerate(speedups) if speedup <= target]
     faster = [i for i, speedup in enumerate(speedups) if speedup >= target]
-    if not slower or not faster:
-        return {(max if slower else min)(slower or faster, key=lambda i: speedups[i]): 1.0}
-    first, second = max(slower, key=lambda i: speedups[i]), min(faster, key=lambda i: speedups[i])
+    if slower and faster:
+        first, second = max(slower, key=lambda i: speedups[i]), min(faster, key=lambda i: speedups[i])
+        return _on_line(target, speedups, first, second)
+    order = sorted(range(len(speedups)), key=lambda i: abs(math.log(speedups[i] / target)))
+    if abs(math.log(speedups[order[0]] / target)) > math.log1p(REACH):
+        return {order[0]: 1.0}
+    other = next((i for i in order if speedups[i] != speedups[order[0]]), order[0])
+    return _on_line(target, speedups, order[0], other)
+
+
+def _on_line(target: float, speedups: Sequence[float], first: int, second: int) -> dict[int, float]:
+    """The weights by which the times of two runs make up that of `target`."""
     if speedups[first] == speedups[second]:
         return {first: 1.0}
     weight = (1 / target - 1 / speedups[second]) / (1 / speedups[first] - 1 / speedups[second])

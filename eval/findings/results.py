@@ -27,8 +27,10 @@ class Match:
     """What the uncached pipeline gives with fewer steps in the time of a variant, or with its FLOPs.
 
     Args:
-        steps (`float`): Denoising steps: between two numbers of steps, where one is slower and one is faster.
-        between (`tuple[int, ...]`): These two; one, where none is slower or none is faster, or one is just as fast.
+        steps (`float`): Denoising steps: between two numbers of steps, where one is slower and one is faster, or a
+            little beyond them.
+        between (`tuple[int, ...]`): These two; one, where none is slower or none is faster by far, or one is just as
+            fast.
         speedup (`float`): The speed-up.
         takes (`str`): The time it takes beside the variant's: `EQUAL`; `LONGER`, if any number of steps does; or
             `SHORTER`, if any number but the full one does.
@@ -45,6 +47,8 @@ class Match:
     @property
     def text(self) -> str:
         """The number of steps, and how fast they are where that is not the variant's speed."""
+        if not min(self.between) <= self.steps <= max(self.between):
+            return f"{steps_text(self.steps)}, extrapolated"
         return steps_text(self.steps) + ("" if self.takes == EQUAL else f", {self.speedup:.2f}×")
 
 

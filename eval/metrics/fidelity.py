@@ -40,6 +40,11 @@ def ssim(images: Tensor, references: Tensor) -> Tensor:
     return torch.as_tensor(values).view(images.shape[:2]).mean(1)
 
 
+def short_of_one(value: float) -> float:
+    """What is lost by a similarity that is 1 of identical samples."""
+    return 1 - value
+
+
 def numbers(values: Tensor) -> list[float | None]:
     """(N,) to N numbers, `None` for what is none: identical samples have no PSNR, and are counted apart."""
     return [value if np.isfinite(value) else None for value in values.tolist()]
@@ -79,5 +84,7 @@ def perceptual(distance: PerceptualDistance) -> ToFullRun:
 
 _TWO_FLOATS: dict[str, Any] = {"at_once": TWO, "floats": True}
 register(ToFullRun(key=PSNR, label="PSNR", unit="dB", digits=1, sign=1, place=10, compute=_psnr, **_TWO_FLOATS))
-register(ToFullRun(key=SSIM, label="SSIM", digits=3, sign=1, place=20, compute=_ssim, **_TWO_FLOATS))
-_LOOKS = register(Metric(key=PERCEPTUAL, digits=4, sign=-1, level="sample", place=30))
+register(
+    ToFullRun(key=SSIM, label="SSIM", digits=3, sign=1, place=20, compute=_ssim, lost=short_of_one, **_TWO_FLOATS)
+)
+_LOOKS = register(Metric(key=PERCEPTUAL, digits=4, sign=-1, level="sample", place=30, lost=float))

@@ -54,6 +54,8 @@ class Metric:
         place (`int`): Columns are shown from the lowest to the highest.
         label (`str`): What people call it; the key unless told.
         unit (`str`): Of its figures; none unless told.
+        lost (`Callable`, *optional*): From a value to what is lost of the other sample, 0 where nothing is. Reports
+            show a metric that has it as -10 log10 of that.
     """
 
     key: str
@@ -63,6 +65,7 @@ class Metric:
     place: int
     label: str = ""
     unit: str = ""
+    lost: Callable[[float], float] | None = None
 
     @property
     def heading(self) -> Heading:

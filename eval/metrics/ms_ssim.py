@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 from torchmetrics.functional.image import multiscale_structural_similarity_index_measure
 
+from toca.eval.metrics.fidelity import short_of_one
 from toca.eval.metrics.metric import ToFullRun
 from toca.eval.metrics.pictures import check_pair, levels
 from toca.eval.metrics.registry import register
@@ -49,4 +50,9 @@ def _of_one(ours: Tensor, theirs: Tensor) -> Tensor:
     return multiscale_structural_similarity_index_measure(ours.float(), theirs.float(), data_range=255.0)
 
 
-register(ToFullRun(key="ms_ssim", label=MS_SSIM, digits=3, sign=1, place=40, compute=ms_ssim, at_once=1, floats=True))
+register(
+    ToFullRun(
+        key="ms_ssim", label=MS_SSIM, digits=3, sign=1, place=40, compute=ms_ssim, lost=short_of_one, at_once=1,
+        floats=True,
+    )
+)  # fmt: skip

@@ -26,7 +26,7 @@ class Best:
             or there is no interval.
         name (`str`): Of the method, or of fewer steps.
         figure, interval (`str`): Its PSNR, and what it lies between.
-        gain (`str`): What tells it from fewer steps.
+        gain (`str`): What tells it from fewer steps, or why nothing can.
     """
 
     speedup: float
@@ -89,12 +89,22 @@ def _led_by(row: Row, target: float, verdict: str) -> Best:
     psnr, steps = interval_cell(row.fidelity[PSNR], ".1f"), _steps(row)
     gain = interval_cell(gain_of(row), "+.1f")
     words = {
-        WIN: f"{gain.text} dB {gain.detail} over {steps} without a cache",
-        TIE: f"a tie with {steps} without a cache: {gain.text} dB {gain.detail}",
-        UNKNOWN: f"{gain.text} dB {gain.detail} over {steps} without a cache: too little to tell",
+        WIN: f"{gain.text} dB {gain.detail} over {steps}",
+        TIE: f"a tie with {steps}: {gain.text} dB {gain.detail}",
+        UNKNOWN: f"{gain.text} dB {gain.detail} over {steps}: {_why_unknown(row)}",
     }
     figure, words_of = f"{psnr.text} dB at {row.speedup:.2f}×", " ".join(words[verdict].split())
     return Best(target, verdict, row.name, figure, psnr.detail, words_of)
+
+
+def _why_unknown(row: Row) -> str:
+    """Why no verdict can be told, and what would tell it."""
+    match, gain = row.at_latency, gain_of(row)
+    if match is None or gain is None or gain.low is None:
+        return "one prompt has no interval, take more with --prompts"
+    percent = f"{abs(row.speedup / match.speedup - 1):.0%}"
+    takes, which = ("less", "more") if match.takes == SHORTER else ("more", "fewer")
+    return f"these take {percent} {takes} time, and of {which} steps there is no run: add some to `fewer_steps`"
 
 
 def _fewer_win(results: Results, target: float, loser: Row) -> Best:
@@ -108,4 +118,8 @@ def _fewer_win(results: Results, target: float, loser: Row) -> Best:
 
 
 def _steps(row: Row) -> str:
-    return row.at_latency.text if row.at_latency else FEWER
+    """The uncached run that a method is compared with."""
+    if row.at_latency is None:
+        return FEWER
+    steps, comma, how = row.at_latency.text.partition(",")
+    return f"{steps} without a cache{comma}{how}"

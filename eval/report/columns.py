@@ -27,12 +27,14 @@ class Cell:
 
 @dataclass(frozen=True)
 class Column:
-    """A column: its heading, the heading above it, an explanation, and how a row's cell is made."""
+    """A column: its heading, the heading above it, an explanation, how a row's cell is made, and whether the page
+    shows it before anybody asks for more."""
 
     label: str
     group: str
     hint: str
     cell: Callable[[Row], Cell]
+    headline: bool = False
 
 
 def cache_column(group: str) -> Column:

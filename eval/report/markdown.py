@@ -6,14 +6,16 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from toca.checks import visible
-from toca.eval.findings.matching import TOLERANCE
+from toca.eval.findings.matching import REACH, TOLERANCE
 from toca.eval.findings.results import Match, Quartiles, Results, Row
 from toca.eval.labels import setting_of
 from toca.eval.metrics.fidelity import PERCEPTUAL, PSNR
 from toca.eval.report.again import evaluation
 from toca.eval.report.best import best_at, mean_gain, settings_at
 from toca.eval.report.columns import NONE, Cell, interval_cell, mib
+from toca.eval.report.failing import failed, refused_peers
 from toca.eval.report.quality_columns import quality_columns
+from toca.eval.report.scales import scale_of
 from toca.eval.report.time_columns import ABOUT, time_columns
 from toca.eval.timing.parts import REPEATS, WARMUPS
 
@@ -66,8 +68,16 @@ def _about(results: Results, environment: dict[str, Any]) -> str:
         f"in eager mode. Fidelity is against the pictures of the full run{_before_rounding(results)}: means [95 % "
         "paired bootstrap over prompts]. "
         "*Gain* is over the uncached run with fewer steps in the same time, or with as many FLOPs, sample by sample; "
-        "between two numbers of steps it is interpolated. More is better."
+        f"between two numbers of steps it is interpolated, and extrapolated for {REACH:.0%} of time beyond the last. "
+        f"More is better.{_in_decibels(results)}"
     )
+
+
+def _in_decibels(results: Results) -> str:
+    """What the columns of decibels are that are no PSNR."""
+    scales = [scale_of(name, metric) for name, metric in results.metrics.items()]
+    told = [f"{scale.label} is {scale.hint.partition(',')[0]}" for scale in scales if scale.convert is not None]
+    return f" {'; '.join(told)}; the CSV file has the metrics as they are." if told else ""
 
 
 def _before_rounding(results: Results) -> str:
@@ -139,7 +149,7 @@ def _columns(results: Results) -> list[str]:
 
 
 def _labels(results: Results) -> list[str]:
-    return [metric.text for metric in results.metrics.values()]
+    return [scale_of(name, metric).label for name, metric in results.metrics.items()]
 
 
 def _cells(results: Results, row: Row) -> list[str]:
@@ -156,7 +166,8 @@ def _quartiles(ratio: Quartiles) -> str:
 
 
 def _fidelity(results: Results, row: Row) -> list[str]:
-    cells = [interval_cell(row.fidelity[name], f".{metric.digits}f").line for name, metric in results.metrics.items()]
+    scales = {name: scale_of(name, metric) for name, metric in results.metrics.items()}
+    cells = [interval_cell(scale.of(row.fidelity[name]), scale.form).line for name, scale in scales.items()]
     if row.identical and row.psnr is not None:
         cells[0] += f" ({row.identical} identical)"
     return cells
@@ -172,7 +183,9 @@ def _gain_text(match: Match | None) -> str:
 
 def notes(results: Results) -> list[str]:
     """What the figures do not say: failures first."""
-    lines = [f"**{plain(failure.variant)}** failed: {plain(failure.reason)}" for failure in results.failures]
+    lines = [f"**{plain(failure.variant)}** failed: {plain(failure.reason)}" for failure in failed(results.failures)]
+    for name, reason in refused_peers(results.failures).items():
+        lines.append(f"{plain(name)} does not go with this pipeline: {plain(reason)}")
     for row in results.methods:
         lines += _row_notes(row)
     lines += [plain(note) for note in results.notes]
@@ -197,7 +210,8 @@ def notes(results: Results) -> list[str]:
         "or less."
     )
     if results.config["perceptual"] is not None:
-        lines.append(f"{results.metrics[PERCEPTUAL].text}: {results.config['perceptual']}; less is better.")
+        label = scale_of(PERCEPTUAL, results.metrics[PERCEPTUAL]).label
+        lines.append(f"{label}: {results.config['perceptual']}.")
     return lines
 
 

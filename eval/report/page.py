@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +15,12 @@ from toca.eval.report.again import commands
 from toca.eval.report.best import Best, best_at
 from toca.eval.report.comma_separated import variants_csv
 from toca.eval.report.content import Report, is_peer
+from toca.eval.report.failing import failed, refused_peers
 from toca.eval.report.figures import Plot, plots
 from toca.eval.report.grids import grids
 from toca.eval.report.images import LONGEST, data_uri
 from toca.eval.report.markdown import notes
+from toca.eval.report.missing import missing
 from toca.eval.report.table import make_table, make_time_table
 from toca.eval.report.time_columns import ABOUT
 from toca.eval.report.tokens import token_wise
@@ -46,6 +49,9 @@ def page(report: Report) -> str:
         results=results,
         facts=_facts(report),
         best=_best_of(report),
+        failures=failed(results.failures),
+        refused=refused_peers(results.failures),
+        missing=missing(report),
         table=make_table(report),
         times=make_time_table(report),
         again=[(row.name, commands(row, report.results, report.command)) for row in report.rows],
@@ -92,10 +98,10 @@ def _facts(report: Report) -> list[tuple[str, str]]:
     results, environment = report.results, report.environment
     config, full = results.config, report.full
     call = config["config"]
-    failed = len(results.failures) + sum(row.skipped_nothing for row in results.methods)
+    lost = len(failed(results.failures)) + sum(row.skipped_nothing for row in results.methods)
     return [
         ("Methods", f"{len({row.group for row in results.methods})}, in {len(results.methods)} settings"),
-        ("Failed", f"{failed}" if failed else "none"),
+        ("Failed", f"{lost}" if lost else "none"),
         ("Pictures", f"{results.prompts} prompts × {config['samples']}, seed {config['seed']}"),
         ("Full run", f"{full.num_inference_steps} steps, guidance {call['guidance_scale']}"),
         ("Batch", f"{config['batch_size']}, for times {config['bench_batch_size']}, in {config['dtype']}"),
@@ -123,8 +129,7 @@ def _best_of(report: Report) -> list[Best]:
 
 def _notes(report: Report) -> list[str]:
     """What Markdown says below its tables too; failures have a place of their own."""
-    lines = notes(report.results)[len(report.results.failures) :]
-    lines = [line.replace("**", "") for line in lines]
+    lines = [line.replace("**", "") for line in notes(replace(report.results, failures=[]))]
     lines += [f"{column.label}: {column.note}" for column in report.scores if column.note]
     if report.results.prompts < 2:
         lines.append("There is one prompt only, and no interval can be told from one.")

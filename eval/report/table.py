@@ -9,10 +9,11 @@ from toca.eval.findings.results import Match, Quartiles, Row
 from toca.eval.labels import setting_of
 from toca.eval.metrics.fidelity import PSNR
 from toca.eval.metrics.metric import Heading
-from toca.eval.report.columns import NONE, Cell, Column, cache_column, direction, interval_cell
+from toca.eval.report.columns import NONE, Cell, Column, cache_column, interval_cell
 from toca.eval.report.comma_separated import kind
 from toca.eval.report.content import Report
 from toca.eval.report.quality_columns import quality_columns
+from toca.eval.report.scales import scale_of
 from toca.eval.report.time_columns import time_columns
 
 UNCACHED = "no cache,"
@@ -33,11 +34,16 @@ class Line:
 
 @dataclass(frozen=True)
 class Table:
-    """Headings over one or more columns with their width, the columns, and the lines."""
+    """The columns and the lines."""
 
-    groups: list[tuple[str, int]]
     columns: list[Column]
     lines: list[Line]
+
+    @property
+    def groups(self) -> list[tuple[str, list[tuple[int, Column]]]]:
+        """Headings over one or more columns, with these and their places."""
+        numbered = groupby(enumerate(self.columns), key=lambda pair: pair[1].group)
+        return [(name, list(members)) for name, members in numbered]
 
 
 def make_table(report: Report) -> Table:
@@ -53,8 +59,7 @@ def make_time_table(report: Report) -> Table:
 
 
 def _assemble(report: Report, columns: list[Column]) -> Table:
-    groups = [(name, len(list(members))) for name, members in groupby(columns, key=lambda column: column.group)]
-    return Table(groups, columns, [_line(row, columns) for row in report.rows])
+    return Table(columns, [_line(row, columns) for row in report.rows])
 
 
 def _line(row: Row, columns: list[Column]) -> Line:
@@ -68,7 +73,7 @@ def _speed_columns() -> list[Column]:
     return [
         Column(
             "denoiser", SPEED, "of the denoising loop, by the clock: median (quartiles) of the turns' ratios",
-            lambda row: _ratio(row.loop_speedup),
+            lambda row: _ratio(row.loop_speedup), headline=True,
         ),
         Column(
             "end to end", SPEED, "from prompts to pictures, by the clock: median (quartiles)",
@@ -101,8 +106,13 @@ def _fidelity_columns(report: Report) -> list[Column]:
 
 
 def _fidelity_column(name: str, metric: Heading) -> Column:
-    hint = f"mean [95 % bootstrap interval]; {direction(metric.sign)}"
-    return Column(metric.text, FIDELITY, hint, lambda row: interval_cell(row.fidelity[name], f".{metric.digits}f"))
+    scale = scale_of(name, metric)
+    hint = f"mean [95 % bootstrap interval]; {scale.hint}"
+
+    def cell(row: Row) -> Cell:
+        return interval_cell(scale.of(row.fidelity[name]), scale.form)
+
+    return Column(scale.label, FIDELITY, hint, cell, headline=name == PSNR)
 
 
 def _identical(row: Row, count: int) -> Cell:
@@ -113,9 +123,12 @@ def _gain_columns(report: Report) -> list[Column]:
     label = report.results.metrics[PSNR].label.removesuffix(" dB")
     hint = f"{label} above the uncached run with fewer steps in the same"
     return [
-        Column("same time", GAIN, f"{hint} time, sample by sample; interpolated", lambda row: _gain(row.at_latency)),
+        Column(
+            "same time", GAIN, f"{hint} time, sample by sample; interpolated", lambda row: _gain(row.at_latency),
+            headline=True,
+        ),
         Column("same FLOPs", GAIN, f"{hint} FLOPs, sample by sample; interpolated", lambda row: _gain(row.at_flops)),
-    ]
+    ]  # fmt: skip
 
 
 def _ratio(ratio: Quartiles) -> Cell:

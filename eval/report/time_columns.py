@@ -37,7 +37,7 @@ def time_columns(rows: Sequence[Row]) -> list[Column]:
 
 def _seconds_column(name: str) -> Column:
     hint = "median (quartiles, 90th percentile), in seconds"
-    return Column(name, SECONDS, hint, lambda row: _seconds(row.parts.get(name)))
+    return Column(name, SECONDS, hint, lambda row: _seconds(row.parts.get(name)), headline=name in (DENOISER, TOTAL))
 
 
 def _seconds(part: PartCost | None) -> Cell:

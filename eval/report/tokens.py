@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from matplotlib import colormaps
+from matplotlib import colormaps, style
 
 from toca.eval.findings.results import Row
+from toca.eval.report.columns import mib
 from toca.eval.report.content import Report
 from toca.eval.report.images import data_uri, middle_frame, picture_uri
 from toca.plan.drawing import draw_plan
@@ -17,6 +18,8 @@ from toca.plan.drawing import draw_plan
 SHOWN = 6
 """Samples of each variant."""
 COLOURS = "viridis"
+DARK = {f"{part}.facecolor": "#1a1e25" for part in ("figure", "axes", "savefig")}
+"""The ground of a dark page."""
 STRENGTH = 0.6
 """How far the colours of the heat map cover the picture below."""
 
@@ -32,11 +35,12 @@ class TokenMap:
 
 @dataclass(frozen=True)
 class TokenWise:
-    """What is known of one token-wise variant: the drawing of its plan, the maps of some samples, and the shares that
-    the darkest and the brightest colour stand for in them."""
+    """What is known of one token-wise variant: the drawing of its plan, for light and for dark pages, the maps of some
+    samples, and the shares that the darkest and the brightest colour stand for in them."""
 
     name: str
     plan: str | None
+    dark_plan: str | None
     maps: list[TokenMap]
     lowest: float = 0.0
     highest: float = 1.0
@@ -52,22 +56,23 @@ def token_wise(report: Report) -> list[TokenWise]:
     return [_variant(report, row) for row in rows if row.name in report.plans or row.name in report.token_maps]
 
 
-def _drawn(report: Report, row: Row) -> str | None:
+def _drawn(report: Report, row: Row, light: bool) -> str | None:
     plan = report.plans.get(row.name)
     if plan is None:
         return None
-    with tempfile.TemporaryDirectory() as folder:
+    # What was counted of this very variant, and not what its plan promises at some size.
+    costs = f"{row.flops_speedup:.2f}x fewer FLOPs, {mib(row.cache_bytes)} MiB of cache a batch"
+    with tempfile.TemporaryDirectory() as folder, style.context("default" if light else ["dark_background", DARK]):
         path = Path(folder) / "plan.png"
-        # What was counted of this very variant, and not what its plan promises at some size.
-        draw_plan(plan, path, f"{row.flops_speedup:.2f}x")
+        draw_plan(plan, path, f"{row.name} on {report.results.model}", costs)
         return data_uri(path.read_bytes(), "image/png")
 
 
 def _variant(report: Report, row: Row) -> TokenWise:
     name = row.name
-    shares, plan = report.token_maps.get(name), _drawn(report, row)
+    shares, plans = report.token_maps.get(name), (_drawn(report, row, True), _drawn(report, row, False))
     if shares is None:
-        return TokenWise(name, plan, [])
+        return TokenWise(name, *plans, [])
     if shares.ndim != 4 or shares.min() < 0 or shares.max() > 1:
         raise ValueError(
             f"The token maps of {name!r} must be (samples, frames, rows, columns) with shares from 0 to 1, got the "
@@ -80,7 +85,7 @@ def _variant(report: Report, row: Row) -> TokenWise:
     # Full steps give every token its chance, so that the shares lie close together: the colours are spread over them.
     spread = (shown - lowest) / max(highest - lowest, 1e-9)
     maps = [_map(items[i][2], spread[i], None if pictures is None else pictures[i]) for i in range(len(spread))]
-    return TokenWise(name, plan, maps, lowest, highest)
+    return TokenWise(name, *plans, maps, lowest, highest)
 
 
 def _map(prompt: str, share: np.ndarray, frames: np.ndarray | None) -> TokenMap:

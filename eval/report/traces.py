@@ -14,6 +14,7 @@ LETTERS = {
     "t": "token-wise: some tokens recomputed",
     "y": "forecast from earlier steps",
     "a": "blocks, or the whole stack, left out",
+    "l": "blocks that run for the next step",
     "r": "everything reused",
     "m": "mixed: some of each, or images of a batch that did different things",
 }

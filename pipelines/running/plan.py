@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from toca.checks import cleaned
 from toca.files.figures import figure_format
 from toca.kernels.narrow import cache_dtype_of
 from toca.methods.presets import DEFAULT
@@ -53,7 +54,8 @@ def run(request: Request, save: Path | None, draw: Path | None, as_json: bool) -
     if note is not None:
         errors.print(f"Note: {note}", style="yellow")
     cost = made.cost(**sizes, cache_dtype=kept_in)
-    files = _written(made, save, draw, sizes)
+    title = f"{method_name(chosen)} on {cleaned(model, 60)}"
+    files = _written(made, save, draw, title, sizes)
     if as_json:
         facts = {"model": model, "method": method_name(chosen), "dtype": str(dtype).removeprefix("torch.")}
         print_json({**facts, "cache_dtype": kept_in, **_plain(made, cost), "files": [str(path) for path in files]})
@@ -70,12 +72,12 @@ def _chosen(request: Request, transformer: Any) -> Any:
     return override(find_method(request.method), request.settings)
 
 
-def _written(plan: Any, save: Path | None, draw: Path | None, sizes: dict[str, Any]) -> list[Path]:
+def _written(plan: Any, save: Path | None, draw: Path | None, title: str, sizes: dict[str, Any]) -> list[Path]:
     """The files that were asked for, once they are there."""
     if save is not None:
         plan.save(save)
     if draw is not None:
-        plan.draw(draw, **sizes)
+        plan.draw(draw, title, **sizes)
     return [path for path in (save, draw) if path is not None]
 
 

@@ -105,6 +105,17 @@ def test_equal_time_is_a_mean_of_two_neighbours():
     assert at_equal_time(2.0, [2.0, 2.0]) == {0: 1.0}
 
 
+def test_a_little_outside_the_line_of_the_nearest_two_is_followed():
+    speedups = [4.0, 2.5, 2.0]
+    for target in (1.95, 4.1):
+        weights = at_equal_time(target, speedups)
+        assert len(weights) == 2 and min(weights.values()) < 0 and sum(weights.values()) == pytest.approx(1)
+        assert sum(weight / speedups[i] for i, weight in weights.items()) == pytest.approx(1 / target)
+    assert at_equal_time(1.95, speedups).keys() == {1, 2} and at_equal_time(4.1, speedups).keys() == {0, 1}
+    assert at_equal_time(1.9, speedups) == {2: 1.0} and at_equal_time(4.3, speedups) == {0: 1.0}
+    assert at_equal_time(1.95, [2.0, 2.0]) == {0: 1.0}
+
+
 def test_a_method_is_matched_by_time_and_by_flops():
     made = matched(method(0.98, [33.0, 33.0, 39.0], flops_speedup=3.6))
     match = made.at_latency

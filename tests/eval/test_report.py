@@ -30,10 +30,10 @@ from toca.eval.metrics.scores import Refusal, SampleScores, SetScore
 from toca.eval.metrics.tags import DifferentTags, ExtractorTag, ResultTag
 from toca.eval.report import Report, ScoreColumn, VariantScore, page, read_report, write_report
 from toca.eval.report.comma_separated import samples_csv, variants_csv
-from toca.eval.report.figures import Quantity, fidelity, find_curves, plots, quality
+from toca.eval.report.curves import Quantity, fidelity, find_curves, quality, searched
+from toca.eval.report.figures import plots
 from toca.eval.report.grids import extremes, grids, representatives
 from toca.eval.report.images import LONGEST, picture_uri
-from toca.eval.report.plot import searched
 from toca.eval.report.quality_columns import QUALITY
 from toca.eval.report.table import FIDELITY, NONE, make_table
 from toca.eval.report.token_recorder import TokenRecorder
@@ -192,8 +192,9 @@ def test_fidelity_and_quality_are_different_columns_and_identical_pictures_are_c
     rows = [named("random", "random", 1.0, [33.0, None, 35.0]), named("none", "none", 2.0, [None] * 3)]
     column = ScoreColumn("FID", 1, -1, "inception", {"random": VariantScore(12.34)})
     table = make_table(report(rows, scores=[column]))
-    assert dict(table.groups)[FIDELITY] == 3 and dict(table.groups)[QUALITY] == 1
-    assert [width for _, width in table.groups] == [4, 2, 3, 2, 1]
+    widths = {name: len(members) for name, members in table.groups}
+    assert widths[FIDELITY] == 3 and widths[QUALITY] == 1 and list(widths.values()) == [4, 2, 3, 2, 1]
+    assert [column.label for column in table.columns if column.headline] == ["denoiser", "PSNR dB", "same time"]
     places = {column.label: i for i, column in enumerate(table.columns)}
     first, second = table.lines[0].cells, table.lines[1].cells
     assert (first[places["PSNR dB"]].text, first[places["identical"]].text) == ("34.0", "1 of 3")
@@ -318,21 +319,22 @@ def test_plans_that_a_search_found_stand_out(tmp_path):
     curves = find_curves(report([*ROWS, tuned]).results, fidelity("psnr", report([tuned]).results.metrics["psnr"]))
     assert [curve.name for curve in curves if curve.stands_out] == ["found"]
     wide = plots(report([*ROWS, tuned]))[0].wide.decode()
-    assert wide.count("stroke-width: 3.2") == 1 and re.search(r"font(-weight)?: 700[^>]*>found<", wide)
+    assert wide.count("stroke-width: 3.2") == 2  # the line, and the one beside its name in the list
+    assert re.search(r"font(-weight)?: 700[^>]*>found<", wide)
 
 
 def test_plots_show_methods_peers_and_fewer_steps():
     peer = named("peer:x", "peer:x", 0.9, [31.0, 32.0, 33.0])
     identical = named("none", "none", 2.0, [None, None, None])
     made = plots(report([*ROWS, peer, identical]))
-    assert [plot.label for plot in made] == ["PSNR dB", "SSIM"]
+    assert [plot.label for plot in made] == ["PSNR dB", "SSIM dB"]
     for svg in (made[0].wide, made[0].narrow):
         texts = {element.text for element in ElementTree.fromstring(svg).iter() if element.text}
         assert {"fora", "random", "peer:x", "fewer steps, no cache", "10"} <= texts
         assert "none" not in texts
     series = find_curves(report([*ROWS, peer]).results, Quantity("PSNR", 1, lambda row: row.psnr))
-    assert [(each.name, each.is_peer) for each in series] == [("fora", False), ("random", False), ("peer:x", True)]
-    assert len({each.marker for each in series}) == 2 and len({each.colour for each in series}) == 3
+    looks = [(each.name, each.look.hollow) for each in series]
+    assert looks == [("fora", False), ("random", False), ("peer:x", True)]
 
 
 def test_where_less_is_better_the_line_joins_the_lowest():
@@ -476,5 +478,5 @@ def test_a_third_metric_has_its_column():
     rows = [replace(row, fidelity={**row.fidelity, "distance": row.fidelity["ssim"]}) for row in ROWS]
     uncached = [replace(row, fidelity={**row.fidelity, "distance": row.fidelity["ssim"]}) for row in found.uncached]
     table = make_table(Report(replace(found, metrics=extra, methods=rows, uncached=uncached), MACHINE))
-    assert dict(table.groups)[FIDELITY] == 4
+    assert len(dict(table.groups)[FIDELITY]) == 4
     assert "less is better" in next(column.hint for column in table.columns if column.label == "LPIPS")

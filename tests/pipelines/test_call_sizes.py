@@ -84,7 +84,8 @@ def test_the_command_its_drawing_and_generate_say_the_same(name, method, tmp_pat
     made = CliRunner().invoke(app, ["generate", *setting])
     assert (planned.exit_code, made.exit_code) == (0, 0), planned.output + made.output
     foretold = planned.stdout.split("(")[1].split(")")[0]
-    assert f": {foretold} fewer FLOPs" in titles[0]
+    title, cost = titles[0].splitlines()[:2]
+    assert title == f"{method} on {name}" and cost.startswith(f"{foretold} fewer FLOPs, ")
     done = made.stdout.split("G: ")[1].split("\n")[0]
     assert foretold == done if method == "fora" else foretold.startswith("at most ")
     assert float(foretold.removeprefix("at most ").removesuffix("x")) >= float(done.removesuffix("x"))

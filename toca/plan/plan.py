@@ -96,18 +96,22 @@ class Plan(PlanTable, Pretrained):
         """
         return read_plan(path, Plan)
 
-    def draw(self, path: str | PathLike, **call: Any) -> None:
-        """Draw the table as a heat map: steps to the right, sites downwards, colour by the share recomputed.
+    def draw(self, path: str | PathLike, title: str | None = None, **call: Any) -> None:
+        """Draw the table as a heat map: steps to the right, sites downwards, colour by the share recomputed. It is a
+        dark picture under `matplotlib.style.context("dark_background")`.
 
         Args:
             path (`str` or `PathLike`): A file that ends in `.png`, `.pdf` or `.svg`.
-            call: The sizes that `cost` takes, for the speed-up in the title; the model's own by default.
+            title (`str`, *optional*): Such as the preset and the model; the method and the family unless told.
+            call: The sizes that `cost` takes, for what it costs; the model's own by default.
 
         Raises:
             ValueError: If it ends otherwise, or a size is none.
             OSError: If it cannot be written.
         """
-        draw_plan(self, path, self.cost(**call).speedup_text)
+        cost = self.cost(**call)
+        costs = f"{cost.speedup_text} fewer FLOPs, {cost.cache_bytes / 2**20:.2f} MiB of cache a sample"
+        draw_plan(self, path, title or f"{self.method} on {self.layout.family}", costs)
 
     @property
     def _place(self) -> Path:

@@ -1,5 +1,6 @@
 "use strict";
-// The page is whole without this: it sorts the tables, and offers the data as a file.
+// The page is whole without this: it sorts, filters and widens the tables, lays pairs over each other, and offers the
+// data as a file.
 document.documentElement.classList.add("script");
 
 function order(row, column) {
@@ -20,8 +21,25 @@ function sort(table, headings, column, ascending) {
   headings[column].setAttribute("aria-sort", ascending ? "ascending" : "descending");
 }
 
+function filter(table, text, count) {
+  const rows = [...table.tBodies[0].rows], words = text.toLowerCase().split(/[\s,]+/).filter(Boolean);
+  rows.forEach((row) => {
+    const name = row.cells[0].textContent.toLowerCase();
+    row.hidden = words.length > 0 && !words.some((word) => name.includes(word));
+  });
+  const shown = rows.filter((row) => !row.hidden).length;
+  count.value = shown < rows.length ? `${shown} of ${rows.length} rows` : `${rows.length} rows`;
+}
+
+function showColumns(table, boxes) {
+  const shown = new Set(boxes.filter((box) => box.checked).map((box) => Number(box.value)));
+  [...table.rows].forEach((row) => [...row.cells].forEach((cell, place) => {
+    cell.classList.toggle("more", place > 0 && !shown.has(place));
+  }));
+}
+
 document.querySelectorAll("table.figures").forEach((table) => {
-  const headings = [...table.tHead.rows[1].cells];
+  const headings = [...table.tHead.rows[0].cells];
   headings.forEach((heading, column) => {
     heading.querySelector("button").addEventListener("click", () => {
       // The order of the run from its start; figures from the highest.
@@ -30,6 +48,35 @@ document.querySelectorAll("table.figures").forEach((table) => {
       sort(table, headings, column, (first === "ascending") !== again);
     });
   });
+});
+
+document.querySelectorAll("form.choose").forEach((form) => {
+  const table = document.getElementById(form.dataset.table), boxes = [...form.querySelectorAll("[name=column]")];
+  const update = () => {
+    filter(table, form.elements.filter.value, form.querySelector("output"));
+    showColumns(table, boxes);
+  };
+  form.addEventListener("input", update);
+  form.addEventListener("submit", (event) => event.preventDefault());
+  form.addEventListener("reset", () => setTimeout(update));
+  form.querySelector("[value=all]").addEventListener("click", () => {
+    boxes.forEach((box) => { box.checked = true; });
+    update();
+  });
+  update();
+});
+
+document.querySelectorAll("form.views").forEach((form) => {
+  const pairs = form.closest("section");
+  form.addEventListener("input", () => {
+    pairs.dataset.view = form.elements.view.value;
+    pairs.style.setProperty("--gain", form.elements.gain.value);
+    form.querySelector("output").value = form.elements.gain.value;
+  });
+});
+
+document.querySelectorAll("input.cut").forEach((cut) => {
+  cut.addEventListener("input", () => cut.previousElementSibling.style.setProperty("--cut", `${cut.value}%`));
 });
 
 const data = document.getElementById("data").textContent;

@@ -18,14 +18,16 @@ from toca.eval.outline import outline
 from toca.eval.refusal import Refused, refusing
 from toca.eval.report import Report, write_report
 from toca.eval.report.plot import draw
-from toca.eval.samples.shards import Shard, launched_device, launched_shard, parse_shard, wait_for_all
+from toca.eval.samples.shards import WHOLE, Shard, launched_device, launched_shard, parse_shard, wait_for_all
 from toca.eval.samples.subject import load_subject
 from toca.eval.samples.working import working
 from toca.eval.store.naming import slug
 from toca.eval.store.store import Store
 from toca.eval.study import Study
+from toca.eval.telling import resumes, short_report
 from toca.eval.variants import Failure, Lineup
 from toca.files.writing import atomic_path
+from toca.pipelines.commands.console import errors
 from toca.pipelines.commands.console import output as console
 from toca.pipelines.config import GenerationConfig
 from toca.pipelines.loading import pick_device, pick_dtype, resolve_source
@@ -74,13 +76,29 @@ def run(
         if dry_run:
             _outline(settings, lineups, stages, output)
             return
+    try:
+        _run(stages, settings, lineups, output, mine, shard is None, command)
+    except KeyboardInterrupt:
+        errors.print(resumes(output, command))
+        raise
+
+
+def _run(
+    stages: Sequence[Stage],
+    settings: dict[str, Settings],
+    lineups: dict[str, Lineup],
+    output: Path,
+    mine: Shard,
+    together: bool,
+    command: str,
+) -> None:
     faults: list[str] = []
     if "generate" in stages:
         with working(output, mine):
             for model, each in settings.items():
                 with _study(model, each, lineups[model], output, mine) as study:
                     faults += _lost(model, lineups[model], study.generate(mine))
-        if shard is None:
+        if together:
             wait_for_all(mine)
     rest = [stage for stage in stages if stage != "generate"]
     if rest:
@@ -124,6 +142,7 @@ def _rest(
         if "report" not in stages:
             return faults
         report = study.report(command)
+    console.print(f"{model}:\n{short_report(report)}")
     for path in write(report, output):
         console.print(f"Saved {path}")
     return faults + _idle(model, report)
@@ -170,7 +189,9 @@ def _study(
     with Progress(console=Console(stderr=True), disable=shard is not None and not shard.leads) as progress:
         progress.print(Text(model, style="bold"))  # a name may hold square brackets
         store = Store(output / "stages" / slug(model))
-        yield Study(load_subject(model, settings, store), lineup, settings, store, progress)
+        study = Study(load_subject(model, settings, store), lineup, settings, store, progress)
+        progress.print(f"{study.outlook(shard or WHOLE)}", soft_wrap=True)
+        yield study
 
 
 def _own_device() -> dict[str, str]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from datetime import datetime
 from functools import cached_property
+from time import monotonic
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,7 @@ from toca.eval.config.settings import Settings
 from toca.eval.findings.results import Results
 from toca.eval.findings.rows import make_row, with_matches
 from toca.eval.report import Report
+from toca.eval.report.failing import refused_peers
 from toca.eval.report.token_maps import TokenMaps
 from toca.eval.samples.held_out import unseen_prompts
 from toca.eval.samples.pictures import Gallery, VariantFailed
@@ -27,6 +29,7 @@ from toca.eval.scoring.judges.making import Judges
 from toca.eval.scoring.stage import Scores, Scoring
 from toca.eval.store.environment import code_fingerprint, environment
 from toca.eval.store.store import Store
+from toca.eval.telling import Outlook, at_variant, track
 from toca.eval.timing.rivals import competition
 from toca.eval.timing.speed import Speed, Stopwatch
 from toca.eval.variants import BASELINE, Failure, Lineup, Variant, fewer_steps, in_own_steps
@@ -72,23 +75,56 @@ class Study:
         Raises:
             Exception: What the full run raises: without it there is nothing to compare with.
         """
+        self._make_full_run(shard)
+        failures: list[Failure] = []
+        for variant in self._track("pictures", [*self._uncached[:-1], *self._methods]):
+            try:
+                self._gallery.make(variant, shard)
+            except VariantFailed as error:
+                before = refused_peers(failures)
+                failures.append(Failure(variant.name, str(error)))
+                self._tell(failures[-1], before)
+        return failures
+
+    def outlook(self, shard: Shard = WHOLE) -> Outlook:
+        """What will be done, and what of it is there already."""
+        variants = [*self._uncached, *self._methods]
+        made = [self._gallery.made(variant, shard) for variant in variants]
+        done, batches = (sum(counts) for counts in zip(*made, strict=True))
+        fewer, samples = len(self._uncached) - 1, len(self._items)
+        return Outlook(len(self._methods), fewer, samples, batches, done, self._stopwatch.timed(variants))
+
+    def _make_full_run(self, shard: Shard) -> None:
+        before, _ = self._gallery.made(BASELINE, shard)
+        start = monotonic()
         try:
             self._gallery.make(BASELINE, shard)
         except VariantFailed as failed:
             raise failed.__cause__ or failed from None
-        failures = []
-        for variant in self._track("pictures", [*self._uncached[:-1], *self._methods]):
-            try:
-                self._gallery.make(variant, shard)
-            except VariantFailed as failed:
-                failures.append(Failure(variant.name, str(failed)))
-                errors.print(f"{variant.name} failed: {failed}")
-        return failures
+        after, _ = self._gallery.made(BASELINE, shard)
+        if after > before:
+            seconds = (monotonic() - start) / (after - before)
+            self._progress.print(self.outlook(shard).at_most(seconds), soft_wrap=True)
+
+    def _tell(self, failure: Failure, before: dict[str, str]) -> None:
+        """A failure, as soon as it is known; of a peer that does not go with the pipeline at all once, and quietly."""
+        refused = refused_peers([failure])
+        if not refused:
+            errors.print(f"{failure.variant} failed: {failure.reason}")
+        for name, reason in refused.items():
+            if name not in before:
+                errors.print(f"{name} does not go with this pipeline: {reason}", style="bright_black")
 
     def time(self) -> None:
         """Time every variant that has its pictures, in turns with the full run."""
-        bar = self._progress.add_task("times", total=len(self._variants))
-        speeds = self._stopwatch.measure(self._variants, lambda count: self._progress.advance(bar, count))
+        progress = self._progress
+        bar = progress.add_task("times", total=len(self._variants))
+        speeds = self._stopwatch.measure(
+            self._variants,
+            lambda count: progress.advance(bar, count),
+            lambda names: at_variant(progress, bar, "times", ", ".join(names)),
+        )
+        progress.update(bar, description="times")
         for warning in self._competition(speeds):
             errors.print(warning)
 
@@ -166,7 +202,7 @@ class Study:
         return self._gallery.load(next(variant for variant in self._variants if variant.name == name))
 
     def _track(self, what: str, variants: Sequence[Variant]) -> Iterable[Variant]:
-        return self._progress.track(variants, description=what)
+        return track(self._progress, what, variants)
 
     def _config(self, perceptual: str | None) -> dict[str, Any]:
         return {

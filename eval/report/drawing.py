@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -74,7 +75,7 @@ def _draw_curve(axes: Axes, curve: Curve) -> None:
         axes.plot(xs, ys, zorder=2, alpha=0.45, **looks)
 
 
-def _line(curve: Curve) -> dict:
+def _line(curve: Curve) -> dict[str, Any]:
     """How a curve looks, in the plot and beside its name."""
     look = curve.look
     # Hollow, and not filled with white: a page may be dark.

@@ -28,7 +28,7 @@ def name_points(figure: Figure, axes: Axes, results: Results, quantity: Quantity
     figure.draw_without_rendering()
     uncached = [(row.speedup, value) for row in results.uncached if (value := quantity.of(row)) is not None]
     lines = [curve.line for curve in curves] + [[point] for curve in curves for point in curve.others] + [uncached]
-    taken = np.concatenate([_along(axes, line) for line in lines if line])
+    taken = np.concatenate([_along(axes, line, figure.dpi) for line in lines if line])
     for curve in sorted(curves, key=lambda each: (not each.stands_out, len(each.name))):
         box = _write(axes, curve, taken)
         if box is not None:
@@ -53,11 +53,11 @@ def _write(axes: Axes, curve: Curve, taken: np.ndarray) -> Any | None:
     return None
 
 
-def _along(axes: Axes, line: Sequence[Point]) -> np.ndarray:
+def _along(axes: Axes, line: Sequence[Point], dpi: float) -> np.ndarray:
     """Pixels (n, 2) along a line of one point or more, and around its markers."""
     corners = axes.transData.transform(np.array(line))
     turns = np.linspace(0, 2 * np.pi, 8, endpoint=False)
-    around = MARKER * axes.figure.dpi / 72 * np.stack([np.cos(turns), np.sin(turns)], -1)
+    around = MARKER * dpi / 72 * np.stack([np.cos(turns), np.sin(turns)], -1)
     parts = [corners, (corners[:, None] + around).reshape(-1, 2)]
     for first, second in zip(corners, corners[1:], strict=False):
         count = max(2, int(np.hypot(*(second - first)) / ROOM))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from matplotlib import colormaps, style
@@ -18,8 +19,8 @@ from toca.plan.drawing import draw_plan
 SHOWN = 6
 """Samples of each variant."""
 COLOURS = "viridis"
-DARK = {f"{part}.facecolor": "#1a1e25" for part in ("figure", "axes", "savefig")}
-"""The ground of a dark page."""
+DARK: Any = ["dark_background", {f"{part}.facecolor": "#1a1e25" for part in ("figure", "axes", "savefig")}]
+"""The style of a drawing in a dark page, on its ground."""
 STRENGTH = 0.6
 """How far the colours of the heat map cover the picture below."""
 
@@ -62,7 +63,7 @@ def _drawn(report: Report, row: Row, light: bool) -> str | None:
         return None
     # What was counted of this very variant, and not what its plan promises at some size.
     costs = f"{row.flops_speedup:.2f}x fewer FLOPs, {mib(row.cache_bytes)} MiB of cache a batch"
-    with tempfile.TemporaryDirectory() as folder, style.context("default" if light else ["dark_background", DARK]):
+    with tempfile.TemporaryDirectory() as folder, style.context("default" if light else DARK):
         path = Path(folder) / "plan.png"
         draw_plan(plan, path, f"{row.name} on {report.results.model}", costs)
         return data_uri(path.read_bytes(), "image/png")

@@ -94,6 +94,11 @@ class Gallery:
             taken_at = datetime.now(timezone.utc).isoformat(timespec="microseconds")
             manifest.append(shard.rank, Entry(number, files, asdict(run.facts), taken_at))
 
+    def made(self, variant: Variant, shard: Shard = WHOLE) -> tuple[int, int]:
+        """How many batches of this process's share are noted as done, and how many there are."""
+        own = {number for number, _ in shard.own(list(enumerate(self._batches())))}
+        return len(own & self._manifest(variant).entries().keys()), len(own)
+
     def _run(self, variant: Variant, batch: list[Item]) -> Run:
         try:
             return run_items(self.subject, variant, batch, self.seed, self.floats)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -133,9 +133,18 @@ class Stopwatch:
             "machine": machine(self.subject.pipe.device),
         }
 
-    def measure(self, variants: list[Variant], report: Callable[[int], None]) -> dict[str, Speed]:
+    def timed(self, variants: list[Variant]) -> int:
+        """Of how many variants the times are on disk."""
+        return sum(self._find(variant) is not None for variant in variants)
+
+    def measure(
+        self,
+        variants: list[Variant],
+        report: Callable[[int], None],
+        begin: Callable[[Sequence[str]], None] = lambda names: None,
+    ) -> dict[str, Speed]:
         """Measure the variants that are not on disk yet, from the round on in which an earlier process stopped;
-        `report` is told how many more are done.
+        `report` is told how many more are done, and `begin` the names of those that take turns now.
 
         Raises:
             ValueError: If there are too few rounds.
@@ -144,6 +153,7 @@ class Stopwatch:
         missing = {self._name(variant): variant for variant in variants if self._find(variant) is None}
         report(len(variants) - len(missing))
         for names, before in _groups(list(missing), self._rounds.taken(), self.group):
+            begin([missing[name].name for name in names])
             self._measure({name: missing[name] for name in names}, before)
             report(len(names))
         self._rounds.clear()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -15,6 +15,7 @@ from toca.eval.report.curves import Curve, Point, Quantity
 from toca.eval.variants import FEWER_STEPS
 from toca.files.figures import plain
 
+Place = Literal["outside right upper", "outside lower center"]
 GREY, DARK = "#9a9a9a", "#333333"
 FEWER_LABEL = f"{FEWER_STEPS}, no cache"
 BOLD, THIN = 3.2, 1.6
@@ -88,14 +89,14 @@ def _line(curve: Curve) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def list_names(figure: Figure, curves: Sequence[Curve], place: str, columns: int = 1, size: float = 9) -> None:
+def list_names(figure: Figure, curves: Sequence[Curve], place: Place, columns: int = 1, size: float = 9) -> None:
     """The names with their looks, the highest curve first, and last the runs without a cache. No line leads from a
     name to its curve: it would cross others."""
     order = sorted(curves, key=lambda curve: max(y for _, y in curve.line), reverse=True)
     handles = [Line2D([], [], label=plain(curve.name), **_line(curve)) for curve in order]
     handles.append(Line2D([], [], color=GREY, linewidth=6, alpha=0.55, label=FEWER_LABEL))
     names = figure.legend(
-        handles=handles, loc=f"outside {place}", ncols=columns, fontsize=size, frameon=False, labelcolor=DARK,
+        handles=handles, loc=place, ncols=columns, fontsize=size, frameon=False, labelcolor=DARK,
         handlelength=2.8,
     )  # fmt: skip
     for text, curve in zip(names.get_texts(), order, strict=False):

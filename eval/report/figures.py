@@ -55,7 +55,7 @@ def _wide(results: Results, quantity: Quantity, curves: list[Curve]) -> bytes:
     figure = Figure(figsize=(10, max(5.0, ROW * len(curves) + 1.5)), layout="constrained")
     axes = figure.add_subplot()
     _draw(axes, results, quantity, curves)
-    list_names(figure, curves, "right upper")
+    list_names(figure, curves, "outside right upper")
     name_points(figure, axes, results, quantity, curves)
     return _svg(figure)
 
@@ -64,7 +64,7 @@ def _narrow(results: Results, quantity: Quantity, curves: list[Curve]) -> bytes:
     lines = (len(curves) + 2) // 2
     figure = Figure(figsize=(4.2, 4.0 + 0.17 * lines), layout="constrained")
     _draw(figure.add_subplot(), results, quantity, curves)
-    list_names(figure, curves, "lower center", 2, 7)
+    list_names(figure, curves, "outside lower center", 2, 7)
     return _svg(figure)
 
 

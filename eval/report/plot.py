@@ -31,7 +31,7 @@ def draw(results: Results, path: str | Path) -> None:
     steps = results.config["config"]["num_inference_steps"]
     title = plain(f"{results.model}: {steps} steps, {results.prompts} prompts")
     axes.set_title(title, loc="left", color=DARK, fontsize=12)
-    list_names(figure, curves, "right upper")
+    list_names(figure, curves, "outside right upper")
     name_points(figure, axes, results, quantity, curves)
     with matplotlib.rc_context({"savefig.facecolor": "white"}):
         figure.savefig(path)

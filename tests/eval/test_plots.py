@@ -45,7 +45,7 @@ def drawn(rows):
     axes, quantity = figure.add_subplot(), fidelity(PSNR, found.metrics[PSNR])
     curves = find_curves(found, quantity)
     draw_axes(axes, found, quantity, curves)
-    list_names(figure, curves, "right upper")
+    list_names(figure, curves, "outside right upper")
     name_points(figure, axes, found, quantity, curves)
     figure.draw_without_rendering()
     return figure, axes, curves

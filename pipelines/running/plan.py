@@ -54,8 +54,7 @@ def run(request: Request, save: Path | None, draw: Path | None, as_json: bool) -
     if note is not None:
         errors.print(f"Note: {note}", style="yellow")
     cost = made.cost(**sizes, cache_dtype=kept_in)
-    title = f"{method_name(chosen)} on {cleaned(model, 60)}"
-    files = _written(made, save, draw, title, sizes)
+    files = _written(made, save, draw, _title(request, chosen, model), sizes)
     if as_json:
         facts = {"model": model, "method": method_name(chosen), "dtype": str(dtype).removeprefix("torch.")}
         print_json({**facts, "cache_dtype": kept_in, **_plain(made, cost), "files": [str(path) for path in files]})
@@ -70,6 +69,12 @@ def _chosen(request: Request, transformer: Any) -> Any:
     if request.method is None or request.method == DEFAULT:
         return preset_for(str(request.model), transformer, request.settings)
     return override(find_method(request.method), request.settings)
+
+
+def _title(request: Request, chosen: Any, model: str) -> str:
+    """What was asked for, with the preset where the method was chosen for the model."""
+    named = method_name(chosen) if request.method in (None, DEFAULT) else request.method
+    return cleaned(" ".join([f"{named}", *request.settings, "on", model]), 100)
 
 
 def _written(plan: Any, save: Path | None, draw: Path | None, title: str, sizes: dict[str, Any]) -> list[Path]:

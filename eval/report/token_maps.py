@@ -10,11 +10,11 @@ import torch
 
 import toca
 from toca.eval.peers import Peer
-from toca.eval.report.token_recorder import TokenRecorder
 from toca.eval.samples.pictures import Gallery
 from toca.eval.samples.running import ready
 from toca.eval.variants import Variant
 from toca.pipelines.method_options import from_record, recorded
+from toca.pipelines.token_recorder import TokenRecorder
 
 STAGE = "token maps"
 SAMPLES = 4

@@ -36,10 +36,10 @@ from toca.eval.report.grids import extremes, grids, representatives
 from toca.eval.report.images import LONGEST, picture_uri
 from toca.eval.report.quality_columns import QUALITY
 from toca.eval.report.table import FIDELITY, NONE, make_table
-from toca.eval.report.token_recorder import TokenRecorder
 from toca.eval.report.tokens import overlay, token_wise
 from toca.eval.report.traces import shares, traces
 from toca.eval.variants import Failure
+from toca.pipelines.token_recorder import TokenRecorder
 
 from .fidelities import metrics_with
 

@@ -102,12 +102,12 @@ def test_a_file_in_the_folder_is_a_command(monkeypatch, tmp_path):
     monkeypatch.setattr(joining, "_PLACES", dict(joining._PLACES))
     names = [run.__name__ for run in joining.our_commands()]
     sys.modules.pop("toca.pipelines.commands.sing")
-    assert names == ["generate", "methods", "sing", "models", "which", "plan", "tune", "calibrate", "env"]
+    assert names == ["generate", "demo", "methods", "sing", "models", "which", "plan", "tune", "calibrate", "env"]
 
 
 def test_commands_stand_in_their_order():
     listed = typer.main.get_command(app).list_commands(None)
-    assert listed[:8] == ["generate", "methods", "models", "which", "plan", "tune", "calibrate", "env"]
+    assert listed[:9] == ["generate", "demo", "methods", "models", "which", "plan", "tune", "calibrate", "env"]
     assert "eval" in listed
 
 

@@ -47,16 +47,17 @@ def preset(name: str) -> Method:
 
 def foreign_to(name: str, family: str) -> str | None:
     """What to say of a preset on a family that it was not made for; `None` where it was, or where none is told."""
-    made_for = _made_for(name) if name in presets() else None
-    if made_for in (None, family):
+    own = made_for(name) if name in presets() else None
+    if own in (None, family):
         return None
     method = name.partition("/")[0]
-    fitting = [other for other in presets() if other.startswith(f"{method}/") and _made_for(other) in (None, family)]
+    fitting = [other for other in presets() if other.startswith(f"{method}/") and made_for(other) in (None, family)]
     instead = f": {' or '.join(fitting)} would be" if fitting else ""
-    return f"The preset {name} was made for {made_for}, and not for {family}, which this model is{instead}."
+    return f"The preset {name} was made for {own}, and not for {family}, which this model is{instead}."
 
 
-def _made_for(name: str) -> str | None:
+def made_for(name: str) -> str | None:
+    """The family that a preset of this name was made for; `None` where it was for any."""
     ending = name.partition("/")[2]
     family = ending.partition("-")[0]
     return MADE_FOR.get(ending, (family if family in FAMILIES else ending) or None)
@@ -80,7 +81,7 @@ class Choice:
 def default_for(spec: FamilySpec) -> Choice:
     """The setting of ToCa for a family: the first that was published for it, else that of a model built alike, else
     the method's defaults; by chance where attention cannot be measured."""
-    own = (name for name in presets() if name.startswith(f"{DEFAULT}/") and _made_for(name) == spec.name)
+    own = (name for name in presets() if name.startswith(f"{DEFAULT}/") and made_for(name) == spec.name)
     name = next(own, BUILT_ALIKE.get(spec.name))
     if name is not None:
         return Choice(preset(name), name, f"{DEFAULT}, the preset {name}")

@@ -1,4 +1,4 @@
-"""Notes which tokens a method recomputes while a pipeline runs, for the heat maps of the report."""
+"""Notes which tokens a method recomputes while a pipeline runs: for heat maps of the report and the demo."""
 
 from __future__ import annotations
 

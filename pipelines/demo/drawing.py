@@ -11,6 +11,8 @@ import matplotlib
 import numpy as np
 from PIL import Image
 
+from toca.checks import cleaned
+from toca.pipelines.demo.facts import method_told
 from toca.pipelines.demo.running import Made
 from toca.pipelines.video import FRAMES_PER_SECOND
 from toca.plan.drawing import draw_plan
@@ -50,7 +52,8 @@ def plan_picture(made: Made) -> Image.Image:
     """The plan that was followed."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "plan.png"
-        draw_plan(made.plan, path, f"{made.summary.flops_full / made.summary.flops:.2f}x")
+        costs = f"{made.summary.flops_speedup:.2f}x fewer FLOPs, {made.summary.cache_bytes / 2**20:.2f} MiB of cache"
+        draw_plan(made.plan, path, f"{method_told(made.wish)} on {cleaned(made.wish.model, 60)}", costs)
         with Image.open(path) as image:
             return image.convert("RGB")
 

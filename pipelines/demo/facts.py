@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 from toca.checks import cleaned
+from toca.pipelines.demo.limits import Wish
 from toca.pipelines.demo.running import Made
 
 
@@ -24,8 +25,12 @@ def facts(made: Made) -> str:
 
 def caption(made: Made) -> str:
     """A line below a picture of the gallery."""
-    how = f"tuned {made.wish.speedup:g}x" if made.wish.method is None else made.wish.method
-    return f"{cleaned(made.wish.prompt, 40)}, {how}: {made.speedup:.2f}x, {psnr_text(made.psnr)}"
+    return f"{cleaned(made.wish.prompt, 40)}, {method_told(made.wish)}: {made.speedup:.2f}x, {psnr_text(made.psnr)}"
+
+
+def method_told(wish: Wish) -> str:
+    """What was put on the model, in a word or two."""
+    return f"tuned {wish.speedup:g}x" if wish.method is None else wish.method
 
 
 def psnr_text(psnr: float) -> str:

@@ -1,7 +1,8 @@
 """Evaluation: what the speed is (`toca eval bench`), and what it costs (`toca eval run`).
 
 Rooms and files from the ground up: metrics · counting · architectures · store · refusal · peers · labels · variants ·
-config · samples · timing · findings · scoring · report · benchmarks. What asks for all of them stands above.
+config · samples · timing · findings · scoring · progress · report · comparison · benchmarks. What asks for all of them
+stands above.
 """
 
 from toca.moved import redirect

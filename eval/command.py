@@ -130,6 +130,27 @@ _stage("score", ("score",), "Compute fidelity and quality of the samples.")
 _stage("report", ("report",), "Write the page, the tables and the plots of what was found.")
 
 
+@app.command()
+def status(
+    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="The --output of a run.")] = Path("outputs/eval"),
+    verify: Annotated[bool, typer.Option("--verify", help="Read every picture and compare it with its hash.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="As JSON, for programs.")] = False,
+) -> None:
+    """How far a run is, whether it runs or stopped: samples, times, scores, pace, time left, what is damaged."""
+    _import("progress.showing").show(folder, as_json, verify)
+
+
+@app.command()
+def compare(
+    first: Annotated[Path, typer.Argument(metavar="A", help="A run's folder, or a JSON file of its report.")],
+    second: Annotated[Path, typer.Argument(metavar="B", help="Another's, which is held against the first.")],
+    as_json: Annotated[bool, typer.Option("--json", help="As JSON, for programs.")] = False,
+    as_markdown: Annotated[bool, typer.Option("--markdown", help="As Markdown.")] = False,
+) -> None:
+    """Two runs, sample by sample: by how much each variant is better in the second, with paired intervals."""
+    _import("comparison.showing").show(first, second, as_json, as_markdown)
+
+
 def _with_flags_of_its_own(name: str, module: str, about: str) -> None:
     """Add a command that a module of `benchmarks` holds; it is imported when it is asked for."""
 

@@ -8,13 +8,12 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from rich.console import Console
-from rich.progress import Progress
 from rich.text import Text
 
 from toca.checks import cleaned
 from toca.eval.config.settings import Settings, read_run
 from toca.eval.outline import outline
+from toca.eval.progress.bars import bars
 from toca.eval.refusal import Refused, refusing
 from toca.eval.report import Report, write_report
 from toca.eval.report.plot import draw
@@ -96,7 +95,7 @@ def _run(
     if "generate" in stages:
         with working(output, mine):
             for model, each in settings.items():
-                with _study(model, each, lineups[model], output, mine) as study:
+                with _study(model, each, lineups[model], output, command, mine) as study:
                     faults += _lost(model, lineups[model], study.generate(mine))
         if together:
             wait_for_all(mine)
@@ -133,7 +132,7 @@ def _rest(
     stages: Sequence[Stage], model: str, settings: Settings, lineup: Lineup, output: Path, command: str
 ) -> list[str]:
     """All stages of one pipeline but the first; returns why the run failed, if it did."""
-    with _study(model, settings, lineup, output) as study:
+    with _study(model, settings, lineup, output, command) as study:
         if "time" in stages:
             study.time()
         if "score" in stages:
@@ -181,15 +180,16 @@ def write(report: Report, output: Path) -> list[Path]:
 
 @contextmanager
 def _study(
-    model: str, settings: Settings, lineup: Lineup, output: Path, shard: Shard | None = None
+    model: str, settings: Settings, lineup: Lineup, output: Path, command: str, shard: Shard | None = None
 ) -> Iterator[Study]:
     """One pipeline, loaded for the length of a `with` block; the first of many processes shows how far it is."""
     if settings.threads is not None:
         torch.set_num_threads(settings.threads)
-    with Progress(console=Console(stderr=True), disable=shard is not None and not shard.leads) as progress:
+    with bars(disable=shard is not None and not shard.leads) as progress:
         progress.print(Text(model, style="bold"))  # a name may hold square brackets
         store = Store(output / "stages" / slug(model))
         study = Study(load_subject(model, settings, store), lineup, settings, store, progress)
+        study.outline(command).write(store.folder)
         progress.print(f"{study.outlook(shard or WHOLE)}", soft_wrap=True)
         yield study
 

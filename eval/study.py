@@ -5,9 +5,9 @@ A stage keeps what it finds in the store and takes what is there, so that each g
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import datetime
-from functools import cached_property
+from functools import cached_property, partial
 from time import monotonic
 from typing import Any
 
@@ -17,6 +17,8 @@ from rich.progress import Progress
 from toca.eval.config.settings import Settings
 from toca.eval.findings.results import Results
 from toca.eval.findings.rows import make_row, with_matches
+from toca.eval.progress.bars import Tally, at_variant
+from toca.eval.progress.outline import Outline, outline_of
 from toca.eval.report import Report
 from toca.eval.report.failing import refused_peers
 from toca.eval.report.token_maps import TokenMaps
@@ -29,12 +31,12 @@ from toca.eval.scoring.judges.making import Judges
 from toca.eval.scoring.stage import Scores, Scoring
 from toca.eval.store.environment import code_fingerprint, environment
 from toca.eval.store.store import Store
-from toca.eval.telling import Outlook, at_variant, track
+from toca.eval.telling import Outlook, track
 from toca.eval.timing.rivals import competition
 from toca.eval.timing.speed import Speed, Stopwatch
 from toca.eval.variants import BASELINE, Failure, Lineup, Variant, fewer_steps, in_own_steps
 from toca.pipelines.commands.console import errors
-from toca.tuning.quality import RESAMPLES
+from toca.tuning.quality import resamples
 
 
 class Study:
@@ -66,6 +68,14 @@ class Study:
         judges = Judges.of(settings.scores, subject)
         self._scoring = Scoring(self._gallery, judges, store)
 
+    def outline(self, command: str) -> Outline:
+        """What it is made of, and where each part of it lies.
+
+        Args:
+            command (`str`): What was typed.
+        """
+        return outline_of(self._gallery, self._stopwatch, self._scoring, self._made, command)
+
     def generate(self, shard: Shard = WHOLE) -> list[Failure]:
         """Make this process's share of all pictures; a variant that raises becomes a failure, and the others go on.
 
@@ -75,15 +85,22 @@ class Study:
         Raises:
             Exception: What the full run raises: without it there is nothing to compare with.
         """
-        self._make_full_run(shard)
+        share, steps = self._gallery.share(shard), [variant.steps or self._subject.steps for variant in self._made]
         failures: list[Failure] = []
-        for variant in self._track("pictures", [*self._uncached[:-1], *self._methods]):
+        tally = Tally(self._progress, "samples", share * sum(steps))
+        for place, variant in enumerate(self._made):
+            tally.at(variant.name, place + 1, len(self._made))
+            add = partial(tally.add, weight=steps[place])
             try:
-                self._gallery.make(variant, shard)
-            except VariantFailed as error:
+                make = self._make_full_run if variant == BASELINE else partial(self._gallery.make, variant)
+                make(shard, add)
+            except VariantFailed as failed:
+                if variant == BASELINE:
+                    raise failed.__cause__ or failed from None
                 before = refused_peers(failures)
-                failures.append(Failure(variant.name, str(error)))
+                failures.append(Failure(variant.name, str(failed)))
                 self._tell(failures[-1], before)
+            tally.reach(share * sum(steps[: place + 1]))
         return failures
 
     def outlook(self, shard: Shard = WHOLE) -> Outlook:
@@ -94,13 +111,11 @@ class Study:
         fewer, samples = len(self._uncached) - 1, len(self._items)
         return Outlook(len(self._methods), fewer, samples, batches, done, self._stopwatch.timed(variants))
 
-    def _make_full_run(self, shard: Shard) -> None:
+    def _make_full_run(self, shard: Shard, made: Callable[[int, bool], None]) -> None:
+        """With how long all of it takes at most, as soon as it can be told."""
         before, _ = self._gallery.made(BASELINE, shard)
         start = monotonic()
-        try:
-            self._gallery.make(BASELINE, shard)
-        except VariantFailed as failed:
-            raise failed.__cause__ or failed from None
+        self._gallery.make(BASELINE, shard, made)
         after, _ = self._gallery.made(BASELINE, shard)
         if after > before:
             seconds = (monotonic() - start) / (after - before)
@@ -179,7 +194,19 @@ class Study:
     @cached_property
     def _scores(self) -> Scores:
         """Fidelity and quality; the report shows what the stage before it found."""
-        return self._scoring.score(self._track("scores", self._variants))
+        tally = Tally(self._progress, "scores", len(self._variants) * len(self._items))
+
+        def each() -> Iterator[Variant]:
+            for place, variant in enumerate(self._variants, 1):
+                tally.at(variant.name, place, len(self._variants))
+                yield variant
+
+        return self._scoring.score(each(), tally.add)
+
+    @property
+    def _made(self) -> list[Variant]:
+        """All variants in the order in which their pictures are made, the full run first."""
+        return [BASELINE, *self._uncached[:-1], *self._methods]
 
     @cached_property
     def _variants(self) -> list[Variant]:
@@ -209,7 +236,7 @@ class Study:
             **self._settings.model_dump(mode="json"),
             **self._subject.identity(),
             "bench_batch_size": len(self._stopwatch.items),
-            "resamples": RESAMPLES,
+            "resamples": resamples(len({item.prompt.id for item in self._items})),
             "perceptual": perceptual,
             "items": [(item.prompt.id, item.sample, item.prompt.text) for item in self._items],
         }

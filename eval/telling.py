@@ -6,19 +6,17 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from rich.markup import escape
-from rich.progress import Progress, TaskID
-from rich.text import Text
+from rich.progress import Progress
 
 from toca.checks import counted
 from toca.eval.findings.results import Row
 from toca.eval.metrics.fidelity import PSNR
+from toca.eval.progress.bars import at_variant
+from toca.eval.progress.told import duration
 from toca.eval.report import Report
 from toca.eval.report.best import best_at, gain_of
 from toca.eval.report.columns import NONE, interval_cell
 from toca.eval.variants import Variant
-
-MINUTE, HOUR = 60, 3600
 
 
 @dataclass(frozen=True)
@@ -57,28 +55,14 @@ class Outlook:
         return f"A batch of the full run takes {seconds:.3g} s: the samples take at most {duration(left * seconds)}."
 
 
-def duration(seconds: float) -> str:
-    """In the unit that suits it: `40 s`, `12 min`, `3.5 h`."""
-    if seconds < 2 * MINUTE:
-        return f"{seconds:.0f} s"
-    return f"{seconds / MINUTE:.0f} min" if seconds < 2 * HOUR else f"{seconds / HOUR:.1f} h"
-
-
 def track(progress: Progress, what: str, variants: Sequence[Variant]) -> Iterator[Variant]:
     """Go through variants, and show which one it is: beside the bar, and in a line of its own where there is none."""
     task = progress.add_task(what, total=len(variants))
     for number, variant in enumerate(variants, 1):
-        at_variant(progress, task, what, variant.name)
-        if not progress.console.is_terminal and not progress.disable:
-            progress.print(Text(f"{what}: {variant.name} ({number} of {len(variants)})"), soft_wrap=True)
+        at_variant(progress, task, what, variant.name, (number, len(variants)))
         yield variant
         progress.advance(task)
     progress.update(task, description=what)
-
-
-def at_variant(progress: Progress, task: TaskID, what: str, names: str) -> None:
-    """Say beside a bar what it is at."""
-    progress.update(task, description=escape(f"{what}: {names}"))
 
 
 def resumes(output: Path, command: str) -> str:

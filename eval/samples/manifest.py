@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import Any
 from toca.checks import check_fields
 from toca.eval.metrics.tags import file_digest
 from toca.eval.samples.running import Facts
-from toca.eval.store.lines import read_lines
+from toca.eval.store.lines import name_once, read_lines
 from toca.files.writing import append_line
 
 
@@ -48,8 +49,13 @@ class Manifest:
         A line that is cut short or damaged is passed over, and the file is named once: its batch counts as not noted,
         so it is made again.
         """
-        found = [entry for path in sorted(self.folder.glob("manifest-*.jsonl")) for entry in read_lines(path, _entry)]
+        found = [entry for entries in self.by_process().values() for entry in entries]
         return {entry.batch: entry for entry in sorted(found, key=lambda entry: entry.taken_at)}
+
+    def by_process(self, tell: Callable[[Path, str], None] = name_once) -> dict[str, list[Entry]]:
+        """All notes, those of each process in the order written; `tell` is told of what is damaged."""
+        paths = sorted(self.folder.glob("manifest-*.jsonl"))
+        return {path.name: list(read_lines(path, _entry, tell)) for path in paths}
 
     def append(self, rank: int, entry: Entry) -> None:
         """Note a batch; when this returns the note is on disk.

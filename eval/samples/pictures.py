@@ -8,10 +8,12 @@ fidelity is computed of.
 from __future__ import annotations
 
 import io
+import itertools
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime, timezone
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +25,7 @@ from PIL import Image
 
 from toca.eval.samples.manifest import Entry, Manifest, sha256
 from toca.eval.samples.prompts import Item
-from toca.eval.samples.running import Facts, Run, identity_of, run_items
+from toca.eval.samples.running import Facts, Run, as_floats, digest_of, identity_of, run_items
 from toca.eval.samples.shards import WHOLE, Shard
 from toca.eval.samples.subject import Subject
 from toca.eval.store.naming import file_part
@@ -67,32 +69,48 @@ class Gallery:
     def key(self, variant: Variant) -> dict[str, Any]:
         """All that a variant's pictures depend on."""
         return {
-            **identity_of(self.subject, variant, self.items, self.seed, self.code),
+            **identity_of(self.subject, variant, self._digest, self.seed, self.code),
             "batch_size": self.batch_size,
             "floats": self.floats,
             "device": self.subject.pipe.device.type,
             "versions": [torch.__version__, diffusers.__version__, transformers.__version__],
         }
 
-    def make(self, variant: Variant, shard: Shard = WHOLE) -> None:
+    @cached_property
+    def _digest(self) -> str:
+        """Of the samples, which every key holds."""
+        return digest_of(self.items)
+
+    def make(self, variant: Variant, shard: Shard = WHOLE, made: Callable[[int, bool], None] | None = None) -> None:
         """Make this process's share of a variant's pictures, all but those that are there.
 
         The batches are the same whatever the number of processes: so are the pictures, even of a method that looks at
         a whole batch. A batch whose files are damaged or gone is made again.
 
+        Args:
+            variant (`Variant`): Whose.
+            shard (`Shard`): Which share.
+            made (`Callable`, *optional*): Is told after each batch of how many samples it is, and whether it is new.
+
         Raises:
             VariantFailed: If the variant does; the reason is on disk, and `failure` tells it.
             OSError: If a file cannot be written.
         """
-        folder, manifest = self._folder(variant), self._manifest(variant)
+        folder, manifest = self.folder(variant), self._manifest(variant)
         done = manifest.entries()
         for number, batch in shard.own(list(enumerate(self._batches()))):
-            if number in done and not manifest.faults(done[number]):
-                continue
-            run = self._run(variant, batch)
-            files = self._save(folder, batch, run)
-            taken_at = datetime.now(timezone.utc).isoformat(timespec="microseconds")
-            manifest.append(shard.rank, Entry(number, files, asdict(run.facts), taken_at))
+            new = number not in done or bool(manifest.faults(done[number]))
+            if new:
+                run = self._run(variant, batch)
+                files = self._save(folder, batch, run)
+                taken_at = datetime.now(timezone.utc).isoformat(timespec="microseconds")
+                manifest.append(shard.rank, Entry(number, files, asdict(run.facts), taken_at))
+            if made is not None:
+                made(len(batch), new)
+
+    def share(self, shard: Shard = WHOLE) -> int:
+        """How many samples of each variant are a process's."""
+        return sum(map(len, shard.own(self._batches())))
 
     def made(self, variant: Variant, shard: Shard = WHOLE) -> tuple[int, int]:
         """How many batches of this process's share are noted as done, and how many there are."""
@@ -104,12 +122,12 @@ class Gallery:
             return run_items(self.subject, variant, batch, self.seed, self.floats)
         except Exception as error:  # whatever it is, the others go on
             reason = f"{type(error).__name__}: {first_sentence(error)}"
-            seal(self._folder(variant) / FAILURE, variant.name, reason)
+            seal(self.folder(variant) / FAILURE, variant.name, reason)
             raise VariantFailed(reason) from error
 
     def failure(self, variant: Variant) -> str | None:
         """Why a variant has no pictures; `None` if they are all there, or if nobody knows."""
-        reason = unseal(self._folder(variant) / FAILURE, variant.name)
+        reason = unseal(self.folder(variant) / FAILURE, variant.name)
         if reason is None or self._manifest(variant).entries().keys() >= set(range(len(self._batches()))):
             return None
         return reason
@@ -170,25 +188,33 @@ class Gallery:
         return files
 
     def _manifest(self, variant: Variant) -> Manifest:
-        return Manifest(self._folder(variant))
+        return Manifest(self.folder(variant))
 
-    def _folder(self, variant: Variant) -> Path:
+    def folder(self, variant: Variant) -> Path:
+        """Where a variant's pictures lie, or will."""
         return self.store.folder / STAGE / f"{file_part(variant.name)}-{digest(self.key(variant))[:12]}"
 
-    def load(self, variant: Variant, place: slice = ALL) -> np.ndarray:
-        """The pictures of a variant, in the order of `items`: (n, frames, height, width, 3), uint8.
+    def load(self, variant: Variant, chosen: slice | Sequence[int] = ALL) -> np.ndarray:
+        """The pictures of a variant: (n, frames, height, width, 3), uint8.
 
         Args:
             variant (`Variant`): Whose.
-            place (`slice`): Which of `items`; all of them if not given.
+            chosen (`slice` or `Sequence[int]`): Which of `items`, by their places; all of them if not given.
         """
-        folder = self._folder(variant)
-        return np.stack([_load(folder, item) for item in self.items[place]])
+        folder = self.folder(variant)
+        items = self.items[chosen] if isinstance(chosen, slice) else [self.items[place] for place in chosen]
+        return np.stack([_load(folder, item) for item in items])
 
     def has_floats(self, variant: Variant) -> bool:
         """Whether every sample of a variant is there as it was before it was rounded."""
         noted = {name for entry in self._manifest(variant).entries().values() for name in entry.files}
         return all(_float_name(item) in noted for item in self.items)
+
+    def expects_floats(self, variant: Variant) -> bool:
+        """The same; of a variant that has no sample yet whether it is to be so."""
+        if self._manifest(variant).entries():
+            return self.has_floats(variant)
+        return self.floats and bool(as_floats(self.subject.pipe))
 
     def load_floats(self, variant: Variant, place: slice, chosen: Sequence[int]) -> np.ndarray:
         """Some of a variant's samples as `has_floats` has them: (n, frames, height, width, 3), float32 in 0..1.
@@ -198,7 +224,7 @@ class Gallery:
             place (`slice`): Which of `items`.
             chosen (`Sequence[int]`): Which of these.
         """
-        folder, items = self._folder(variant), self.items[place]
+        folder, items = self.folder(variant), self.items[place]
         return np.stack([np.load(folder / _float_name(items[number]), allow_pickle=False) for number in chosen])
 
     def chunks(self, size: int) -> list[slice]:
@@ -208,8 +234,9 @@ class Gallery:
 
 
 def _load(folder: Path, item: Item) -> np.ndarray:
-    files = sorted(folder.glob(_file_name(item, None)))
-    return np.stack([np.asarray(Image.open(file)) for file in files])
+    # By their names one after the other: to list a folder of many thousand files for each sample takes hours.
+    paths = (folder / _file_name(item, frame) for frame in itertools.count())
+    return np.stack([np.asarray(Image.open(path)) for path in itertools.takewhile(Path.is_file, paths)])
 
 
 def _as_file(array: np.ndarray) -> bytes:
@@ -225,7 +252,7 @@ def _float_name(item: Item) -> str:
     return f"p{prompt:06}-s{sample:03}.npy"
 
 
-def _file_name(item: Item, frame: int | None) -> str:
-    """Named by what it is, never by the prompt's text; the pattern of all frames for `None`."""
+def _file_name(item: Item, frame: int) -> str:
+    """Named by what it is, never by the prompt's text."""
     prompt, sample = item.key
-    return f"p{prompt:06}-s{sample:03}-f{'*' if frame is None else f'{frame:04}'}.png"
+    return f"p{prompt:06}-s{sample:03}-f{frame:04}.png"

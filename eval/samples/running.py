@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import inspect
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, TypeAlias
@@ -19,6 +19,7 @@ from toca.eval.peers.denoisers import transformers_of
 from toca.eval.samples.noise import generators
 from toca.eval.samples.prompts import Item
 from toca.eval.samples.subject import Subject
+from toca.eval.store.sealed import digest
 from toca.eval.variants import Compared, Variant
 from toca.hooks.calls import CallWatch
 from toca.pipelines.arguments import call_arguments, class_id, makes_video
@@ -70,23 +71,28 @@ class Run:
     floats: np.ndarray | None = None
 
 
-def identity_of(subject: Subject, variant: Variant, items: list[Item], seed: int, code: str) -> dict[str, Any]:
+def identity_of(subject: Subject, variant: Variant, items: str, seed: int, code: str) -> dict[str, Any]:
     """What all that is found of a variant on some samples depends on, as plain data.
 
     Args:
         subject (`Subject`): The pipeline.
         variant (`Variant`): What is on it.
-        items (`list[Item]`): The samples.
+        items (`str`): What `digest_of` says of the samples: of thirty thousand the list would fill each file.
         seed (`int`): Of the run.
         code (`str`): Hash of the sources.
     """
     return {
         **subject.identity(),
         **variant.describe(),
-        "items": [(item.prompt.id, item.prompt.text, item.sample) for item in items],
+        "items": items,
         "seed": seed,
         "code": code,
     }
+
+
+def digest_of(items: Sequence[Item]) -> str:
+    """What tells samples from all others: how many they are, and a hash of their prompts and numbers."""
+    return f"{len(items)} {digest([(item.prompt.id, item.prompt.text, item.sample) for item in items])}"
 
 
 @torch.no_grad()

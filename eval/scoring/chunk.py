@@ -73,16 +73,29 @@ class Task(Generic[Looked]):
     keep: Callable[[Sequence[Looked]], None]
 
 
-def carry_out(tasks: Sequence[Task[Any]], gallery: Gallery, variant: Variant) -> None:
+def carry_out(
+    tasks: Sequence[Task[Any]], gallery: Gallery, variant: Variant, looked: Callable[[int, bool], None] | None = None
+) -> None:
     """Do all tasks in one go through the samples; without a task nothing is read.
+
+    Args:
+        tasks (`Sequence[Task]`): What is to be found.
+        gallery (`Gallery`), variant (`Variant`): Of whose samples.
+        looked (`Callable`, *optional*): Is told of how many samples more have been looked at, and whether anew.
 
     Raises:
         ValueError, OSError: If pictures cannot be read, or a task raises.
     """
     if not tasks:
+        if looked is not None:
+            looked(len(gallery.items), False)
         return
-    chunks = (Chunk(gallery, variant, place) for place in gallery.chunks(CHUNK))
-    # A chunk reads its pictures when it is looked at; by then the one before is gone.
-    found = [[task.look(chunk) for task in tasks] for chunk in chunks]
+    found = []
+    for place in gallery.chunks(CHUNK):
+        # It reads its pictures when it is looked at; by then the one before is gone.
+        chunk = Chunk(gallery, variant, place)
+        found.append([task.look(chunk) for task in tasks])
+        if looked is not None:
+            looked(chunk.count, True)
     for task, parts in zip(tasks, zip(*found, strict=True), strict=True):
         task.keep(parts)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import cached_property, partial
+from pathlib import Path
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -54,6 +55,14 @@ class Fidelity:
             for metric in missing
         ]
 
+    def files(self, variant: Variant) -> list[Path]:
+        """Where the figures of a variant lie, or will."""
+        tag = FLOAT if self._gallery.expects_floats(BASELINE) else ""
+        return [
+            self._store.path(STAGE, _name(variant, metric), self._key(variant, metric, tag if metric.floats else ""))
+            for metric in self._metrics
+        ]
+
     def of(self, variant: Variant) -> Samples:
         """Every metric of every sample, by the metric's key. `None` is a sample without a value: PSNR has none where
         the pictures are identical, and that of motion none where all changes are.
@@ -100,7 +109,7 @@ class Fidelity:
         return {key: each for key, each in kept.items() if each is not None}
 
     def _kept(self, variant: Variant, metric: ToFullRun) -> dict[str, Any] | None:
-        return self._store.load(STAGE, f"{variant.name} {metric.key}", self._key(variant, metric))
+        return self._store.load(STAGE, _name(variant, metric), self._key(variant, metric, self._tag_of(metric)))
 
     def _keep(self, variant: Variant, metric: ToFullRun, parts: Sequence[Found]) -> None:
         # What a metric refuses are pictures of a size or kind, which all chunks share.
@@ -108,12 +117,17 @@ class Fidelity:
         lists = [part for part in parts if isinstance(part, list)]
         values = [value for part in lists for value in part] if lists else None
         found = {"values": values, "refused": refused}
-        self._store.save(STAGE, f"{variant.name} {metric.key}", self._key(variant, metric), found)
+        key = self._key(variant, metric, self._tag_of(metric))
+        self._store.save(STAGE, _name(variant, metric), key, found)
 
-    def _key(self, variant: Variant, metric: ToFullRun) -> list[Any]:
+    def _key(self, variant: Variant, metric: ToFullRun, tag: str) -> list[Any]:
         """All that a metric's figures depend on."""
         pictures = [self._gallery.key(variant), self._gallery.key(BASELINE)]
-        return [*pictures, metric.key, metric.source, self._tag_of(metric), self._code]
+        return [*pictures, metric.key, metric.source, tag, self._code]
+
+
+def _name(variant: Variant, metric: ToFullRun) -> str:
+    return f"{variant.name} {metric.key}"
 
 
 def _look(metric: ToFullRun, tag: str, chunk: Chunk) -> Found:

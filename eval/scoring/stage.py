@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from toca.eval.findings.from_metrics import score_column
@@ -59,11 +60,12 @@ class Scoring:
         self._prompts = [item.prompt.text for item in gallery.items]
         self._code = scoring_fingerprint()
 
-    def score(self, variants: Iterable[Variant]) -> Scores:
+    def score(self, variants: Iterable[Variant], looked: Callable[[int, bool], None] | None = None) -> Scores:
         """Fidelity and quality of every variant; differences in quality are to the full run, if it is one of them.
 
         Args:
             variants (`Iterable[Variant]`): Gone through once, each when the one before is done.
+            looked (`Callable`, *optional*): As for `carry_out`.
 
         Raises:
             ValueError, OSError: If pictures are missing, cannot be read, or are not of the full run's size.
@@ -71,12 +73,22 @@ class Scoring:
         fidelity: dict[str, Samples] = {}
         figures: dict[str, list[list[Figure]]] = {}
         for variant in variants:
-            carry_out([*self._fidelity.tasks(variant), *self._tasks(variant)], self._gallery, variant)
+            tasks = [*self._fidelity.tasks(variant), *self._tasks(variant)]
+            carry_out(tasks, self._gallery, variant, looked)
             fidelity[variant.name] = self._fidelity.of(variant)
             figures[variant.name] = [self._judged(variant, judge) for judge in self._judges.judges]
         perceptual = self._judges.perceptual
         source = perceptual.source if perceptual else None
         return Scores(fidelity, self._fidelity.metrics, source, self._columns(figures), self._fidelity.notes)
+
+    def files(self, variant: Variant) -> list[Path]:
+        """Where a variant's figures lie, or will."""
+        own = [
+            self._store.path(STAGE, f"{variant.name} {metric}", self._key(variant, judge, metric))
+            for judge in self._judges.judges
+            for metric in judge.metrics
+        ]
+        return [*self._fidelity.files(variant), *own]
 
     def _columns(self, figures: Mapping[str, list[list[Figure]]]) -> list[ScoreColumn]:
         """In the order of the metrics' places."""

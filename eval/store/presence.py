@@ -67,6 +67,15 @@ def present(folder: Path, what: str, allow: Callable[[list[Mark]], None] = lambd
             path.unlink()
 
 
+def seen(folder: Path) -> list[Mark]:
+    """Who is in a folder, as one sees it who stays outside and leaves everything as it is."""
+    if not (folder / _DOOR).is_file():
+        return []
+    with FileLock(folder / _DOOR, timeout=PATIENCE):
+        marks = [(_mark(path), path) for path in sorted(folder.glob("*@*.lock"))]
+        return [mark for mark, path in marks if mark is not None and _is_held(path)]
+
+
 def others(folder: Path, mine: Path) -> list[Mark]:
     """Who else is in a folder that this process is in by the mark `mine`."""
     with FileLock(folder / _DOOR, timeout=PATIENCE):
@@ -86,11 +95,16 @@ def _mark(path: Path) -> Mark | None:
 
 def _has_left(path: Path) -> bool:
     """Whether nobody holds a mark, which is deleted then."""
-    try:
-        with FileLock(path, timeout=0):
-            pass
-    except Timeout:
+    if _is_held(path):
         return False
     with suppress(OSError):
         path.unlink()
     return True
+
+
+def _is_held(path: Path) -> bool:
+    try:
+        with FileLock(path, timeout=0):
+            return False
+    except Timeout:
+        return True

@@ -12,6 +12,8 @@ from toca.files.reading import named, read_text
 from toca.files.writing import atomic_path, set_aside
 from toca.pipelines.commands.console import errors
 
+FAULTS = (ValueError, RecursionError, MemoryError)
+"""What reading a damaged file raises."""
 LARGEST = 2**30
 """Bytes that are read of a file; the scores of a hundred thousand samples take thirty million."""
 
@@ -43,20 +45,37 @@ def unseal(path: Path, key: Any) -> Any | None:
     if not path.is_file():
         return None
     try:
-        return _checked(read_text(path, LARGEST), key)
-    except (ValueError, RecursionError, MemoryError) as error:
+        return _of(_whole(path), key)
+    except FAULTS as error:
         aside = set_aside(path)
-        why = cleaned(str(error) or type(error).__name__, 120).rstrip(".")
-        errors.print(f"{named(path)} is damaged ({why}): set aside as {aside.name}, and its stage makes it anew.")
+        errors.print(f"{named(path)} is damaged ({why(error)}): set aside as {aside.name}, its stage makes it anew.")
         return None
 
 
-def _checked(text: str, key: Any) -> Any:
-    data = json.loads(text)
+def why(error: BaseException) -> str:
+    """What is wrong with a file, in a few words."""
+    return cleaned(str(error) or type(error).__name__, 120).rstrip(".")
+
+
+def fault(path: Path) -> str | None:
+    """What is wrong with a file that `seal` wrote, whatever its key is; `None` if nothing is. It is left as it is."""
+    try:
+        _whole(path)
+    except FAULTS as error:
+        return why(error)
+    return None
+
+
+def _whole(path: Path) -> dict[str, Any]:
+    data = json.loads(read_text(path, LARGEST))
     if not isinstance(data, dict) or data.keys() != {"key", "result", "sha256"}:
         raise ValueError("it holds no result")
     if data.pop("sha256") != digest(data):
         raise ValueError("it is not as it was written")
+    return data
+
+
+def _of(data: dict[str, Any], key: Any) -> Any:
     if data["key"] != json.loads(json.dumps(key, default=repr)):
         raise ValueError("it is the result of something else")
     return data["result"]

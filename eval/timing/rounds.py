@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from toca.eval.store.lines import read_lines
+from toca.eval.store.lines import name_once, read_lines
 from toca.eval.store.sealed import digest
 from toca.eval.timing.rivals import Rivals
 from toca.files.writing import append_line
@@ -36,9 +37,9 @@ class Rounds:
 
     path: Path
 
-    def taken(self) -> list[Round]:
-        """Those that are on disk, in the order taken."""
-        return list(read_lines(self.path, _round))
+    def taken(self, tell: Callable[[Path, str], None] = name_once) -> list[Round]:
+        """Those that are on disk, in the order taken; `tell` is told of damaged ones."""
+        return list(read_lines(self.path, _round, tell))
 
     def append(self, round: Round) -> None:
         """Keep a round; when this returns it is on disk.

@@ -5,10 +5,11 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 from toca.eval.samples.prompts import Item
-from toca.eval.samples.running import Facts, Told, facts_of, identity_of, ready
+from toca.eval.samples.running import Facts, Told, digest_of, facts_of, identity_of, ready
 from toca.eval.samples.subject import Subject
 from toca.eval.store.environment import machine
 from toca.eval.store.sealed import digest
@@ -128,7 +129,7 @@ class Stopwatch:
     def key(self, variant: Variant) -> dict[str, Any]:
         """All that a variant's time depends on."""
         return {
-            **identity_of(self.subject, variant, self.items, self.seed, self.code),
+            **identity_of(self.subject, variant, digest_of(self.items), self.seed, self.code),
             "turns": [self.repeats, self.warmups],
             "machine": machine(self.subject.pipe.device),
         }
@@ -150,13 +151,13 @@ class Stopwatch:
             ValueError: If there are too few rounds.
             OSError: If a result cannot be written.
         """
-        missing = {self._name(variant): variant for variant in variants if self._find(variant) is None}
+        missing = {self.turns_of(variant): variant for variant in variants if self._find(variant) is None}
         report(len(variants) - len(missing))
-        for names, before in _groups(list(missing), self._rounds.taken(), self.group):
+        for names, before in _groups(list(missing), self.rounds.taken(), self.group):
             begin([missing[name].name for name in names])
             self._measure({name: missing[name] for name in names}, before)
             report(len(names))
-        self._rounds.clear()
+        self.rounds.clear()
         return self.load(variants)
 
     def load(self, variants: list[Variant]) -> dict[str, Speed]:
@@ -186,7 +187,7 @@ class Stopwatch:
 
             def keep(seconds: Turn) -> None:
                 rounds.append(Round(dict(seconds), out.look()))
-                self._rounds.append(rounds[-1])
+                self.rounds.append(rounds[-1])
                 self.taken()
 
             costs = measure_parts(
@@ -199,12 +200,17 @@ class Stopwatch:
             record = {"facts": facts, "costs": costs[name].record(), **shared}
             self.store.save(STAGE, variant.name, self.key(variant), record)
 
-    def _name(self, variant: Variant) -> str:
+    def file(self, variant: Variant) -> Path:
+        """Where a variant's times lie, or will."""
+        return self.store.path(STAGE, variant.name, self.key(variant))
+
+    def turns_of(self, variant: Variant) -> str:
         """What a variant is called in the rounds, where those of other settings may stand too."""
         return digest([variant.name, self.key(variant)])
 
     @property
-    def _rounds(self) -> Rounds:
+    def rounds(self) -> Rounds:
+        """Those that have been taken, of variants that have no times yet."""
         return Rounds(self.store.folder / STAGE / f"rounds-{digest(self.key(BASELINE))[:12]}.jsonl")
 
 

@@ -21,7 +21,7 @@ from toca.eval.benchmarks.bench.lines import FEWER, FULL, OURS, PEER, TUNED, Lin
 from toca.eval.metrics.errors import brief
 from toca.eval.peers import Peer
 from toca.eval.samples.prompts import Item
-from toca.eval.samples.running import as_floats, identity_of, ready
+from toca.eval.samples.running import as_floats, digest_of, identity_of, ready
 from toca.eval.samples.subject import Subject
 from toca.eval.store.environment import code_fingerprint, fingerprint
 from toca.eval.store.store import Store
@@ -93,7 +93,7 @@ class Bench:
     def _compared(self, variant: Variant) -> dict[str, Any]:
         """The PSNR of each sample, or why there is none."""
         versions = [torch.__version__, diffusers.__version__, self._subject.pipe.device.type]
-        identity = identity_of(self._subject, variant, self._items, self._seed, self._code)
+        identity = identity_of(self._subject, variant, digest_of(self._items), self._seed, self._code)
         key = {**identity, "versions": versions}
         found = self._store.load(STAGE, variant.name, key)
         if found is None:

@@ -1,0 +1,31 @@
+"""`toca eval status`."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from toca.eval.progress.status import status_of
+from toca.eval.progress.told import lines, table, to_data
+from toca.eval.refusal import refusing
+from toca.pipelines.commands.console import output as console
+
+
+def show(folder: Path, as_json: bool, verify: bool) -> None:
+    """Print how far the run in a folder is.
+
+    Raises:
+        Refused: If there is none.
+    """
+    with refusing():
+        status = status_of(folder, verify)
+    if as_json:
+        console.print(json.dumps(to_data(status), indent=2))
+        return
+    for study in status.studies:
+        console.print(study.outline.model)
+        console.print(table(study))
+        for line in lines(study, bool(status.working)):
+            console.print(line)
+        console.print()
+    console.print("At work: " + "; ".join(status.working) if status.working else "Nobody is at work here.")

@@ -16,6 +16,7 @@ from toca.checks import cleaned, shown
 from toca.eval.refusal import Refused
 from toca.files.reading import parse_yaml
 from toca.pipelines.commands.completion import method_beginning, model_beginning
+from toca.pipelines.commands.options import JsonOption
 
 if TYPE_CHECKING:
     from toca.eval.run import Stage
@@ -134,7 +135,7 @@ _stage("report", ("report",), "Write the page, the tables and the plots of what 
 def status(
     folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="The --output of a run.")] = Path("outputs/eval"),
     verify: Annotated[bool, typer.Option("--verify", help="Read every picture and compare it with its hash.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="As JSON, for programs.")] = False,
+    as_json: JsonOption = False,
 ) -> None:
     """How far a run is, whether it runs or stopped: samples, times, scores, pace, time left, what is damaged."""
     _import("progress.showing").show(folder, as_json, verify)
@@ -144,7 +145,7 @@ def status(
 def compare(
     first: Annotated[Path, typer.Argument(metavar="A", help="A run's folder, or a JSON file of its report.")],
     second: Annotated[Path, typer.Argument(metavar="B", help="Another's, which is held against the first.")],
-    as_json: Annotated[bool, typer.Option("--json", help="As JSON, for programs.")] = False,
+    as_json: JsonOption = False,
     as_markdown: Annotated[bool, typer.Option("--markdown", help="As Markdown.")] = False,
 ) -> None:
     """Two runs, sample by sample: by how much each variant is better in the second, with paired intervals."""

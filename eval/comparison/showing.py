@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
-from rich.table import Table
-
 from toca.eval.comparison.pairing import Comparison, compare
-from toca.eval.comparison.told import about, cells, headings, markdown, to_data
+from toca.eval.comparison.told import about, aligned, markdown, to_data
 from toca.eval.refusal import Refused, refusing
 from toca.eval.report import Report, read_report
 from toca.files.reading import named
 from toca.pipelines.commands.console import output as console
+from toca.pipelines.commands.console import print_json
 
 
 def show(first: Path, second: Path, as_json: bool, as_markdown: bool) -> None:
@@ -28,7 +26,7 @@ def show(first: Path, second: Path, as_json: bool, as_markdown: bool) -> None:
     with refusing():
         compared = [compare(ours, theirs) for ours, theirs in _pairs(_reports(first), _reports(second))]
     if as_json:
-        console.print(json.dumps([to_data(each) for each in compared], indent=2, allow_nan=False))
+        print_json([to_data(each) for each in compared])
     elif as_markdown:
         print("\n".join(map(markdown, compared)), end="")
     else:
@@ -55,15 +53,9 @@ def _pairs(ours: dict[str, Report], theirs: dict[str, Report]) -> list[tuple[Rep
 
 
 def _print(comparison: Comparison) -> None:
-    first, *others = headings(comparison)
-    made = Table(first, box=None, padding=(0, 2, 0, 0))
-    for heading in others:
-        made.add_column(heading, justify="right", no_wrap=True)
-    for pair in comparison.pairs:
-        made.add_row(*cells(comparison, pair))
     console.print(comparison.model)
     console.print(about(comparison))
-    console.print(made)
+    console.print(aligned(comparison))
     for note in comparison.notes:
         console.print(note)
     console.print()

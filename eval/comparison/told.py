@@ -37,6 +37,14 @@ def cells(comparison: Comparison, pair: Pair) -> list[str]:
     ]
 
 
+def aligned(comparison: Comparison) -> str:
+    """The table as text, as wide as it is: a figure that is cut at a console's width says nothing."""
+    rows = [headings(comparison), *(cells(comparison, pair) for pair in comparison.pairs)]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = [[name.ljust(widths[0]), *map(str.rjust, figures, widths[1:])] for name, *figures in rows]
+    return "\n".join("  ".join(line).rstrip() for line in lines)
+
+
 def markdown(comparison: Comparison) -> str:
     """All of it."""
     rows = [[plain(cells_of[0]), *(cell.replace("*", r"\*") for cell in cells_of[1:])]

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 from toca.eval.progress.status import status_of
 from toca.eval.progress.told import lines, table, to_data
 from toca.eval.refusal import refusing
 from toca.pipelines.commands.console import output as console
+from toca.pipelines.commands.console import print_json
 
 
 def show(folder: Path, as_json: bool, verify: bool) -> None:
@@ -20,7 +20,7 @@ def show(folder: Path, as_json: bool, verify: bool) -> None:
     with refusing():
         status = status_of(folder, verify)
     if as_json:
-        console.print(json.dumps(to_data(status), indent=2))
+        print_json(to_data(status))
         return
     for study in status.studies:
         console.print(study.outline.model)

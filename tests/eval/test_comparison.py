@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from typer.testing import CliRunner
 
+from tests.eval.fidelities import metrics_with
 from tests.eval.test_page import MACHINE, ROWS, named, results
 from toca.eval.command import app
 from toca.eval.comparison.pairing import compare
@@ -18,6 +20,7 @@ from toca.eval.metrics.bootstrap import mean_interval
 from toca.eval.refusal import Refused
 from toca.eval.report import Report, write_report
 
+NETWORK = SimpleNamespace(name="LPIPS", source="its weights")
 SET = {"weights": "abc", "seed": 0, "config": {"num_inference_steps": 20, "guidance_scale": 4.0}}
 
 
@@ -29,7 +32,7 @@ def run(rows=ROWS, environment=MACHINE, scores=(), **config: Any) -> Report:
 
 
 def better(row, *values):
-    return replace(row, samples={**row.samples, "psnr": list(values)})
+    return replace(row, samples={name: list(values) for name in row.samples})
 
 
 def test_differences_are_paired_by_sample_whatever_their_order():
@@ -47,18 +50,15 @@ def test_differences_are_paired_by_sample_whatever_their_order():
 
 
 def test_a_distance_that_falls_is_a_gain():
-    before, after = run(), run()
-    sign = {name: heading.sign for name, heading in before.results.metrics.items()}
-    for row in after.results.methods:
-        for name, values in row.samples.items():
-            values[:] = [None if value is None else value + 0.5 * sign[name] for value in values]
-    try:
-        found = compare(run(), after).pairs[0].gains
-        assert {name: gain.mean for name, gain in found.items() if gain} == pytest.approx(dict.fromkeys(sign, 0.5))
-    finally:
-        for row in after.results.methods:  # which are shared with the other tests
-            for name, values in row.samples.items():
-                values[:] = [None if value is None else value - 0.5 * sign[name] for value in values]
+    sign = {name: heading.sign for name, heading in metrics_with(NETWORK).items()}
+    assert set(sign.values()) == {1, -1}
+
+    def with_all(value: float) -> Report:
+        made = run([replace(ROWS[0], samples={name: [value * of] * 3 for name, of in sign.items()})])
+        return replace(made, results=replace(made.results, uncached=[], metrics=metrics_with(NETWORK)))
+
+    [pair] = compare(with_all(2.0), with_all(2.5)).pairs
+    assert {name: gain.mean for name, gain in pair.gains.items() if gain} == dict.fromkeys(sign, 0.5)
 
 
 @pytest.mark.parametrize(

@@ -225,8 +225,8 @@ class Study:
         reasons = {variant.name: self._gallery.failure(variant) for variant in (*self._uncached, *self._methods)}
         return [Failure(name, reason) for name, reason in reasons.items() if reason is not None]
 
-    def _pictures(self, name: str) -> np.ndarray:
-        return self._gallery.load(next(variant for variant in self._variants if variant.name == name))
+    def _pictures(self, name: str, chosen: Sequence[int]) -> np.ndarray:
+        return self._gallery.load(next(variant for variant in self._variants if variant.name == name), chosen)
 
     def _track(self, what: str, variants: Sequence[Variant]) -> Iterable[Variant]:
         return track(self._progress, what, variants)

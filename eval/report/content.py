@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     import toca
 
 FORMAT = 3
+MOST_LISTED = 2_000
+"""Samples that a page lists, and holds the figures of: those of more stand in the files beside it."""
 PEER = "peer:"
 """What the group of a peer's own cache begins with."""
 
@@ -30,8 +32,9 @@ class Report:
         command (`str`): The exact command that makes the figures again.
         speedups (`Sequence[float]`): Of the denoising loop, at which methods are put side by side.
         scores (`Sequence[ScoreColumn]`): Quality, in columns of its own.
-        pictures (`Callable`, *optional*): A variant's name -> its pictures, (N, frames, height, width, 3) uint8, in
-            the order of the run's items. The name of the full run is that of the last row of `results.uncached`.
+        pictures (`Callable`, *optional*): A variant's name and places of the run's items -> these pictures,
+            (places, frames, height, width, 3) uint8: those that the page shows, and no others. The name of the full
+            run is that of the last row of `results.uncached`.
         token_maps (`Mapping[str, np.ndarray]`): A variant's name -> the share of its chances that each token was
             recomputed in, (samples, frames, rows, columns) from 0 to 1, as `TokenRecorder.shares` gives it; the
             samples are the first ones of the run's items.
@@ -43,9 +46,14 @@ class Report:
     command: str = ""
     speedups: Sequence[float] = (1.5, 2.0, 2.5, 3.0)
     scores: Sequence[ScoreColumn] = ()
-    pictures: Callable[[str], np.ndarray] | None = None
+    pictures: Callable[[str, Sequence[int]], np.ndarray] | None = None
     token_maps: Mapping[str, np.ndarray] = field(default_factory=dict)
     plans: Mapping[str, toca.Plan] = field(default_factory=dict)
+
+    @property
+    def lists_samples(self) -> bool:
+        """Whether the page has the figures of each sample."""
+        return len(self.results.config["items"]) <= MOST_LISTED
 
     @property
     def full(self) -> Row:

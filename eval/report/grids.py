@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
+from typing import TypeAlias
 
 import numpy as np
 
@@ -15,6 +17,8 @@ from toca.eval.report.images import middle_frame, picture_uri
 
 SHOWN = 4
 """Pairs at either end."""
+
+Load: TypeAlias = Callable[[Sequence[int]], np.ndarray]
 
 
 @dataclass(frozen=True)
@@ -43,15 +47,15 @@ def grids(report: Report) -> list[Grid]:
     """For each method the setting nearest to the middle speed-up, the best mean PSNR first; none without pictures.
 
     Raises:
-        ValueError: If there are not as many pictures as the run has samples.
+        ValueError: If pictures are not of the form that they must have.
     """
     if report.pictures is None:
         return []
     rows = [row for row in representatives(report.results.methods, report.middle_speedup) if row.psnr is not None]
     rows = sorted(rows, key=lambda row: row.psnr or 0.0, reverse=True)
     items = report.results.config["items"]
-    references = _checked(report.full, report.pictures(report.full.name), len(items))
-    return [_grid(row, items, _checked(row, report.pictures(row.name), len(items)), references) for row in rows]
+    return [_grid(row, items, partial(_loaded, report.pictures, row), partial(_loaded, report.pictures, report.full))
+            for row in rows]  # fmt: skip
 
 
 def representatives(rows: list[Row], target: float) -> list[Row]:
@@ -78,19 +82,25 @@ def extremes(values: list[float | None], count: int) -> tuple[list[int], list[in
     return worst, order[len(worst) :][::-1][:count]
 
 
-def _grid(row: Row, items: Sequence[tuple[int, int, str]], pictures: np.ndarray, references: np.ndarray) -> Grid:
+def _grid(row: Row, items: Sequence[tuple[int, int, str]], pictures: Load, references: Load) -> Grid:
     values = row.samples[PSNR]
 
-    def pair(i: int) -> Pair:
+    def pairs(places: list[int]) -> list[Pair]:
+        if not places:
+            return []
+        return [pair(*each) for each in zip(places, references(places), pictures(places), strict=True)]
+
+    def pair(i: int, *frames: np.ndarray) -> Pair:
         prompt, sample, text = items[i]
-        full, cached = (picture_uri(middle_frame(found[i])) for found in (references, pictures))
+        full, cached = (picture_uri(middle_frame(found)) for found in frames)
         return Pair(text, f"prompt {prompt}, sample {sample}", values[i] or 0.0, full, cached)
 
     worst, best = extremes(values, SHOWN)
-    return Grid(row.name, row.speedup, [pair(i) for i in worst], [pair(i) for i in best], row.identical)
+    return Grid(row.name, row.speedup, pairs(worst), pairs(best), row.identical)
 
 
-def _checked(row: Row, pictures: np.ndarray, count: int) -> np.ndarray:
+def _loaded(load: Callable[[str, Sequence[int]], np.ndarray], row: Row, places: Sequence[int]) -> np.ndarray:
+    pictures, count = load(row.name, places), len(places)
     if pictures.ndim != 5 or len(pictures) != count or pictures.dtype != np.uint8:
         raise ValueError(
             f"The pictures of {row.name!r} must be ({count}, frames, height, width, 3) in uint8, got "

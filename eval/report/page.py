@@ -68,11 +68,22 @@ def page(report: Report) -> str:
         machine=_flat(report.environment),
         configuration=_configuration(report),
         peers=any(is_peer(row) for row in results.methods),
+        data=_data(report),
         csv=data_uri(variants_csv(report).encode(), "text/csv"),
         file_name=slug(results.model),
         style=_text("style.css"),
         script=_text("script.js"),
     )
+
+
+def _data(report: Report) -> dict[str, Any]:
+    """What the page holds of the figures: of many samples not each."""
+    data = report.to_data()
+    if not report.lists_samples:
+        data["config"] = {name: value for name, value in data["config"].items() if name != "items"}
+        for row in (*data["uncached"], *data["methods"]):
+            del row["samples"]
+    return data
 
 
 def _text(name: str) -> Markup:

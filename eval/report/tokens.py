@@ -79,12 +79,12 @@ def _variant(report: Report, row: Row) -> TokenWise:
             f"The token maps of {name!r} must be (samples, frames, rows, columns) with shares from 0 to 1, got the "
             f"shape {shares.shape}: give what `TokenRecorder.shares` returns."
         )
-    pictures = None if report.pictures is None else report.pictures(name)
     items = report.results.config["items"]
     shown = np.stack([middle_frame(frames) for frames in shares[: min(SHOWN, len(items))]])
     lowest, highest = float(shown.min()), float(shown.max())
     # Full steps give every token its chance, so that the shares lie close together: the colours are spread over them.
     spread = (shown - lowest) / max(highest - lowest, 1e-9)
+    pictures = None if report.pictures is None else report.pictures(name, range(len(spread)))
     maps = [_map(items[i][2], spread[i], None if pictures is None else pictures[i]) for i in range(len(spread))]
     return TokenWise(name, *plans, maps, lowest, highest)
 

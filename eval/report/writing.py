@@ -6,6 +6,7 @@ from pathlib import Path
 
 from toca.eval.report.comma_separated import samples_csv, variants_csv
 from toca.eval.report.content import Report
+from toca.eval.report.latex import latex
 from toca.eval.report.markdown import report as markdown
 from toca.eval.report.page import page
 from toca.eval.store.naming import slug
@@ -14,8 +15,8 @@ from toca.files.writing import atomic_path
 
 
 def write_report(report: Report, folder: str | Path) -> list[Path]:
-    """Write `<model>.html`, `.md`, `.csv` (a line a variant), `.samples.csv` (a line a sample) and `.json`, each whole
-    or not at all.
+    """Write `<model>.html`, `.md`, `.tex`, `.csv` (a line a variant), `.samples.csv` (a line a sample) and `.json`,
+    each whole or not at all.
 
     Args:
         report (`Report`): What they show.
@@ -31,6 +32,7 @@ def write_report(report: Report, folder: str | Path) -> list[Path]:
     texts = {
         ".html": page(report),
         ".md": markdown(report.results, report.environment, report.speedups, report.scores, report.command),
+        ".tex": latex(report.results, report.scores),
         ".csv": variants_csv(report),
         ".samples.csv": samples_csv(report),
     }

@@ -32,7 +32,7 @@ from toca.eval.study import Study
 from toca.eval.variants import Variant, parse_variant
 from toca.pipelines.config import GenerationConfig
 
-SIDE = 24
+SIDE = 32
 SETTINGS = Settings(batch_size=64, bench_batch_size=1, repeats=2, warmups=1, fewer_steps=(3,), float_pictures=False)
 
 

@@ -91,6 +91,11 @@ PICTURES = {
 }
 
 
+def shown(name: str, chosen) -> np.ndarray:
+    """Some of a variant's pictures."""
+    return PICTURES[name if name in PICTURES else "random"][list(chosen)]
+
+
 def report(rows=ROWS, failures=(), **extra) -> Report:
     return Report(results(rows, failures), MACHINE, "toca eval run default", (2.0, 3.0), **extra)
 
@@ -112,8 +117,7 @@ def full_page() -> str:
     maps = {"random": np.linspace(0, 1, 16).reshape(1, 1, 4, 4)}
     plans = {"random": toca.RandomTokens(interval=2).plan(tiny_pixart(), 4)}
     rows = [*ROWS, named("peer:diffusers-fbcache", "peer:diffusers-fbcache", 0.9, [31.0, 32.0, 33.0])]
-    pictures = {**PICTURES, "peer:diffusers-fbcache": PICTURES["random"]}.__getitem__
-    return page(report(rows, failures, scores=[column], pictures=pictures, token_maps=maps, plans=plans))
+    return page(report(rows, failures, scores=[column], pictures=shown, token_maps=maps, plans=plans))
 
 
 def test_the_page_is_well_formed_and_loads_nothing(full_page):
@@ -144,7 +148,7 @@ def test_every_row_failure_and_fact_is_on_the_page(full_page):
 
 def test_the_same_report_gives_the_same_page():
     def made() -> str:
-        return page(report(pictures=PICTURES.__getitem__))
+        return page(report(pictures=shown))
 
     assert made() == made()
 
@@ -161,7 +165,7 @@ def test_texts_of_others_are_escaped(undrawn):
     found = results(failures=[Failure(EVIL, EVIL)])
     items = [(0, 0, EVIL), (1, 0, EVIL), (2, 0, EVIL)]
     found = replace(found, model=EVIL, config={**found.config, "items": items})
-    made = page(Report(found, {**MACHINE, "device": EVIL}, EVIL, (2.0,), pictures=PICTURES.__getitem__))
+    made = page(Report(found, {**MACHINE, "device": EVIL}, EVIL, (2.0,), pictures=shown))
     assert "alert(" in made
     assert EVIL not in made and "<script>alert" not in made
     assert Reader(made).tags.count("script") == 2
@@ -289,7 +293,8 @@ def test_what_is_written_reads_back_as_the_same_page(tmp_path, undrawn):
     column = ScoreColumn("KID", 3, -1, "inception", scores, {"fora interval=2": "too few"}, "of 3 pictures")
     given = report(failures=[Failure("toca/flux", "no")], scores=[column])
     paths = write_report(given, tmp_path)
-    assert [path.name for path in paths] == ["emoji.html", "emoji.md", "emoji.csv", "emoji.samples.csv", "emoji.json"]
+    suffixes = ["html", "md", "tex", "csv", "samples.csv", "json"]
+    assert [path.name for path in paths] == [f"emoji.{suffix}" for suffix in suffixes]
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted(path.name for path in paths)
     assert "± 0.010" in paths[0].read_text(encoding="utf-8")
     assert page(read_report(paths[-1])) == paths[0].read_text(encoding="utf-8")
@@ -370,7 +375,7 @@ def decoded(uri: str) -> np.ndarray:
 
 def test_the_grids_show_the_right_pictures_worst_first():
     rows = [named("random", "random", 1.0, [36.0, 33.0, 40.0]), *ROWS[:2]]
-    made = grids(report(rows, pictures=PICTURES.__getitem__))
+    made = grids(report(rows, pictures=shown))
     assert [grid.name for grid in made] == ["random", "fora interval=2"]
     assert [pair.prompt for pair in made[0].worst] == ["a cat", "an owl"]
     assert [(pair.prompt, pair.psnr) for pair in made[0].best] == [("a dog", 40.0)]
@@ -379,8 +384,8 @@ def test_the_grids_show_the_right_pictures_worst_first():
 
 
 def test_pictures_of_another_run_are_refused():
-    with pytest.raises(ValueError, match=r"'20 steps' must be \(3, frames"):
-        grids(report(pictures=lambda name: PICTURES[name][:2]))
+    with pytest.raises(ValueError, match=r"'20 steps' must be \(2, frames"):
+        grids(report(pictures=lambda name, chosen: PICTURES[name][:1]))
 
 
 def test_large_pictures_are_made_smaller_and_small_ones_stay_as_they_are():
@@ -396,7 +401,7 @@ def test_a_map_of_tokens_lies_over_its_part_of_the_picture():
     assert made.shape == (8, 16, 3)
     bright = made.sum(-1) > made[0, 0].sum()
     assert bright[4:, 8:12].all() and bright.sum() == 16
-    given = report(token_maps={"random": share[None, None]}, pictures=PICTURES.__getitem__)
+    given = report(token_maps={"random": share[None, None]}, pictures=shown)
     (found,) = token_wise(given)
     assert (found.maps[0].prompt, found.lowest, found.highest) == ("an owl", 0.0, 1.0)
     close = token_wise(replace(given, token_maps={"random": 0.5 + 0.1 * share[None, None]}))[0]
@@ -480,3 +485,18 @@ def test_a_third_metric_has_its_column():
     table = make_table(Report(replace(found, metrics=extra, methods=rows, uncached=uncached), MACHINE))
     assert len(dict(table.groups)[FIDELITY]) == 4
     assert "less is better" in next(column.hint for column in table.columns if column.label == "LPIPS")
+
+
+def test_a_page_of_many_samples_holds_no_figure_of_each(undrawn, monkeypatch):
+    loaded: list[int] = []
+
+    def load(name: str, chosen) -> np.ndarray:
+        loaded.append(len(chosen))
+        return shown(name, chosen)
+
+    monkeypatch.setattr(importlib.import_module("toca.eval.report.content"), "MOST_LISTED", 2)
+    made = page(report(pictures=load))
+    data = json.loads(re.search(r'<script type="application/json" id="data">(.*?)</script>', made, re.S).group(1))
+    assert "items" not in data["config"] and not any("samples" in row for row in data["methods"] + data["uncached"])
+    assert data["methods"][0]["fidelity"] and "emoji.samples.csv" in made and '<ol class="samples">' not in made
+    assert max(loaded) == 2  # of three samples the worse two, and then the best one

@@ -52,7 +52,8 @@ def whole(folder, tmp_path_factory) -> Path:
 
 
 def test_a_run_writes_its_report(whole, folder):
-    assert sorted(path.suffix for path in whole.glob("*.*")) == [".csv", ".csv", ".html", ".json", ".md", ".png"]
+    suffixes = [".csv", ".csv", ".html", ".json", ".md", ".png", ".tex"]
+    assert sorted(path.suffix for path in whole.glob("*.*")) == suffixes
     found = results(whole)
     assert [row["name"] for row in found["methods"]] == ["fora interval=2", "toca/pixart interval=3 fresh_ratio=0.3"]
     assert [row["name"] for row in found["uncached"]] == ["3 steps", "full"]

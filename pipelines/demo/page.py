@@ -135,7 +135,10 @@ def page(subjects: Subjects, kept: Kept, folder: str) -> gr.Blocks:
         )
 
         offers = [prompt, position, told, method, steps, sizes, *sides]
-        model.input(answers.chosen, model, offers, api_visibility="private")
+        # A wish made of another model's offers would be refused, so the button waits while a model is loaded.
+        off = model.input(lambda: gr.update(interactive=False), None, button, queue=False, api_visibility="private")
+        there = off.then(answers.chosen, model, offers, api_visibility="private")
+        there.then(lambda: gr.update(interactive=True), None, button, queue=False, api_visibility="private")
         position.change(answers.moved, [model, position], told, api_visibility="private", show_progress="hidden")
         # One at a time, whatever the model: what runs beside it would be in its seconds.
         button.click(

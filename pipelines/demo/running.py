@@ -25,7 +25,7 @@ from toca.plan.table import PlanTable
 Progress = Callable[[int, int, str], None]
 """Called with the steps that are done, how many there are, and what runs."""
 SHORT_SECONDS, TURNS = 1.0, 2
-"""Runs that are no longer than this are timed again, so often."""
+"""Where the quicker of the two runs is no longer than this, both are timed again, so often."""
 TOKEN_WISE = "t"
 """The letter of a step in which some tokens were recomputed."""
 
@@ -123,7 +123,7 @@ def _timed_in_turns(
 ) -> tuple[Picture, Picture]:
     """Short runs timed anew, one after the other, so that a slow moment of the machine hits both; the fastest counts.
     Long ones are as they are."""
-    if max(full[1].seconds, cached[1].seconds) > SHORT_SECONDS:
+    if min(full[1].seconds, cached[1].seconds) > SHORT_SECONDS:
         return full[1], cached[1]
     taken = []
     with progress_bar(pipe, None):

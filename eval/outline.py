@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from toca.checks import counted
 from toca.eval.config.settings import Settings
@@ -67,7 +68,8 @@ def _classes(skeleton: Skeleton) -> int:
     if skeleton.folder is None or not takes_argument(skeleton.pipeline_class, "class_labels"):
         return 0
     named = read_json(skeleton.folder / INDEX).get("id2label")
-    return len(named or range(skeleton.transformer.config.num_embeds_ada_norm))
+    config: Any = skeleton.transformer.config
+    return len(named or range(config.num_embeds_ada_norm))
 
 
 def _estimate(model: str, variants: Sequence[Variant], samples: int, settings: Settings, stages: Sequence[str]) -> str:

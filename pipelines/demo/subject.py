@@ -51,7 +51,7 @@ class Subject:
         Raises:
             ValueError, OSError: as `toca.pipelines.load`; also for a model larger than what the demo makes.
         """
-        pipe = load(model)
+        pipe: Any = load(model)
         if not hasattr(pipe, "transformer"):
             raise no_transformer(model, type(pipe), [type(part).__name__ for part in pipe.components.values()])
         own = own_config(Request("", model=model), model, type(pipe), None)

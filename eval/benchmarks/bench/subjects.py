@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
+from typing import Any
 
 import torch
 
@@ -141,11 +143,11 @@ def _part(what: str, full: int, small: int, factor: float) -> str:
     return f"{what} {full}" if full == small else f"{what} {full} / {factor:g} = {small}"
 
 
-def _width(config: dict) -> int:
+def _width(config: Mapping[str, Any]) -> int:
     return config["num_attention_heads"] * config["attention_head_dim"]
 
 
-def _blocks(config: dict) -> int:
+def _blocks(config: Mapping[str, Any]) -> int:
     return config["num_layers"] + config.get("num_single_layers", 0)
 
 

@@ -8,7 +8,7 @@ import json
 import os
 import tempfile
 from pathlib import Path
-from typing import Any
+from typing import Any, get_origin
 
 import toca
 from toca.checks import cleaned, did_you_mean, nearest, shown
@@ -60,8 +60,13 @@ def _parse(cls: type, text: str) -> tuple[str, Any]:
     try:
         return key, _read(value, hints[key])
     except (TypeError, ValueError) as error:
-        wanted = getattr(hints[key], "__name__", str(hints[key])) if isinstance(hints[key], type) else hints[key]
+        wanted = kind_text(hints[key])
         raise ValueError(f"{shown(value)} does not fit {cls.__name__}.{key}, which is {wanted}.") from error
+
+
+def kind_text(hint: Any) -> str:
+    """A type as a person reads it. On Python 3.10 `tuple[int, ...]` is an instance of `type` too, with a `__name__`."""
+    return hint.__name__ if get_origin(hint) is None and isinstance(hint, type) else str(hint)
 
 
 def _fields_near(key: str, cls: type, hints: dict[str, Any]) -> str:

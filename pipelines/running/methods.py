@@ -14,7 +14,7 @@ from toca.methods.presets import foreign_to, presets
 from toca.models import CAPABILITIES, FAMILIES, FamilySpec, known_family
 from toca.models.capabilities import capabilities_of, first_lacking
 from toca.pipelines.commands.console import output, print_json
-from toca.pipelines.method_options import recorded
+from toca.pipelines.method_options import kind_text, recorded
 from toca.pipelines.setting_text import settings_of, value_text
 from toca.pipelines.skeleton import load_skeleton
 from toca.registry import LISTING, field_types
@@ -187,8 +187,7 @@ def _shown(value: Any) -> str:
 def _kinds(method: Any) -> dict[str, str]:
     """The types of a method's fields, in words."""
     return {
-        name: hint.__name__ if isinstance(hint, type) else re.sub(r"[a-z_.]+\.(?=[A-Z])", "", str(hint))
-        for name, hint in field_types(type(method)).items()
+        name: re.sub(r"[a-z_.]+\.(?=[A-Z])", "", kind_text(hint)) for name, hint in field_types(type(method)).items()
     }
 
 

@@ -65,7 +65,7 @@ def _parse(cls: type, text: str) -> tuple[str, Any]:
 
 
 def kind_text(hint: Any) -> str:
-    """A type as a person reads it. On Python 3.10 `tuple[int, ...]` is an instance of `type` too, with a `__name__`."""
+    """A type as a person reads it; on Python 3.10 `tuple[int, ...]` is an instance of `type` too, by name `tuple`."""
     return hint.__name__ if get_origin(hint) is None and isinstance(hint, type) else str(hint)
 
 

@@ -14,7 +14,7 @@ def test_smoke_measures_an_embedded_pipeline(tmp_path):
     command = [sys.executable, "-W", "ignore", "-m", "toca.eval", "run", "smoke", "--output", str(tmp_path)]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    assert done.stdout.count("Saved ") == 6
+    assert done.stdout.count("Saved ") == 7
     found = json.loads((tmp_path / "emoji-flux.json").read_text())
     rows = {row["name"]: row for row in found["methods"]}
     assert rows["none"]["identical"] == 4 and rows["none"]["flops_speedup"] == 1

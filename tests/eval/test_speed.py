@@ -155,7 +155,7 @@ def test_an_interrupted_run_goes_on_with_the_round_where_it_stopped(pipe, monkey
     for name, job in (("3 steps", HALF), ("fora", FORA)):
         seconds = {part: timing.seconds for part, timing in found[name].costs.seconds.items()}
         assert all(len(turns) == 4 for turns in seconds.values())
-        assert [turn[TOTAL] for turn in (round[watch._name(job)] for round in kept)] == list(seconds[TOTAL][:3])
+        assert [turn[TOTAL] for turn in (round[watch.turns_of(job)] for round in kept)] == list(seconds[TOTAL][:3])
     assert found["fora"].full == found["3 steps"].full
     assert [round[""][TOTAL] for round in kept] == list(found["fora"].full.seconds[TOTAL].seconds[:3])
     assert not path.exists()
@@ -190,7 +190,7 @@ def test_rounds_of_other_settings_and_damaged_ones_count_for_nothing(pipe, monke
     replace(watch, seed=1).measure([HALF], lambda count: None)
     found = watch.measure([HALF], lambda count: None)
     assert f"{path}: line 1 is damaged (it is not as it was written)" in capsys.readouterr().err
-    kept = [json.loads(line)["seconds"][watch._name(HALF)][TOTAL] for line in (first, second)]
+    kept = [json.loads(line)["seconds"][watch.turns_of(HALF)][TOTAL] for line in (first, second)]
     taken = found["3 steps"].costs.seconds[TOTAL].seconds
     assert taken[0] == kept[1] and kept[0] not in taken and len(taken) == 3
 

@@ -179,6 +179,7 @@ PIPELINES = {
 }
 
 
+@pytest.mark.matrix  # every script trains, if only a little: more than a minute
 @pytest.mark.parametrize("name", PIPELINES)
 def test_every_script_makes_a_folder_that_its_stock_class_loads(trained, name, monkeypatch):
     import diffusers
@@ -194,6 +195,7 @@ def test_every_script_makes_a_folder_that_its_stock_class_loads(trained, name, m
     assert (trained / name / "samples.png").stat().st_size <= 300_000
 
 
+@pytest.mark.matrix
 def test_emoji_clip_is_read_by_clip_and_reference_by_its_digest(trained):
     import hashlib
     import json
@@ -209,6 +211,7 @@ def test_emoji_clip_is_read_by_clip_and_reference_by_its_digest(trained):
     assert load_file(path)["features"].shape == (64, 128)
 
 
+@pytest.mark.matrix
 def test_a_card_says_what_was_measured(trained, monkeypatch, tmp_path):
     import json
     import shutil

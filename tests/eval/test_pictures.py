@@ -110,6 +110,7 @@ def start(folder: Path, rank: int) -> subprocess.Popen:
     return subprocess.Popen([sys.executable, "-W", "ignore", "-c", WORKER, str(folder)], env=environment, cwd=root)
 
 
+@pytest.mark.matrix  # half a minute; test_run.py kills two processes of a launcher
 def test_two_processes_killed_at_any_moment_go_on(whole, tmp_path):
     workers = [start(tmp_path, rank) for rank in range(2)]
     deadline = time.monotonic() + 120

@@ -109,6 +109,7 @@ def test_pictures_are_lossless_files_of_their_own(measured):
     assert image.std() > 1
 
 
+@pytest.mark.matrix  # half a minute
 def test_token_maps_are_of_what_chooses_tokens_by_a_plan(tmp_path):
     methods = ("toca:interval=2;fresh_ratio=0.3", "fora", "composed:when=easycache;which=toca/pixart")
     lineup = Lineup()

@@ -64,10 +64,9 @@ def test_load_is_public_and_costs_nothing_until_it_is_used():
     assert subprocess.check_output([sys.executable, "-c", program], text=True).strip() == "False"
 
 
-def test_an_unknown_name_lists_the_names():
-    with pytest.raises(ValueError) as error:
+def test_an_unknown_name_is_told_the_nearest_and_who_lists_all():
+    with pytest.raises(ValueError, match="did you mean emoji or .*`toca models` lists all names"):
         load("emojy")
-    assert all(name in str(error.value) for name in registry.models())
 
 
 @pytest.mark.parametrize("model", ["./gone", "/gone/folder", "~/gone", "a/b/c"])

@@ -57,6 +57,7 @@ def test_a_model_without_a_tokenizer_that_knows_its_words_needs_no_advice():
     assert advice("a zebra", CAPTIONS, None) is None
 
 
+@pytest.mark.matrix  # most of a minute
 @pytest.mark.skipif(not (EMBEDDED / "prompts.json").exists(), reason="the embedded model is not trained yet")
 def test_the_embedded_model_knows_its_own_prompts():
     from transformers import PreTrainedTokenizerFast

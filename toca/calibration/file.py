@@ -16,7 +16,7 @@ from typing import Any, ClassVar, TypeGuard
 
 from ..axes.sampling import other_timestep
 from ..checks import SomeSteps, check, check_fields, cleaned
-from ..files.reading import read_json
+from ..files.reading import found_there, read_json
 from ..files.writing import atomic_path
 from ..models import Layout
 from ..models.fingerprint import Fingerprint, fingerprint
@@ -168,14 +168,8 @@ class Calibration(Pretrained):
         Raises:
             ValueError: If there is no such file, or it is not a calibration of a version this library reads.
         """
-        try:
+        with found_there(repr(str(path)), "calibration", "The calibration", "`toca calibrate` makes one"):
             return cls._from_dict(read_json(path), str(path))
-        except OSError as error:
-            advice = "`toca calibrate` makes one"
-            raise ValueError(f"The calibration {str(path)!r} cannot be read ({error.strerror}): {advice}.") from error
-        except (ValueError, TypeError, KeyError, AttributeError) as error:
-            reason = f"missing key {error}" if isinstance(error, KeyError) else str(error)
-            raise ValueError(f"{str(path)!r} is not a valid calibration: {cleaned(reason, 400)}") from error
 
     @property
     def _place(self) -> Path:

@@ -10,6 +10,8 @@ import json
 import math
 import os
 import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
 from os import PathLike
 from typing import Any
 
@@ -101,6 +103,33 @@ def _of_file(path: str | PathLike, text: str, parse: Any) -> Any:
 def named(path: str | PathLike) -> str:
     """A path in a message."""
     return cleaned(os.fsdecode(path))
+
+
+@contextmanager
+def found_there(name: str, kind: str, told: str, advice: str) -> Iterator[None]:
+    """While a file of ours is read: one that cannot be, or is not what it should be, is a `ValueError` of a sentence.
+
+    Args:
+        name (`str`): The file, as messages have it.
+        kind (`str`): What it should be: `"front"`.
+        told (`str`): What it is called where it cannot be read: `"The front"`.
+        advice (`str`): What to do then.
+    """
+    try:
+        with valid(name, kind):
+            yield
+    except OSError as error:
+        raise ValueError(f"{told} {name} cannot be read ({error.strerror}): {advice}.") from error
+
+
+@contextmanager
+def valid(name: str, kind: str) -> Iterator[None]:
+    """The same of one that is read, or is none that can be, which raises its `OSError`."""
+    try:
+        yield
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError, MemoryError) as error:
+        reason = f"missing key {error}" if isinstance(error, KeyError) else str(error)
+        raise ValueError(f"{name} is not a valid {kind}: {cleaned(reason, 400)}") from error
 
 
 def parse_json(text: str) -> Any:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from ..checks import check, cleaned
-from ..files.reading import read_json
+from ..files.reading import found_there, read_json
 from ..files.writing import atomic_path
 from ..models.fingerprint import Fingerprint
 from ..plan.schedulers import SchedulerMark
@@ -143,14 +143,9 @@ class Router(Pretrained):
         Raises:
             ValueError: If there is no such file, or it is not a valid router of a version this library reads.
         """
-        try:
+        advice = "give the path of a file that examples/routers/train.py wrote"
+        with found_there(repr(str(path)), "router", "The router file", advice):
             return cls._from_dict(read_json(path))
-        except OSError as error:
-            advice = "give the path of a file that examples/routers/train.py wrote"
-            raise ValueError(f"The router file {str(path)!r} cannot be read ({error.strerror}): {advice}.") from error
-        except (ValueError, TypeError, KeyError, AttributeError) as error:
-            reason = f"missing key {error}" if isinstance(error, KeyError) else str(error)
-            raise ValueError(f"{str(path)!r} is not a valid router: {cleaned(reason, 400)}") from error
 
     @classmethod
     def _from_dict(cls, data: Any) -> Router:

@@ -23,8 +23,8 @@ from ..axes.gates import Gate
 from ..axes.selections import Selection
 from ..axes.selections.older import Selection as OlderSelection
 from ..axes.spans import Span
-from ..checks import cleaned, shown
-from ..files.reading import named, parse_json, parse_yaml, read_text
+from ..checks import shown
+from ..files.reading import named, parse_json, parse_yaml, read_text, valid
 from ..files.writing import atomic_path
 from ..models.layout import Layout
 from ..registry import from_data, to_data
@@ -63,12 +63,9 @@ def _encode(data: dict, path: Path) -> str:
 def read_plan(path: str | PathLike, cls: type[Made]) -> Made:
     """Read and validate a plan of a class; every fault is a `ValueError` that names the file."""
     path = Path(path)
-    try:
+    with valid(named(path), "plan"):
         text = read_text(path)
         return _from_dict(parse_json(text) if path.suffix == ".json" else parse_yaml(text), cls)
-    except (ValueError, TypeError, KeyError, AttributeError, RecursionError, MemoryError) as error:
-        reason = f"missing key {error}" if isinstance(error, KeyError) else str(error)
-        raise ValueError(f"{named(path)} is not a valid plan: {cleaned(reason, 400)}") from error
 
 
 def _to_dict(plan: PlanTable) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from ..checks import SomeSteps, check, check_fields, cleaned
-from ..files.reading import named, parse_json, read_text
+from ..files.reading import found_there, named, parse_json, read_text
 from ..files.writing import atomic_path
 from ..models.fingerprint import Fingerprint, fingerprint
 from ..models.layout import Layout
@@ -178,14 +178,8 @@ class Front(Pretrained):
         Raises:
             ValueError: If there is no such file, or it is no front of a version that this library reads.
         """
-        try:
+        with found_there(named(path), "front", "The front", "`toca tune` makes one"):
             return cls._from_dict(parse_json(read_text(path)))
-        except OSError as error:
-            advice = "`toca tune` makes one"
-            raise ValueError(f"The front {named(path)} cannot be read ({error.strerror}): {advice}.") from error
-        except (ValueError, TypeError, KeyError, AttributeError) as error:
-            reason = f"missing key {error}" if isinstance(error, KeyError) else str(error)
-            raise ValueError(f"{named(path)} is not a valid front: {cleaned(reason, 400)}") from error
 
     def _to_dict(self) -> dict[str, Any]:
         values = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "entries"}

@@ -105,11 +105,10 @@ class Study:
 
     def outlook(self, shard: Shard = WHOLE) -> Outlook:
         """What will be done, and what of it is there already."""
-        variants = [*self._uncached, *self._methods]
-        made = [self._gallery.made(variant, shard) for variant in variants]
+        made = [self._gallery.made(variant, shard) for variant in self._made]
         done, batches = (sum(counts) for counts in zip(*made, strict=True))
         fewer, samples = len(self._uncached) - 1, len(self._items)
-        return Outlook(len(self._methods), fewer, samples, batches, done, self._stopwatch.timed(variants))
+        return Outlook(len(self._methods), fewer, samples, batches, done, self._stopwatch.timed(self._made))
 
     def _make_full_run(self, shard: Shard, made: Callable[[int, bool], None]) -> None:
         """With how long all of it takes at most, as soon as it can be told."""

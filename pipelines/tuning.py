@@ -16,10 +16,10 @@ from toca.pipelines.arguments import call_arguments, class_id, takes_argument
 from toca.pipelines.config import GenerationConfig
 from toca.plan.front import Front
 from toca.plan.front_parts import Fewer
-from toca.tuning.prompts import FURTHER, HELD_OUT, SEARCHED, parted, spread
+from toca.tuning.prompts import HELD_OUT, SEARCHED, parted, spread
 from toca.tuning.rules import tune_rules
 
-PROMPTS = SEARCHED + HELD_OUT + FURTHER
+PROMPTS = SEARCHED + HELD_OUT
 """How many of a model's own prompts are taken where none are given."""
 
 BUDGETS = (1.5, 2.0, 2.5, 3.0)

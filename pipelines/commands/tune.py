@@ -17,7 +17,7 @@ SpeedupOption = Annotated[
 ]
 CountOption = Annotated[
     int | None,
-    typer.Option("--prompts", metavar="N", help="How many of the model's own prompts; 28 by default."),
+    typer.Option("--prompts", metavar="N", help="How many of the model's own prompts; 12 by default."),
 ]
 FileOption = Annotated[
     Path | None, typer.Option("--prompts-file", metavar="FILE.txt", help="Prompts, or names of classes, one a line.")

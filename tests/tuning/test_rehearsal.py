@@ -10,12 +10,14 @@ import torch
 
 import toca
 from tests.helpers import tiny_pixart_pipeline
+from toca.axes.fills.fitted import Fitted
+from toca.tuning.following import run_of
 from toca.tuning.labels import Draft, plan_of, standard_labels, usable
 from toca.tuning.notes import Notes
 from toca.tuning.refinement import WORST, Trials
 from toca.tuning.rehearsal import PastTheCache, Rehearsal
 from toca.tuning.scheduler_watch import Ended, watched
-from toca.tuning.segments import block_deviations, distance, output_deviations, rows_of
+from toca.tuning.segments import block_deviations, distance, output_deviations
 
 STEPS = 6
 
@@ -55,7 +57,8 @@ def test_the_full_run_is_that_of_the_stock_pipeline(scheduler):
 def test_what_is_known_of_the_first_steps_changes_nothing(label):
     subject = rehearsal()
     full = subject.full(STEPS)
-    plan = plan_of(Draft((0, 1, 2, 3, 5), (0,) * 5), [label], subject.layout, full.timesteps, {4: (1.5, -0.5)})
+    fitted = Fitted(((1.5, -0.75, 0.5, -0.25),) * STEPS)
+    plan = plan_of(Draft((0, 1, 2, 3, 5), (0,) * 5), [label], subject.layout, full.timesteps, fitted)
     whole, known = subject.end_of(plan, full), subject.end_of(plan, full, until=max(0, 4 - label.looks_back))
     assert torch.equal(whole, known) and not torch.equal(whole, full.end)
 
@@ -123,8 +126,8 @@ def test_a_segment_that_ends_the_generation_goes_astray_as_far_as_its_plan(label
     arguments = (full, label, before, start, STEPS)
     strayed = measure(*arguments) if label.scope == "output" else measure(subject, *arguments)
     draft = Draft(tuple(range(start + 1)), (0,) * (start + 1))
-    plan = plan_of(draft, [label], subject.layout, full.timesteps, rows_of(draft, [label], full))
-    assert strayed[STEPS] == pytest.approx(distance(subject.end_of(plan, full), full.end), rel=1e-3, abs=1e-6)
+    end, _ = run_of(subject, draft, [label], full)
+    assert strayed[STEPS] == pytest.approx(distance(end, full.end), rel=1e-3, abs=1e-6)
 
 
 def test_copies_of_a_watched_scheduler_are_not_watched():

@@ -57,8 +57,8 @@ def tune(
     Args:
         pipe (`DiffusionPipeline`): A stock pipeline, with no cache on.
         prompts (`Sequence`, *optional*): What its call takes first, for one sample each: two or more. One half (at
-            most 4) is searched on, others (at most 8) tell the quality, and to more of them (at most 16) weights are
-            fitted. By default 28 of those that lie with the model.
+            most 4) is searched on, the others (at most 8) tell the quality. By default 12 of those that lie with the
+            model.
         speedup, seconds, full_steps, min_psnr, max_cache_bytes (*optional*): Bounds that a plan must meet, as for
             `Front.at`: refused at the end if none does. The front holds the plans for all others just as well.
         num_inference_steps (`int`, *optional*): Steps of the full run; the pipeline's default.
@@ -111,7 +111,6 @@ def tune(
     search = Search(
         rehearsal=rehearsal(taken.searched),
         held_out=rehearsal(taken.held_out),
-        further=rehearsal(taken.further),
         num_inference_steps=steps,
         notes=notes,
         progress=say,
@@ -119,7 +118,7 @@ def tune(
             "model": _model_of(pipe),
             "call": {name: _plain(value) for name, value in call.items()},
             # An evaluation leaves them out.
-            "prompts": [str(prompt) for prompt in dict.fromkeys([*taken.searched, *taken.further])],
+            "prompts": [str(prompt) for prompt in taken.searched],
             "held_out": [str(prompt) for prompt in taken.held_out],
         },
     )

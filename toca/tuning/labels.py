@@ -20,9 +20,6 @@ from ..models.capabilities import first_lacking
 from ..models.streams import IMAGE
 from ..plan import Plan
 
-Row = tuple[float, ...]
-"""Weights of the last computed values, the newest first."""
-
 Scope = Literal["output", "residual", "last", "sites", "tokens"]
 
 SPANS: Mapping[str, tuple[str, str]] = {
@@ -43,8 +40,8 @@ class Label:
             leaves the last block), `"sites"` (each module's output) or `"tokens"` (the same, with a share of the
             tokens recomputed).
         fill (`Fill`, *optional*): A forecast; reuse where there is none.
-        fitted (`int`, defaults to 0): Of how many last values the weights are fitted to each step, which take the
-            place of the fill; 0 for none.
+        fitted (`int`, defaults to 0): Of how many last values the weights are fitted to each step of a run, which
+            take the place of the fill; 0 for none. Of the model's output alone.
         share (`float`, defaults to 0): Of the tokens, for `"tokens"`.
         selection (`Selection`, *optional*): Which tokens.
     """
@@ -99,8 +96,7 @@ def standard_labels() -> tuple[Label, ...]:
         Label("line in the timestep, output", "output", LINE_IN_TIME),
         Label("line in step, output", "output", LINE_IN_STEP),
         Label("parabola in the timestep, output", "output", Polynomial(order=2)),
-        Label("two values fitted, output", "output", fitted=2),
-        Label("three values fitted, output", "output", fitted=3),
+        Label("four values fitted, output", "output", fitted=4),
         Label("reuse the residual", "residual"),
         Label("line in step, residual", "residual", LINE_IN_STEP),
         Label("reuse the last block", "last"),
@@ -140,6 +136,11 @@ class Draft:
         """`(full step, the next one or the end, label)`."""
         return list(zip(self.full, (*self.full[1:], num_inference_steps), self.labels, strict=True))
 
+    def filled(self, num_inference_steps: int) -> dict[int, int]:
+        """The label of each step that is not full."""
+        segments = self.segments(num_inference_steps)
+        return {step: label for start, stop, label in segments for step in range(start + 1, stop)}
+
     def grown(self, num_inference_steps: int) -> list[Draft]:
         """All that come of it by one full step more, which parts a segment in two of the same label."""
         found = []
@@ -170,7 +171,7 @@ def plan_of(
     labels: Sequence[Label],
     layout: Layout,
     timesteps: tuple[float, ...],
-    rows: Mapping[int, Row] | None = None,
+    fitted: Fitted | None = None,
     method: str = "tuned",
 ) -> Plan:
     """The plan that a draft stands for.
@@ -180,20 +181,18 @@ def plan_of(
         labels (`Sequence[Label]`): What its numbers mean.
         layout (`Layout`): The model.
         timesteps (`tuple[float, ...]`): Of the scheduler's steps.
-        rows (`Mapping[int, Row]`, *optional*): The weights of the last values, the newest first, in each step that a
-            fitted label fills.
+        fitted (`Fitted`, *optional*): The weights of the last values, for the steps that a fitted label fills; without
+            them the newest one stands there.
         method (`str`, defaults to `"tuned"`): What the plan says that it was made by.
     """
     steps = len(timesteps)
     full: tuple[Action, ...] = (COMPUTE,) * len(layout.sites)
     table: list[tuple[Action, ...]] = [full] * steps
     spans: list[tuple[Span, ...]] = [()] * steps
-    filled: dict[int, Label] = {}
-    for start, stop, number in draft.segments(steps):
-        for step in range(start + 1, stop):
-            filled[step] = labels[number]
-            table[step], spans[step] = labels[number].row(layout)
-    fill = _fill_of(filled, steps, rows or {})
+    filled = {step: labels[number] for step, number in draft.filled(steps).items()}
+    for step, label in filled.items():
+        table[step], spans[step] = label.row(layout)
+    fill = _fill_of(filled, steps, fitted)
     selections = {label.selection for label in filled.values() if label.selection is not None}
     return Plan(
         method=method,
@@ -207,15 +206,17 @@ def plan_of(
     )
 
 
-def _fill_of(filled: Mapping[int, Label], steps: int, rows: Mapping[int, Row]) -> Fill | None:
+def unfitted(values: int, steps: int) -> tuple[tuple[float, ...], ...]:
+    """A row of weights for each step, of which none is fitted: the newest value as it is."""
+    return ((1.0, *[0.0] * (values - 1)),) * steps
+
+
+def _fill_of(filled: Mapping[int, Label], steps: int, fitted: Fitted | None) -> Fill | None:
     """The one fill of a plan: that of all forecasting steps, or one that says for each step which it is."""
     fills: dict[Fill, int] = {}
     numbers = [0] * steps
-    most = max((len(row) for row in rows.values()), default=1)
-    whole = (rows.get(step, (1.0,)) for step in range(steps))
-    fitted = Fitted(tuple((*row, *[0.0] * (most - len(row))) for row in whole))
     for step, label in filled.items():
-        fill = fitted if label.fitted else label.fill
+        fill = (fitted or Fitted(unfitted(label.fitted, steps))) if label.fitted else label.fill
         if fill is not None:
             numbers[step] = fills.setdefault(fill, len(fills))
     if len(fills) < 2:

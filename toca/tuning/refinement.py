@@ -10,15 +10,18 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 
+from ..axes.fills.fitted import Fitted
+from ..plan import Plan
+from .following import run_of
 from .graph import Edge
 from .labels import Draft, Label, plan_of
 from .moves import neighbours
 from .notes import Notes
 from .rehearsal import FullRun, PastTheCache, Rehearsal
-from .segments import rows_of
 
 WORST = 99.0
 """The loss of what cannot be run, or ends in numbers that are not finite; files have no word for infinity."""
@@ -66,17 +69,23 @@ class Trials:
     def loss(self, draft: Draft) -> float:
         """The mean over the samples of log10 of the mean squared error of the final latents: a tenth of it are
         decibels, as for pictures."""
-        name = f"run {self.full.steps} {self._name(draft)}"
-        return self.notes.get(name, lambda: self._run(draft))
+        return self._ran(draft)["loss"]
 
-    def _run(self, draft: Draft) -> float:
-        plan = plan_of(
-            draft, self.labels, self.rehearsal.layout, self.full.timesteps, rows_of(draft, self.labels, self.full)
-        )
+    def plan(self, draft: Draft) -> Plan:
+        """The plan that was run, with the weights that were fitted to the run."""
+        rows = self._ran(draft)["rows"]
+        fitted = Fitted(tuple(map(tuple, rows))) if rows else None
+        return plan_of(draft, self.labels, self.rehearsal.layout, self.full.timesteps, fitted)
+
+    def _ran(self, draft: Draft) -> dict[str, Any]:
+        return self.notes.get(f"run {self.full.steps} {self._name(draft)}", lambda: self._run(draft))
+
+    def _run(self, draft: Draft) -> dict[str, Any]:
         try:
-            return log_error(self.rehearsal.end_of(plan, self.full, self._known(draft)), self.end)
+            end, fitted = run_of(self.rehearsal, draft, self.labels, self.full, self._known(draft))
         except PastTheCache:
-            return WORST
+            return {"loss": WORST, "rows": None}
+        return {"loss": log_error(end, self.end), "rows": fitted and fitted.rows}
 
     def _known(self, draft: Draft) -> int:
         """The first steps, which are full, and none of which any fill goes on from."""

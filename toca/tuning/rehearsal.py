@@ -9,8 +9,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cached_property
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -41,8 +40,6 @@ class FullRun:
         guided (`tuple[torch.Tensor, ...]`): (B, ...): the model's output as the scheduler gets it, in each step.
         snapshots (`tuple[Snapshot, ...]`): The scheduler before each step.
         returned (`dict[Place, torch.Tensor]`): What each call of the model returned.
-        further (`tuple[torch.Tensor, ...]`, *optional*): What `guided` is of further samples, to which weights are
-            fitted too.
     """
 
     timesteps: tuple[float, ...]
@@ -50,14 +47,6 @@ class FullRun:
     guided: tuple[torch.Tensor, ...]
     snapshots: tuple[Snapshot, ...]
     returned: dict[Place, torch.Tensor]
-    further: tuple[torch.Tensor, ...] = ()
-
-    @cached_property
-    def fitted_on(self) -> tuple[torch.Tensor, ...]:
-        """(B, ...): the outputs of all samples, in each step."""
-        if not self.further:
-            return self.guided
-        return tuple(torch.cat(both) for both in zip(self.guided, self.further, strict=True))
 
     @property
     def steps(self) -> int:
@@ -72,6 +61,14 @@ class FullRun:
     def must_be_full(self) -> frozenset[int]:
         """Steps in which a branch of guidance has nothing to go on from."""
         return steps_that_must_be_full(self.returned)
+
+
+class Followed(Protocol):
+    """What goes along with a run."""
+
+    def look(self, step: SchedulerStep) -> None: ...
+
+    def arrived(self, step: int, sample: torch.Tensor, scheduler: Any) -> None: ...
 
 
 class Rehearsal:
@@ -112,7 +109,7 @@ class Rehearsal:
         self.calls += len(timesteps) * len(self.prompts)
         return FullRun(timesteps, tuple(latents), guided, tuple(snapshots), script.returned)
 
-    def end_of(self, plan: Plan, known: FullRun, until: int = 0) -> torch.Tensor:
+    def end_of(self, plan: Plan, known: FullRun, until: int = 0, follower: Followed | None = None) -> torch.Tensor:
         """The final latents under a plan.
 
         Args:
@@ -120,10 +117,18 @@ class Rehearsal:
             known (`FullRun`): The same generation in full steps.
             until (`int`, defaults to 0): The steps before this one are known; the plan computes them, and needs
                 nothing of them later.
+            follower (*optional*): Is told each step of the scheduler before it is taken, and each one that the latents
+                come to.
         """
         script = Script(known.returned, frozenset(range(until)))
         found: list[torch.Tensor] = []
-        self._run(plan, script, _pass_by, lambda _, sample: _latest(found, sample), known.steps)
+
+        def after(number: int, sample: torch.Tensor) -> None:
+            _latest(found, sample)
+            if follower is not None and number + 1 < known.steps:
+                follower.arrived(number + 1, sample, self.pipe.scheduler)
+
+        self._run(plan, script, _pass_by if follower is None else follower.look, after, known.steps)
         self.calls += len(self.prompts) * sum(letter == "F" for letter in plan.steps[until:])
         return found[0]
 

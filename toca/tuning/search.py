@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -20,10 +20,10 @@ from .kinds import ROUNDS, StepTimes, time_kinds
 from .labels import Draft, Label, plan_of, usable
 from .ladder import Ladder
 from .notes import Notes
+from .promising import promising
 from .refinement import WORST, Outlook, Trials, log_error
 from .refusals import check_enough_steps, check_one_call_a_step, check_reproducible, check_whole_schedule
 from .rehearsal import FullRun, Rehearsal
-from .segments import rows_of
 
 FASTEST, SLOWEST = 5.0, 1.15
 """The speeds between which plans are looked for, by their full steps."""
@@ -61,7 +61,6 @@ class Search:
 
     Args:
         rehearsal (`Rehearsal`): The pipeline, with the prompts that are searched on.
-        further (`Rehearsal`): The same with more of them, which only run in full, for weights to be fitted to.
         held_out (`Rehearsal`): The same with others, that quality is told by.
         num_inference_steps (`int`, *optional*): Steps of the full run; the pipeline's default unless told.
         notes (`Notes`): What has been measured before.
@@ -70,7 +69,6 @@ class Search:
     """
 
     rehearsal: Rehearsal
-    further: Rehearsal
     held_out: Rehearsal
     num_inference_steps: int | None
     notes: Notes
@@ -84,7 +82,7 @@ class Search:
 
     def front(self) -> Front:
         """Search, to the end."""
-        began, runs = time.monotonic(), (self.rehearsal, self.held_out, self.further)
+        began, runs = time.monotonic(), (self.rehearsal, self.held_out)
         self.notes.spending = lambda: {
             "model_calls": float(sum(run.calls for run in runs)),
             "seconds": time.monotonic() - began,
@@ -101,12 +99,13 @@ class Search:
         self.labels = usable(self.rehearsal.layout, full.timesteps)
         self.expected = self._expected(full.steps)
         self.times = self._time(full)
-        found = self._candidates(self._with_further(full), full.end, self.labels, STARTS, TRIES)
+        self.labels = self._promising(full)
+        found = self._candidates(full, full.end, self.labels, STARTS, TRIES)
         fewer = max(2, round(SHORTER * full.steps))
         if fewer < full.steps:
             # What fills the output is measured without a run of the model: enough to see whether fewer steps pay.
             quick = tuple(label for label in self.labels if label.scope == "output")
-            found += self._candidates(self._with_further(self.rehearsal.full(fewer)), full.end, quick, 1, 0)
+            found += self._candidates(self.rehearsal.full(fewer), full.end, quick, 1, 0)
 
         def made_with() -> dict[str, Any]:
             spent = self.notes.spent
@@ -121,13 +120,6 @@ class Search:
         self.notes.write()
         self.progress(1.0, "done")
         return front
-
-    def _with_further(self, full: FullRun) -> FullRun:
-        """A full run with the outputs of further samples."""
-        self.tell(
-            "the full run of further prompts", full.steps * len(self.further.prompts) / len(self.rehearsal.prompts)
-        )
-        return replace(full, further=self.further.full(full.steps).guided)
 
     def _judge(self, steps: int) -> Judge:
         return Judge(self.rehearsal, self.held_out, steps, self.notes, self.tell)
@@ -172,6 +164,13 @@ class Search:
 
         return {name: StepTimes(*times) for name, times in self.notes.get("clock", measure).items()}
 
+    def _promising(self, full: FullRun) -> tuple[Label, ...]:
+        trials = Trials(self.rehearsal, full, full.end, self.labels, self.notes)
+        return promising(trials, [self.times[label.name].filled for label in self.labels], self._tell_run)
+
+    def _tell_run(self, what: str, full_steps: int) -> None:
+        self.tell(f"{what} with {full_steps} full steps", full_steps)
+
     def _candidates(
         self, full: FullRun, end: torch.Tensor, labels: Sequence[Label], starts: int, tries: int
     ) -> list[Candidate]:
@@ -181,21 +180,17 @@ class Search:
         graph = Graph(self.rehearsal, full, labels, self.full_step, filled, self.notes, self.tell)
         trials = Trials(self.rehearsal, full, end, labels, self.notes)
 
-        def tell(what: str, count: int) -> None:
-            self.tell(f"{what} with {count} full steps", count)
-
-        edges = corrected(graph.edges(), trials, self.full_step, tell)
+        edges = corrected(graph.edges(), trials, self.full_step, self._tell_run)
         known, outlook = drafts(edges, labels, full.steps, self.full_step), Outlook(edges)
-        ran = Ladder(trials, outlook, known, starts, tries, tell).climb(_counts(full.steps))
+        ran = Ladder(trials, outlook, known, starts, tries, self._tell_run).climb(_counts(full.steps))
         uncached = Candidate(self._uncached(full), self._seconds(full.steps, 0.0), log_error(full.end, end))
-        kept = [self._candidate(full, labels, draft, loss) for draft, loss in ran.items() if loss < WORST]
+        kept = [self._candidate(trials, draft, loss) for draft, loss in ran.items() if loss < WORST]
         return [uncached, *kept]
 
-    def _candidate(self, full: FullRun, labels: Sequence[Label], draft: Draft, loss: float) -> Candidate:
-        plan = plan_of(draft, labels, self.rehearsal.layout, full.timesteps, rows_of(draft, labels, full))
-        segments = draft.segments(full.steps)
-        filled = sum((stop - start - 1) * self.times[labels[n].name].filled for start, stop, n in segments)
-        return Candidate(plan, self._seconds(len(draft.full), filled), loss)
+    def _candidate(self, trials: Trials, draft: Draft, loss: float) -> Candidate:
+        filled = draft.filled(trials.full.steps).values()
+        seconds = sum(self.times[trials.labels[number].name].filled for number in filled)
+        return Candidate(trials.plan(draft), self._seconds(len(draft.full), seconds), loss)
 
     def _uncached(self, full: FullRun) -> Plan:
         return NoCache().plan_layout(self.rehearsal.layout, full.steps)

@@ -16,18 +16,17 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 
 from ..axes.sampling import Timeline
-from .labels import Draft, Label, Row, plan_of
+from .following import fitted_row, run_of, wanted_output
+from .labels import Draft, Label, plan_of
 from .rehearsal import FullRun, Rehearsal
 
 Deviations = dict[int, float]
 """By the step that a segment ends at."""
-
-RIDGE = 1e-9
-"""Added to what least squares solves, whose diagonal is 1: changes that are parallel share a weight."""
 
 
 def rms(tensor: torch.Tensor) -> float:
@@ -51,32 +50,6 @@ def history_of(label: Label, before: int | None, start: int) -> list[int]:
     return steps[: label.looks_back]
 
 
-def fitted_row(full: FullRun, history: Sequence[int], step: int) -> Row:
-    """The weights of the outputs of some full steps, latest first, that come nearest to the output of another step, by
-    least squares over all samples that there are. ScalingCache's slope is the case of two values whose weights add up
-    to one."""
-    values = [full.fitted_on[known].double().flatten() for known in history]
-    # In the newest value and the changes since the others, which are far from parallel, as the values are not.
-    basis = torch.stack([values[0], *(values[0] - value for value in values[1:])])
-    gram, wanted = basis @ basis.T, basis @ (full.fitted_on[step].double().flatten() - values[0])
-    scale = gram.diagonal().clamp_min(1e-300).sqrt()
-    gram = gram / (scale[:, None] * scale) + RIDGE * torch.eye(len(values), dtype=gram.dtype, device=gram.device)
-    first, *others = (torch.linalg.solve(gram, wanted / scale) / scale).tolist()
-    return 1.0 + first + sum(others), *(-weight for weight in others)
-
-
-def rows_of(draft: Draft, labels: Sequence[Label], full: FullRun) -> dict[int, Row]:
-    """The fitted weights of all steps of a draft that are filled by them."""
-    rows: dict[int, Row] = {}
-    known: list[int] = []
-    for start, stop, number in draft.segments(full.steps):
-        known.insert(0, start)
-        if labels[number].fitted:
-            history = known[: labels[number].fitted]
-            rows.update({step: fitted_row(full, history, step) for step in range(start + 1, stop)})
-    return rows
-
-
 def output_deviations(full: FullRun, label: Label, before: int | None, start: int, last: int) -> Deviations:
     """The deviations of a label of the model's output, for segments from `start` on that end at `last` or before.
 
@@ -89,8 +62,8 @@ def output_deviations(full: FullRun, label: Label, before: int | None, start: in
     found: Deviations = {}
     scheduler = full.snapshots[start + 1].resumed() if start + 1 < full.steps else None
     for step in range(start + 1, min(last, full.steps)):
-        snapshot = full.snapshots[step]
-        sample = snapshot.step(scheduler, _filled(full, label, history, step, timeline), sample)
+        weights = _weights(full, label, history, step, timeline, sample, scheduler)
+        sample = full.snapshots[step].step(scheduler, _sum(full, weights, history), sample)
         stop = step + 1
         if stop == full.steps:
             found[stop] = distance(sample, full.end)
@@ -101,12 +74,23 @@ def output_deviations(full: FullRun, label: Label, before: int | None, start: in
     return found
 
 
-def _filled(full: FullRun, label: Label, history: Sequence[int], step: int, timeline: Timeline) -> torch.Tensor:
-    values = [full.guided[known] for known in history]
+def _weights(
+    full: FullRun,
+    label: Label,
+    history: Sequence[int],
+    step: int,
+    timeline: Timeline,
+    sample: torch.Tensor,
+    scheduler: Any,
+) -> Sequence[float]:
     if label.fitted:
-        weights: Sequence[float] = fitted_row(full, history, step)
-    else:
-        weights = [1.0] if label.fill is None else label.fill.weights(step, history, timeline)
+        values = [full.guided[known] for known in history]
+        return fitted_row(values, wanted_output(full, step, sample, scheduler, values[0]))
+    return [1.0] if label.fill is None else label.fill.weights(step, history, timeline)
+
+
+def _sum(full: FullRun, weights: Sequence[float], history: Sequence[int]) -> torch.Tensor:
+    values = [full.guided[known] for known in history]
     total = torch.zeros_like(values[0], dtype=torch.float32)
     for weight, value in zip(weights, values, strict=False):
         total += weight * value.float()
@@ -136,9 +120,8 @@ def sensitivity(
     start = stop - 2
     before = start - 1 if label.forecasts and start else None
     draft = Draft(tuple(s for s in range(full.steps) if s != stop - 1), (0,) * (full.steps - 1))
-    plan = plan_of(draft, [label], rehearsal.layout, full.timesteps, rows_of(draft, [label], full))
     # The steps before those that it goes on from are known.
-    end = rehearsal.end_of(plan, full, history_of(label, before, start)[-1])
+    end, _ = run_of(rehearsal, draft, [label], full, history_of(label, before, start)[-1])
     strayed = deviation(before, start, stop)
     error = distance(end, full.end)
     return error / strayed if strayed > 0 and math.isfinite(error) else 1.0

@@ -53,7 +53,11 @@ class Fitted(Fill):
         wanted = f"must be one for each of the {num_inference_steps} steps"
         check(len(self.rows) == num_inference_steps, "rows", len(self.rows), wanted)
 
+    def row(self, step: int) -> tuple[float, ...]:
+        """The weights of a step, of the newest value first."""
+        return self.rows[step]
+
     def weights(self, step: int, history: Sequence[int], timeline: Timeline) -> list[float]:
-        row = self.rows[step]
+        row = self.row(step)
         known = min(len(history), len(row))
         return [row[0] + sum(row[known:]), *row[1:known], *[0.0] * (len(row) - known)]

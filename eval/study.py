@@ -187,7 +187,7 @@ class Study:
         maps, plans = self._maps.found(self._methods)
         return Report(
             results, environment(self._subject.pipe.device), command, self._settings.speedups, found.columns,
-            self._pictures, maps, plans,
+            self._pictures, maps, plans, {variant.name: self._gallery.folder(variant) for variant in self._variants},
         )  # fmt: skip
 
     @cached_property

@@ -11,9 +11,9 @@ from rich.table import Table
 from toca.eval.progress.left import samples_an_hour, seconds_left
 from toca.eval.progress.pace import HOUR
 from toca.eval.progress.status import Status, StudyStatus, VariantStatus
+from toca.eval.store.typed import of_all_stages
 
 MINUTE, DAY = 60.0, 24 * HOUR
-STAGES = ("run", "generate", "time", "score", "report")
 
 
 def to_data(status: Status) -> dict[str, Any]:
@@ -83,14 +83,7 @@ def _cells(variant: VariantStatus, samples: int, turns: int, rate: str) -> list[
 
 def goes_on_by(study: StudyStatus) -> str:
     """The command that goes on where a study stopped: what was typed, for all stages and all samples."""
-    words = shlex.split(study.outline.command)
-    kept = [
-        word
-        for place, word in enumerate(words)
-        if word != "--shard" and not word.startswith("--shard=") and (place == 0 or words[place - 1] != "--shard")
-    ]
-    place = next((place for place, word in enumerate(kept) if word in STAGES), None)
-    return shlex.join(kept if place is None else [*kept[:place], STAGES[0], *kept[place + 1 :]])
+    return shlex.join(of_all_stages(study.outline.command))
 
 
 def _left(seconds: float | None) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from statistics import median_low
 from typing import TYPE_CHECKING, Any
 
@@ -39,6 +40,7 @@ class Report:
             recomputed in, (samples, frames, rows, columns) from 0 to 1, as `TokenRecorder.shares` gives it; the
             samples are the first ones of the run's items.
         plans (`Mapping[str, Plan]`): A variant's name -> its plan, which is drawn.
+        folders (`Mapping[str, Path]`): A variant's name -> where its pictures lie.
     """
 
     results: Results
@@ -49,6 +51,7 @@ class Report:
     pictures: Callable[[str, Sequence[int]], np.ndarray] | None = None
     token_maps: Mapping[str, np.ndarray] = field(default_factory=dict)
     plans: Mapping[str, toca.Plan] = field(default_factory=dict)
+    folders: Mapping[str, Path] = field(default_factory=dict)
 
     @property
     def lists_samples(self) -> bool:

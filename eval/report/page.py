@@ -1,4 +1,7 @@
-"""The page: one HTML file with everything in it, which loads nothing from anywhere."""
+"""The page: one HTML file with everything in it.
+
+It loads nothing from anywhere, but for one picture of its own run: where that is, so are the samples of its rows.
+"""
 
 from __future__ import annotations
 
@@ -7,9 +10,6 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
-
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
-from markupsafe import Markup
 
 from toca.eval.report.again import commands
 from toca.eval.report.best import Best, best_at
@@ -21,30 +21,28 @@ from toca.eval.report.grids import grids
 from toca.eval.report.images import LONGEST, data_uri
 from toca.eval.report.markdown import notes
 from toca.eval.report.missing import missing
+from toca.eval.report.sample_pages import sample_links
 from toca.eval.report.table import make_table, make_time_table
+from toca.eval.report.templating import script, style, template
 from toca.eval.report.time_columns import ABOUT
 from toca.eval.report.tokens import token_wise
 from toca.eval.report.traces import LETTERS, traces
 from toca.eval.store.naming import slug
 
-TEMPLATES = Path(__file__).parent / "templates"
 
-
-def page(report: Report) -> str:
+def page(report: Report, folder: Path | None = None) -> str:
     """The whole page as HTML. The same report gives the same text.
+
+    Args:
+        report (`Report`): What it shows.
+        folder (`Path`, *optional*): Where the page will lie: rows lead to their samples where these lie below.
 
     Raises:
         ValueError: If pictures or token maps do not fit the run.
     """
-    templates = Environment(
-        loader=FileSystemLoader(TEMPLATES),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
     results = report.results
-    return templates.get_template("page.html.j2").render(
+    samples = None if folder is None else sample_links(report, folder)
+    return template("page.html.j2").render(
         report=report,
         results=results,
         facts=_facts(report),
@@ -55,6 +53,8 @@ def page(report: Report) -> str:
         table=make_table(report),
         times=make_time_table(report),
         again=[(row.name, commands(row, report.results, report.command)) for row in report.rows],
+        samples=samples,
+        leads=["" if samples is None else samples.pages.get(row.name, "") for row in report.rows],
         about_times=ABOUT,
         plots=[(plot, _about(plot), _uri(plot.wide), _uri(plot.narrow)) for plot in plots(report)],
         grids=grids(report),
@@ -71,8 +71,8 @@ def page(report: Report) -> str:
         data=_data(report),
         csv=data_uri(variants_csv(report).encode(), "text/csv"),
         file_name=slug(results.model),
-        style=_text("style.css"),
-        script=_text("script.js"),
+        style=style(),
+        script=script(),
     )
 
 
@@ -84,11 +84,6 @@ def _data(report: Report) -> dict[str, Any]:
         for row in (*data["uncached"], *data["methods"]):
             del row["samples"]
     return data
-
-
-def _text(name: str) -> Markup:
-    """One of our own files, which goes into the page as it stands."""
-    return Markup((TEMPLATES / name).read_text(encoding="utf-8"))
 
 
 def _uri(svg: bytes) -> str:

@@ -9,6 +9,7 @@ from toca.eval.report.content import Report
 from toca.eval.report.latex import latex
 from toca.eval.report.markdown import report as markdown
 from toca.eval.report.page import page
+from toca.eval.report.sample_pages import write_sample_pages
 from toca.eval.store.naming import slug
 from toca.eval.store.sealed import write_json
 from toca.files.writing import atomic_path
@@ -16,7 +17,7 @@ from toca.files.writing import atomic_path
 
 def write_report(report: Report, folder: str | Path) -> list[Path]:
     """Write `<model>.html`, `.md`, `.tex`, `.csv` (a line a variant), `.samples.csv` (a line a sample) and `.json`,
-    each whole or not at all.
+    each whole or not at all; and beside the samples of each row, where they lie below the folder, a page of them.
 
     Args:
         report (`Report`): What they show.
@@ -30,7 +31,7 @@ def write_report(report: Report, folder: str | Path) -> list[Path]:
     """
     base = Path(folder) / slug(report.results.model)
     texts = {
-        ".html": page(report),
+        ".html": page(report, Path(folder)),
         ".md": markdown(report.results, report.environment, report.speedups, report.scores, report.command),
         ".tex": latex(report.results, report.scores),
         ".csv": variants_csv(report),
@@ -41,6 +42,7 @@ def write_report(report: Report, folder: str | Path) -> list[Path]:
         with atomic_path(path) as temporary:
             # As it stands: CSV ends its lines in the same way on every system.
             temporary.write_bytes(text.encode())
+    write_sample_pages(report, paths[0])
     data = base.with_name(f"{base.name}.json")
     write_json(data, report.to_data())
     return [*paths, data]

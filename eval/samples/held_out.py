@@ -21,6 +21,8 @@ from toca.plan.front import Front
 
 NAMED = ("prompts", "held_out")
 """Where a front names the prompts of its search."""
+SAME_CLASSES = "The search of the tuned plans saw the same classes with other noise."
+"""What a report says where no prompt is left out."""
 
 
 def unseen_prompts(subject: Subject, variants: Sequence[Variant]) -> tuple[list[Prompt], list[str]]:
@@ -40,7 +42,7 @@ def unseen_prompts(subject: Subject, variants: Sequence[Variant]) -> tuple[list[
     if not fronts:
         return subject.prompts, []
     if "class_labels" in inspect.signature(type(subject.pipe).__call__).parameters:
-        return subject.prompts, ["The search of the tuned plans saw the same classes with other noise."]
+        return subject.prompts, [SAME_CLASSES]
     seen = {text for front in fronts.values() for text in seen_by(front)}
     left = [prompt for prompt in subject.prompts if prompt.text not in seen]
     if not left:

@@ -13,7 +13,7 @@ from tests.helpers import tiny_pixart
 from toca.eval.config.settings import PRESETS, read_run
 from toca.eval.labels import VariantRecipe, read_name
 from toca.eval.report import read_report
-from toca.eval.report.again import evaluation, generation
+from toca.eval.report.again import generation
 from toca.eval.variants import every_method, expand, parse_variant
 from toca.files.reading import parse_yaml
 from toca.methods.presets import presets
@@ -108,16 +108,6 @@ def test_recorded_rows_can_be_made_from_their_labels(model, row):
         assert to_data(variant.method)["fields"] == row.method["fields"]
     else:
         assert variant.method == from_record(row.method)
-
-
-def test_the_command_of_a_row_leaves_the_others_out():
-    results = read_report(RESULTS / "emoji.json").results
-    row = next(row for row in results.methods if row.group == "toca/pixart")
-    command = "toca eval run default --output 'my folder' --variant fora --model fashion --variant=pab"
-    assert shlex.split(evaluation(row, results, command)) == [
-        "toca", "eval", "run", "default", "--output", "my folder", "--model", "emoji",
-        "--variant", "toca/pixart:interval=2;fresh_ratio=0.1", "--set", "peers=false",
-    ]  # fmt: skip
 
 
 def test_the_command_of_a_picture_runs(tmp_path, monkeypatch):

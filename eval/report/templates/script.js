@@ -1,6 +1,6 @@
 "use strict";
-// The page is whole without this: it sorts, filters and widens the tables, lays pairs over each other, and offers the
-// data as a file.
+// The page is whole without this: it sorts, filters and widens the tables, leads to samples, copies commands, lays pairs
+// over each other, and offers the data as a file.
 document.documentElement.classList.add("script");
 
 function order(row, column) {
@@ -24,7 +24,7 @@ function sort(table, headings, column, ascending) {
 function filter(table, text, count) {
   const rows = [...table.tBodies[0].rows], words = text.toLowerCase().split(/[\s,]+/).filter(Boolean);
   rows.forEach((row) => {
-    const name = row.cells[0].textContent.toLowerCase();
+    const name = row.querySelector(".name").textContent.toLowerCase();
     row.hidden = words.length > 0 && !words.some((word) => name.includes(word));
   });
   const shown = rows.filter((row) => !row.hidden).length;
@@ -77,6 +77,29 @@ document.querySelectorAll("form.views").forEach((form) => {
 
 document.querySelectorAll("input.cut").forEach((cut) => {
   cut.addEventListener("input", () => cut.previousElementSibling.style.setProperty("--cut", `${cut.value}%`));
+});
+
+// Rows lead to their samples where these are: a page that was copied away from its run has no dead link.
+document.querySelectorAll("[data-probe]").forEach((section) => {
+  const probe = new Image();
+  probe.addEventListener("load", () => {
+    section.querySelectorAll(".to-samples").forEach((link) => { link.hidden = false; });
+  });
+  probe.src = section.dataset.probe;
+});
+
+// Not every browser opens what it is sent into.
+document.querySelectorAll('a[href^="#again-"]').forEach((link) => {
+  link.addEventListener("click", () => { document.getElementById("again").open = true; });
+});
+
+document.querySelectorAll("button.copy").forEach((button) => {
+  const code = button.previousElementSibling;
+  button.addEventListener("click", async () => {
+    getSelection().selectAllChildren(code);  // it can be copied by hand where scripts may not
+    await navigator.clipboard.writeText(code.textContent);
+    button.textContent = "Copied";
+  });
 });
 
 const data = document.getElementById("data").textContent;

@@ -43,7 +43,7 @@ def no_front(monkeypatch):
 def test_a_front_tells_what_was_held_out(told):
     code, text = told("emoji", "--speedup", "2")
     entry = Front.load(evidence.Path(evidence.__file__).parent / "emoji" / "calibration" / "tuned.json").at(speedup=2)
-    assert code == 0 and f"{entry.speedup:.2f}x {entry.psnr_text}" in text and "never saw" in text
+    assert code == 0 and f"{entry.speedup:.2f}x {entry.psnr:.1f} dB" in text and "never saw" in text
     assert text.endswith('Take: toca generate "..." --speedup 2')
     assert "1.5x" not in text and "1.5x" in told("emoji")[1]
 

@@ -15,10 +15,8 @@ from statistics import mean
 
 from .candidates import single_label
 from .graph import Edge
+from .promising import SHARES
 from .refinement import WORST, Outlook, Trials
-
-SHARES = (0.35, 0.5)
-"""Of the steps: how many are full in the runs that are looked at."""
 
 
 def corrected(

@@ -25,6 +25,8 @@ Row = tuple[float, ...]
 
 RIDGE = 1e-9
 """Added to what least squares solves, whose diagonal is 1: changes that are parallel share a weight."""
+TAKES_NO_NOTICE = 1e-6
+"""A step's factor of the output below which it is none."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -129,10 +131,6 @@ def wanted_output(full: FullRun, step: int, sample: torch.Tensor, scheduler: Any
     if abs(factor) < TAKES_NO_NOTICE:
         return full.guided[step]
     return output + (full.latents[step + 1].double() - with_it) / factor
-
-
-TAKES_NO_NOTICE = 1e-6
-"""A step's factor of the output below which it is none."""
 
 
 def fitted_row(values: Sequence[torch.Tensor], wanted: torch.Tensor) -> Row:

@@ -9,6 +9,8 @@ from .refinement import WORST, Trials
 
 SHARES = (0.35, 0.5)
 """Of the steps: how many are full in the runs that are looked at."""
+AS_FAST = 1.1
+"""A step that takes so many times as long is as fast, as far as the clock can tell."""
 
 
 def promising(trials: Trials, seconds: Sequence[float], tell: Callable[[str, int], None]) -> tuple[Label, ...]:
@@ -45,7 +47,3 @@ def _beaten(number: int, others: Sequence[int], seconds: Sequence[float], losses
         for other in others
         if other != number
     )
-
-
-AS_FAST = 1.1
-"""A step that takes so many times as long is as fast, as far as the clock can tell."""

@@ -16,7 +16,6 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import torch
 
@@ -58,12 +57,16 @@ def output_deviations(full: FullRun, label: Label, before: int | None, start: in
     """
     timeline = Timeline(full.steps, full.timesteps)
     history = history_of(label, before, start)
+    values = [full.guided[known] for known in history]
     sample = full.latents[start + 1]
     found: Deviations = {}
     scheduler = full.snapshots[start + 1].resumed() if start + 1 < full.steps else None
     for step in range(start + 1, min(last, full.steps)):
-        weights = _weights(full, label, history, step, timeline, sample, scheduler)
-        sample = full.snapshots[step].step(scheduler, _sum(full, weights, history), sample)
+        if label.fitted:
+            weights: Sequence[float] = fitted_row(values, wanted_output(full, step, sample, scheduler, values[0]))
+        else:
+            weights = [1.0] if label.fill is None else label.fill.weights(step, history, timeline)
+        sample = full.snapshots[step].step(scheduler, _sum(values, weights), sample)
         stop = step + 1
         if stop == full.steps:
             found[stop] = distance(sample, full.end)
@@ -74,23 +77,7 @@ def output_deviations(full: FullRun, label: Label, before: int | None, start: in
     return found
 
 
-def _weights(
-    full: FullRun,
-    label: Label,
-    history: Sequence[int],
-    step: int,
-    timeline: Timeline,
-    sample: torch.Tensor,
-    scheduler: Any,
-) -> Sequence[float]:
-    if label.fitted:
-        values = [full.guided[known] for known in history]
-        return fitted_row(values, wanted_output(full, step, sample, scheduler, values[0]))
-    return [1.0] if label.fill is None else label.fill.weights(step, history, timeline)
-
-
-def _sum(full: FullRun, weights: Sequence[float], history: Sequence[int]) -> torch.Tensor:
-    values = [full.guided[known] for known in history]
+def _sum(values: Sequence[torch.Tensor], weights: Sequence[float]) -> torch.Tensor:
     total = torch.zeros_like(values[0], dtype=torch.float32)
     for weight, value in zip(weights, values, strict=False):
         total += weight * value.float()

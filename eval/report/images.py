@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import base64
 import io
+from collections.abc import Sequence
+from typing import Any, overload
 
 import numpy as np
 from PIL import Image
@@ -29,6 +31,14 @@ def picture_uri(picture: np.ndarray) -> str:
     return data_uri(file.getvalue(), "image/webp")
 
 
-def middle_frame(frames: np.ndarray) -> np.ndarray:
-    """Of (frames, ...) the one in the middle: what a page shows of a video."""
+@overload
+def middle_frame(frames: np.ndarray) -> np.ndarray: ...
+
+
+@overload
+def middle_frame(frames: Sequence[str]) -> str: ...
+
+
+def middle_frame(frames: Any) -> Any:
+    """Of the frames of a video, (frames, ...) or the names of their files, the one in the middle: a page shows it."""
     return frames[len(frames) // 2]

@@ -107,7 +107,7 @@ def written(tmp_path_factory):
     first, second = tmp_path_factory.mktemp("a"), tmp_path_factory.mktemp("b")
     rows = [better(ROWS[0], 34.0, 34.5, 36.0), *ROWS[1:]]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("toca.eval.report.writing.page", lambda report: "")
+        patch.setattr("toca.eval.report.writing.page", lambda report, folder: "")
         write_report(run(), first)
         write_report(run(rows), second)
     return first, second
@@ -131,7 +131,7 @@ def test_what_holds_no_run_is_refused(written, tmp_path):
     assert isinstance(result.exception, Refused) and "no JSON file of a run" in str(result.exception)
     named_otherwise = replace(run(), results=replace(run().results, model="fashion"))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("toca.eval.report.writing.page", lambda report: "")
+        patch.setattr("toca.eval.report.writing.page", lambda report, folder: "")
         write_report(named_otherwise, tmp_path)
     result = CliRunner().invoke(app, ["compare", str(written[0]), str(tmp_path)])
     assert "no pipeline in common: emoji in one, fashion in another" in str(result.exception)

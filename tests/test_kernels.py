@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from toca.kernels import choice
+from toca.kernels.sending import sent
 
 from .floors import ROOT
 
@@ -69,3 +70,7 @@ def test_where_a_kernel_fits(monkeypatch: pytest.MonkeyPatch, asked: Callable[[]
     assert asked() is answer
     monkeypatch.setattr(choice, "on", ())
     assert not asked()
+
+
+def test_what_is_on_the_device_is_not_copied() -> None:
+    assert sent(X, torch.device("cpu")) is X

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 
 from ..axes.gates import Observation, finite_images
+from ..kernels.sending import sent
 from ..memory.algebra import join, take
 from ..memory.part import Part
 from ..plan.passes import (
@@ -115,7 +116,7 @@ class Gatekeeper:
         split = []
         for computed in (True, False):
             chosen = [i for i, open_ in enumerate(opens) if open_ == computed]
-            index = torch.tensor(chosen, device=self.latents.device)
+            index = sent(torch.tensor(chosen), self.latents.device)
             taken = take(self.plan, part, index, images)
             taken.numbers = tuple(part.numbers[i] for i in chosen) if part.numbers else tuple(chosen)
             job = self._job(taken, now.take(index, taken.gate), computed)

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import torch
 
+from ..kernels.sending import sent
 from ..models.shape import CallKey
 from ..plan.table import PlanTable
 from .part import Part
@@ -55,7 +56,7 @@ def join(plan: PlanTable, parts: list[Part], whole: CallKey) -> Part:
     first = parts[0]
     numbers_of = [part.numbers or () for part in parts]
     numbers = sorted(number for numbers in numbers_of for number in numbers)
-    index = [torch.tensor([numbers.index(i) for i in own], device=whole.device) for own in numbers_of]
+    index = [sent(torch.tensor([numbers.index(i) for i in own]), whole.device) for own in numbers_of]
     halves, batch = 2 if first.paired else 1, first.key.shape.batch
 
     def joined(*tensors: torch.Tensor) -> torch.Tensor:

@@ -11,6 +11,7 @@ import torch
 from ...checks import MOST_CLUSTERS, Seed, Share, Within
 from ...kernels.kmeans import k_means, k_means_flops
 from ...kernels.rows import take_rows
+from ...kernels.sending import sent
 from ...models.layout import Layout
 from ...models.shape import CallShape, laid_out
 from ...models.site import Site
@@ -101,10 +102,10 @@ class ClusterGroup(Group):
         seed, tokens = self.selection.seed, labels.shape[1]
         draws = torch.stack([random_score(seed, tokens, (step, self.number, i)) for i in self.sites])
         order = draws.argsort(dim=1)
-        places = order.argsort(dim=1).to(device)[:, None].expand(-1, *labels.shape)
+        places = sent(order.argsort(dim=1), device)[:, None].expand(-1, *labels.shape)
         last = places.new_full((len(self.sites), len(labels), self.clusters), 0)
         last.scatter_reduce_(2, labels.expand_as(places), places, "amax")
-        chosen = order.to(device)[:, None].expand_as(places).gather(2, last)
+        chosen = sent(order, device)[:, None].expand_as(places).gather(2, last)
         offsets = torch.arange(self._rows, device=device)[:, None] * self._row_tokens + self.image.start
         picking = [row[i].picks_tokens for i in self.sites]
         return [index if picks else None for index, picks in zip(chosen + offsets, picking, strict=True)]

@@ -8,6 +8,7 @@ from typing import Any, ClassVar, Literal
 import torch
 
 from ...checks import Seed
+from ...kernels.sending import sent
 from ...models.layout import Layout
 from ...registry import register
 from ..fills import Fill
@@ -72,7 +73,7 @@ class ByDrift(WholeStack):
         """
         if self.rated_by == "drift":
             return change.float().norm(dim=-1) * (1 + staleness)
-        draw = random_score(self.seed, staleness.shape[1], (step,)).to(staleness.device)
+        draw = sent(random_score(self.seed, staleness.shape[1], (step,)), staleness.device)
         return draw.expand_as(staleness) + (staleness if self.rated_by == "staleness" else 0)
 
     def groups(self, grouping: Grouping) -> list[Group]:

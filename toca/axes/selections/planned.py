@@ -9,6 +9,7 @@ from typing import ClassVar
 import torch
 
 from ...checks import Count, check
+from ...kernels.sending import sent
 from ...models.streams import IMAGE
 from ...registry import register
 from ..actions import Action, tokens_of
@@ -74,7 +75,7 @@ class PlannedGroup(Group):
 
     def choose(self, row: Sequence[Action], step: int) -> list[torch.Tensor | None]:
         """Index (rows, k) over the batch for each site, `None` where it recomputes nothing or everything."""
-        order = torch.tensor(self._order(step), device=self.device)
+        order = sent(torch.tensor(self._order(step)), self.device)
         offsets = torch.arange(0, self.rows * self.tokens, self.tokens, device=self.device)[:, None]
         numbers = [tokens_of(row[i], self.tokens) for i in self.sites]
         return [order[:n] + offsets if 0 < n < self.tokens else None for n in numbers]

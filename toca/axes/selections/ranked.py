@@ -11,6 +11,7 @@ from typing import ClassVar, Literal
 import torch
 
 from ...checks import NonNegative, PatchSide, Seed, SomeSteps, check
+from ...kernels.sending import sent
 from ...models.capabilities import ATTEND, MEASURE
 from ...models.dialect import Projected
 from ...models.layout import Layout
@@ -184,4 +185,4 @@ class ByChance(Ranked):
 
     def score(self, group: RankedGroup, step: int) -> torch.Tensor:
         draws = [random_score(self.seed, group.tokens, (step, group.number, i)) for i in group.sites]
-        return torch.stack(draws).to(group.device)[:, None].expand(-1, group.chosen_rows, -1)
+        return sent(torch.stack(draws), group.device)[:, None].expand(-1, group.chosen_rows, -1)

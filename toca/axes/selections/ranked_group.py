@@ -8,6 +8,7 @@ from typing import Any, Protocol
 
 import torch
 
+from ...kernels.sending import sent
 from ...models.shape import laid_out
 from ...models.streams import IMAGE
 from ..actions import Action, tokens_of
@@ -120,7 +121,7 @@ class RankedGroup(Group):
         actions = tuple(row[i] for i in self.sites)
         if actions not in self._counts_of:
             numbers = [tokens_of(action, self.choosable) for action in actions]
-            self._counts_of[actions] = numbers, torch.tensor(numbers, device=self.device)[:, None, None]
+            self._counts_of[actions] = numbers, sent(torch.tensor(numbers), self.device)[:, None, None]
         return self._counts_of[actions]
 
     def reads_this_step(self, measured: frozenset[int]) -> bool:

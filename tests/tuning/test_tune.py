@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 import toca
 from tests.helpers import tiny_dit_pipeline, tiny_flux_pipeline, tiny_pixart_pipeline
+from toca.plan import Plan
 from toca.plan.front import Front
 from toca.tuning import correction, kinds, search
 from toca.tuning.candidates import Graph, drafts, single_label
@@ -34,7 +35,13 @@ CALL = {"max_sequence_length": 8}
 
 def made_up(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(search, "time_kinds", lambda run, plans: {name: StepTimes(1.0, 0.1, 0.0, 0.5) for name in plans})
-    patch.setattr(Rehearsal, "step_seconds", lambda self, plan: [0.5, *(1.0 if s == "F" else 0.1 for s in plan.steps)])
+    patch.setattr(Rehearsal, "step_seconds", seconds_of)
+
+
+def seconds_of(rehearsal: Rehearsal, plan: Plan) -> list[float]:
+    first, *others = plan.steps
+    assert first == "F"
+    return [1.5, *(1.0 if step == "F" else 0.1 for step in others)]
 
 
 @pytest.fixture(autouse=True)
@@ -78,7 +85,7 @@ def test_a_front_goes_from_slow_and_good_to_fast_and_less_good(made):
 def test_the_full_run_is_as_fast_as_itself_whatever_the_clock_says(brief, monkeypatch):
     """It is timed by itself, and once more among the plans."""
     moments = itertools.count(1.0, -0.001)
-    monkeypatch.setattr(Rehearsal, "step_seconds", lambda self, plan: [next(moments) * plan.full_steps])
+    monkeypatch.setattr(Rehearsal, "step_seconds", lambda self, plan: [next(moments)] * plan.num_inference_steps)
     full = tuned().at(speedup=1)
     assert full.speedup == 1.0 and full.plan.steps == "F" * STEPS
 

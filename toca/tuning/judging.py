@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from statistics import median
 from typing import Any
 
 import numpy as np
@@ -20,6 +19,7 @@ from .kinds import ROUNDS
 from .notes import Notes
 from .quality import decibels, interval
 from .rehearsal import Rehearsal
+from .shares import speedups
 from .turns import take_turns
 
 FEWER = (0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.33, 0.25)
@@ -64,12 +64,11 @@ class Judge:
         whole = self._uncached(self.steps)
         shorter = [self._uncached(count) for count in self._counts()]
         timed = [whole, *plans, *shorter]
-        # The full run is as fast as itself, whatever the clock says of it a second time.
-        speedups = [1.0 if plan == whole else told for plan, told in zip(timed, self._speedups(timed), strict=True)]
+        told = self._speedups(timed)
         reference = self._pictures(whole)[0]
         seen = [self._seen(plan, reference) for plan in plans]
         beside = [self._seen(plan, reference) for plan in shorter]
-        fewer = speedups[len(plans) + 1 :]
+        fewer = told[len(plans) + 1 :]
         known = {tuple(each["timesteps"]) for each in beside} | set(schedules)
         lengths = {plan.num_inference_steps for plan in (*plans, *shorter)}
         return Front(
@@ -78,7 +77,7 @@ class Judge:
             full_seconds=full_seconds,
             # Fewer steps are plans too, so that no budget is answered worse than by them.
             entries=_unbeaten(
-                list(map(partial(_entry, full_seconds), [*plans, *shorter], speedups[1:], [*seen, *beside]))
+                list(map(partial(_entry, full_seconds), [*plans, *shorter], told[1:], [*seen, *beside]))
             ),
             searched=Searched.of(self.rehearsal.prompts, self.rehearsal.seeds, len(self.held_out.prompts)),
             schedules=tuple({len(timesteps): timesteps for timesteps in known if len(timesteps) in lengths}.values()),
@@ -102,16 +101,16 @@ class Judge:
         return NoCache().plan_layout(self.rehearsal.layout, steps)
 
     def _speedups(self, plans: Sequence[Plan]) -> list[float]:
-        """How much faster the denoising loop of one sample is under each plan than under the first, by the clock: the
-        median of rounds in which all take turns."""
+        """How much faster the denoising loop of one sample is under each plan than under the first, by the clock, in
+        rounds in which all take turns."""
 
-        def loop(plan: Plan) -> float:
+        def loop(plan: Plan) -> list[float]:
             self.tell("the clock of each plan", plan.full_steps / len(self.rehearsal.prompts))
-            return sum(self.rehearsal.step_seconds(plan))
+            return self.rehearsal.step_seconds(plan)
 
         def measure() -> list[float]:
-            turns = list(take_turns({i: partial(loop, plan) for i, plan in enumerate(plans)}, ROUNDS).values())
-            return [median(first / other for first, other in zip(turns[0], each, strict=True)) for each in turns]
+            taken = take_turns({i: partial(loop, plan) for i, plan in enumerate(plans)}, ROUNDS)
+            return speedups(plans, list(zip(*taken.values(), strict=True)))
 
         return self.notes.get(f"speed-ups {' '.join(map(digest_of, plans))}", measure)
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from toca.tuning import search
 from toca.tuning.labels import Draft, Label
-from toca.tuning.promising import promising
+from toca.tuning.promising import calls, promising
 from toca.tuning.refinement import WORST
 
 ONE = [Label("reuse the output", "output"), Label("reuse the residual", "residual"), Label("modules", "sites")]
@@ -42,3 +43,14 @@ def test_steps_that_must_be_full_are():
     promising(trials, [0.1] * 5, lambda what, count: told.append(count))
     assert all({0, 3, 7} <= set(draft.full) for draft in trials.runs)
     assert told == [len(draft.full) for draft in trials.runs] and len(set(told)) == 2
+
+
+def test_its_runs_are_counted_beforehand(monkeypatch):
+    trials, told = Told(dict.fromkeys(range(5), -1.0)), []
+    promising(trials, [0.1] * 5, lambda what, count: told.append(count))
+    assert sum(told) == calls(5, 10) > 0
+    asked = type("Asked", (), {"prompts": ("a", "b")})
+    made = search.Search(asked, asked, 10, None, lambda share, what: None, {}, labels=tuple(trials.labels))
+    with_them = made._expected(10)
+    monkeypatch.setattr(search, "calls", lambda labels, steps: 0)
+    assert with_them - made._expected(10) == calls(5, 10)

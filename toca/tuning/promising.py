@@ -10,7 +10,8 @@ from .refinement import WORST, Trials
 SHARES = (0.35, 0.5)
 """Of the steps: how many are full in the runs that are looked at."""
 AS_FAST = 1.1
-"""A step that takes so many times as long is as fast, as far as the clock can tell."""
+"""A step that takes so many times as long is as fast, as far as the clock can tell. It tells less of a step, which may
+take the hundredth of a full one, than of the sum of a plan's steps (`search.ALIKE`)."""
 
 
 def promising(trials: Trials, seconds: Sequence[float], tell: Callable[[str, int], None]) -> tuple[Label, ...]:
@@ -35,9 +36,18 @@ def promising(trials: Trials, seconds: Sequence[float], tell: Callable[[str, int
     return tuple(label for number, label in enumerate(trials.labels) if number in kept)
 
 
+def calls(labels: int, steps: int) -> int:
+    """How many calls of the model that takes for so many labels, without what else must be full."""
+    return labels * sum(_count(steps, share) for share in SHARES)
+
+
+def _count(steps: int, share: float) -> int:
+    return max(2, round(share * steps))
+
+
 def _spread(steps: int, share: float, forced: frozenset[int]) -> tuple[int, ...]:
     """Full steps at even distances, and those that must be."""
-    count = max(2, round(share * steps))
+    count = _count(steps, share)
     return tuple(sorted({i * steps // count for i in range(count)} | set(forced)))
 
 

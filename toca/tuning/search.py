@@ -20,7 +20,7 @@ from .kinds import ROUNDS, StepTimes, time_kinds
 from .labels import Draft, Label, plan_of, usable
 from .ladder import Ladder
 from .notes import Notes
-from .promising import promising
+from .promising import calls, promising
 from .refinement import WORST, Outlook, Trials, log_error
 from .refusals import check_enough_steps, check_one_call_a_step, check_reproducible, check_whole_schedule
 from .rehearsal import FullRun, Rehearsal
@@ -34,7 +34,8 @@ SHORTER = 0.75
 APART = 1.08
 """How many times as many full steps the next number of them has, at least: the clock hardly tells them apart."""
 ALIKE = 1.04
-"""Times that differ by less are one, as far as the clock can tell."""
+"""Times of plans that differ by less are one, as far as the clock can tell; of single steps it tells less
+(`promising.AS_FAST`)."""
 
 Progress = Callable[[float, str], None]
 """The share of the search that is done, about, and what is being done."""
@@ -144,7 +145,7 @@ class Search:
         blocks = sum(label.scope != "output" for label in self.labels)
         kinds = len({label.kind for label in self.labels})
         graph = 4 * blocks * steps + kinds * steps * steps / 4
-        runs = sum(_counts(steps)) * 1.5 * (STARTS + TRIES)
+        runs = sum(_counts(steps)) * 1.5 * (STARTS + TRIES) + calls(len(self.labels), steps)
         clock = (ROUNDS + 1) * len(self.labels) * steps / 2 / len(self.rehearsal.prompts)
         return clock + graph + runs + self._judge(steps).calls(2 * len(_counts(steps)))
 

@@ -3,9 +3,7 @@ each other what their blocks have made."""
 
 from __future__ import annotations
 
-import datetime
 import functools
-import os
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -13,8 +11,6 @@ from typing import Any
 
 import pytest
 import torch
-import torch.distributed as dist
-import torch.multiprocessing as multiprocessing
 from torch import nn
 
 import toca
@@ -27,6 +23,7 @@ from toca.methods.asyncdiff import AsyncDiff
 from .conformance.common import assert_close, cached_run, differ
 from .helpers import FAMILIES, TINY, Inputs, inputs_for, run_steps
 from .left_behind import left_behind
+from .processes import forked, in_processes
 from .reference.asyncdiff import run_asyncdiff
 from .zoo import EVERY
 
@@ -35,7 +32,6 @@ RANKS = 3
 CUTS = {"dit": (1, 2), "pixart": (1, 2), "flux": (1, 3), "latte": (1, 2)}
 """Layers with which the second and third of three components begin; the second of FLUX has blocks of both kinds."""
 every_family = pytest.mark.parametrize("family", FAMILIES)
-forked = pytest.mark.skipif(not hasattr(os, "fork"), reason="interpreters that import all anew take too long")
 simulated = functools.partial(AsyncDiff, simulate=True)
 
 
@@ -245,27 +241,15 @@ def check_refused(rank: int) -> None:
         toca.enable_cache(TINY["dit"](), AsyncDiff(2), num_inference_steps=STEPS)
 
 
-def one_process(rank: int, meeting: str, done: str) -> None:
-    torch.set_num_threads(1)
-    dist.init_process_group(
-        "gloo",
-        init_method=f"file://{meeting}",
-        rank=rank,
-        world_size=RANKS,
-        timeout=datetime.timedelta(seconds=20),
-    )
+def one_process(rank: int) -> None:
     for family in PLACED:
         check(rank, family)
     check(rank, "flux", in_turns)
     check_kept_in_fewer_bytes()
     check_refused(rank)
-    Path(f"{done}-{rank}").touch()
-    dist.destroy_process_group()
 
 
 @forked
 @pytest.mark.filterwarnings("ignore")
 def test_three_processes(tmp_path: Path) -> None:
-    meeting, done = str(tmp_path / "meeting"), str(tmp_path / "done")
-    multiprocessing.start_processes(one_process, (meeting, done), nprocs=RANKS, start_method="fork")
-    assert all(Path(f"{done}-{rank}").exists() for rank in range(RANKS))
+    in_processes(RANKS, one_process, tmp_path)

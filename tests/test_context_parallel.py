@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import datetime
-import os
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,7 +11,6 @@ import diffusers
 import pytest
 import torch
 import torch.distributed as dist
-import torch.multiprocessing as multiprocessing
 from torch import nn
 
 import toca
@@ -26,6 +23,7 @@ from toca.models.shape import CallKey
 
 from .helpers import Inputs, inputs_for, tiny_flux
 from .left_behind import left_behind
+from .processes import forked, in_processes
 from .zoo import EVERY
 
 STEPS = 8
@@ -213,18 +211,10 @@ def check_uneven() -> None:
         assert "run in full" in (why_uneven(key) or "")
 
 
-def one_process(rank: int, meeting: str, done: str) -> None:
-    torch.set_num_threads(1)
+def one_process(rank: int) -> None:
     # diffusers asks for the number of accelerators, and a CPU is none.
     torch.accelerator.device_count = lambda: 1  # type: ignore[assignment]
     diffusers.utils.logging.set_verbosity_error()
-    dist.init_process_group(
-        "cpu:gloo",
-        init_method=f"file://{meeting}",
-        rank=rank,
-        world_size=RANKS,
-        timeout=datetime.timedelta(seconds=20),
-    )
     for make in MODELS:
         for place, method in enumerate(METHODS.values()):
             check(make, method(), cache_first=bool(place % 2) == (make is flux))
@@ -233,18 +223,14 @@ def one_process(rank: int, meeting: str, done: str) -> None:
     check_shares_of_modules()
     check_settled()
     check_uneven()
-    Path(f"{done}-{rank}").touch()
-    dist.destroy_process_group()
 
 
 @pytest.mark.skipif(torch.accelerator.is_available(), reason="diffusers would put the processes on accelerators")
 @pytest.mark.skipif(not hasattr(diffusers, "ContextParallelConfig"), reason="a diffusers without context parallelism")
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="two interpreters that import all anew take too long")
+@forked
 @pytest.mark.filterwarnings("ignore")
 def test_two_processes(tmp_path: Path) -> None:
-    meeting, done = str(tmp_path / "meeting"), str(tmp_path / "done")
-    multiprocessing.start_processes(one_process, (meeting, done), nprocs=RANKS, start_method="fork")
-    assert all(Path(f"{done}-{rank}").exists() for rank in range(RANKS))
+    in_processes(RANKS, one_process, tmp_path, "cpu:gloo")
 
 
 @dataclass

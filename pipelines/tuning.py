@@ -15,7 +15,7 @@ from toca.files.user_folder import user_folder
 from toca.pipelines.arguments import call_arguments, class_id, takes_argument
 from toca.pipelines.config import GenerationConfig
 from toca.plan.front import Front
-from toca.plan.front_parts import Fewer
+from toca.plan.front_parts import Fewer, Rule
 from toca.tuning.prompts import HELD_OUT, SEARCHED, parted, spread
 from toca.tuning.rules import tune_rules
 
@@ -97,20 +97,24 @@ def add_rules(
     return replace(front, rules=(*kept, *rules))
 
 
-def rows(front: Front, asked: float | None = None) -> list[list[str]]:
-    """A line for each budget: the speed-up asked for, the plan that meets it, its speed-up and quality, what fewer
-    steps do at that speed, and each method that has thresholds."""
-    budgets = sorted({*BUDGETS, *([asked] if asked is not None else [])})
-    return [
-        [f"{budget:g}x", *_plan(front, budget), _fewer(front, budget), *_rules(front, budget)] for budget in budgets
-    ]
+def budgets_with(asked: float | None) -> list[float]:
+    """Those that a search is summed up at, and one more that was asked for."""
+    return sorted({*BUDGETS, *([asked] if asked is not None else [])})
 
 
-def headers(front: Front) -> list[str]:
-    """Of `rows`."""
-    return ["asked", "plan", "speed-up", "PSNR", "fewer steps", *(rule.method for rule in front.rules)]
+def rows(front: Front, budgets: Sequence[float]) -> list[list[str]]:
+    """A line of `COLUMNS` for each budget: the speed-up asked for, the plan that meets it, its speed-up and quality,
+    and what fewer steps do at that speed."""
+    return [[f"{budget:g}x", *_plan(front, budget), _fewer(front, budget)] for budget in budgets]
 
 
+def thresholds(front: Front, budgets: Sequence[float]) -> list[list[str]]:
+    """A line for each method that has thresholds: what it does at each budget in decibels, and by which threshold."""
+    return [[rule.method, *(_threshold(rule, budget) for budget in budgets)] for rule in front.rules]
+
+
+PLAN = "plan"
+COLUMNS = ("asked", PLAN, "speed-up", "PSNR", "fewer steps")
 NOTHING = "–"
 
 
@@ -131,15 +135,12 @@ def _fewer(front: Front, budget: float) -> str:
     return f"{best.psnr:.1f} dB ({best.num_inference_steps})"
 
 
-def _rules(front: Front, budget: float) -> list[str]:
-    told = []
-    for rule in front.rules:
-        try:
-            value, _, psnr = rule.at(budget)
-            told.append(f"{psnr:.1f} dB ({value:.3g})")
-        except ValueError:
-            told.append(NOTHING)
-    return told
+def _threshold(rule: Rule, budget: float) -> str:
+    try:
+        value, _, psnr = rule.at(budget)
+    except ValueError:
+        return NOTHING
+    return f"{psnr:.1f} ({value:.3g})"
 
 
 def took(front: Front) -> str:

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
-from rich.table import Table
 
 from toca.checks import checked
 from toca.files.figures import figure_format
@@ -21,13 +20,13 @@ from toca.pipelines.method_options import find_method
 from toca.pipelines.prompts import known_prompts
 from toca.pipelines.registry import DEFAULT_MODEL
 from toca.pipelines.request import PreparedGeneration, Request, prepare
+from toca.pipelines.running.fronts import print_front
 from toca.pipelines.tuning import (
     PROMPTS,
     TOO_FEW,
     add_rules,
+    budgets_with,
     conditions,
-    headers,
-    rows,
     searched,
     state_path,
     took,
@@ -176,10 +175,8 @@ def _save(front: Front, prepared: PreparedGeneration, path: Path | None) -> None
 
 
 def _tell(front: Front, prepared: PreparedGeneration, taken: list[Any], speedup: float | None, more: str) -> None:
-    table = Table(*headers(front), title=str(front), title_justify="left", box=None, padding=(0, 1, 0, 0))
-    for row in rows(front, speedup):
-        table.add_row(*row)
-    output.print(table)
+    output.print(str(front))
+    print_front(front, budgets_with(speedup))
     if told := took(front):
         output.print(told)
     where = "" if prepared.model == DEFAULT_MODEL else f" --model {shlex.quote(prepared.model)}"

@@ -14,8 +14,9 @@ from toca.pipelines.evidence import PSNR, Evaluation, PresetFacts, evaluation_of
 from toca.pipelines.loading import resolve_source
 from toca.pipelines.registry import DEFAULT_MODEL
 from toca.pipelines.request import Request, choice_for, own_config
+from toca.pipelines.running.fronts import print_front
 from toca.pipelines.skeleton import Skeleton, load_skeleton
-from toca.pipelines.tuning import BUDGETS, headers, rows
+from toca.pipelines.tuning import BUDGETS
 from toca.plan.bounds import Budget
 from toca.plan.front import Front
 from toca.tuning.saved import Found, find_front
@@ -66,7 +67,7 @@ def _tell_front(found: Found, model: str, speedup: float | None) -> None:
     output.print(f"{model}: plans that `toca tune` found on this model, {found.path}")
     quality = f"PSNR to the full run [95 %] of {held_out} prompts that the search never saw"
     output.print(f"{quality}; speed by the clock of the machine that tuned it.")
-    _print_table(headers(front), [row for row in rows(front, speedup) if speedup is None or row[0] == f"{speedup:g}x"])
+    print_front(front, BUDGETS if speedup is None else (speedup,))
     wanted = 2.0 if speedup is None else speedup
     entry = front.at(speedup=wanted)
     steps = _as_good(front, wanted, entry.psnr)

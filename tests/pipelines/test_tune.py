@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,7 +17,9 @@ import toca
 from tests.fronts import front_of
 from toca.pipelines import loading, tuning
 from toca.pipelines.cli import app
+from toca.pipelines.commands.console import PlainConsole
 from toca.pipelines.loading import load
+from toca.pipelines.running import fronts
 from toca.plan.front import Front
 from toca.plan.front_parts import Rule
 from toca.tuning.saved import find_front, keep
@@ -88,8 +92,9 @@ def test_a_front_is_kept_for_the_speedups_to_come(run, searches, prompts, folder
     assert len(files("cache")) == 1 and files() == {prompts, *files("cache")}
 
     lines = [line.split() for line in stdout.splitlines()]
-    assert ["2x", front.plan(speedup=2).steps, "2.10x", "55.0", "dB", "[54.0,", "56.0]", "44.0", "dB", "(3)",
-            "47.0", "dB", "(0.3)"] in lines  # fmt: skip
+    assert ["2x", front.plan(speedup=2).steps, "2.10x", "55.0", "dB", "[54.0,", "56.0]", "44.0", "dB", "(3)"] in lines
+    [thresholds] = tuning.thresholds(front, tuning.BUDGETS)
+    assert thresholds[0] == "teacache" and thresholds[2] == "47.0 (0.3)" and " ".join(thresholds).split() in lines
     assert [line[0] for line in lines if line and line[0].endswith("x")] == ["1.5x", "2x", "2.5x", "3x"]
     assert "It took 600 model calls in 76 s, on 2 prompts, and on 8 others that the search never saw." in stdout
 
@@ -127,7 +132,7 @@ def test_a_speedup_that_nothing_reaches_is_refused_when_the_front_is_saved(run, 
     code, stdout, stderr = run("tune", folders["pixart"], "--prompts-file", prompts, *SMALL, *more)
     assert Path("front.png").is_file()
     assert code != 0 and "No plan is 9 times as fast: the fastest reaches 3.40x" in stderr
-    assert found(folders["pixart"]) and "\n9x    –" in stdout
+    assert found(folders["pixart"]) and re.search(r"\n9x +–", stdout)
 
 
 def test_classes_by_name_number_or_all_that_there_are(run, searches, folders):
@@ -191,7 +196,7 @@ def test_thresholds_are_added_to_the_front_at_hand(run, searches, prompts, folde
     assert len(searches) == 1 and [m.name for m in asked[0][0]] == ["easycache"]
     assert asked[0][1] == ["a red owl"] and asked[0][2] == ["a green cat", "a blue moon"]
     assert [rule.method for rule in found(folders["pixart"]).rules] == ["teacache", "easycache"]
-    assert "44.0 dB (0.2)" in stdout
+    assert "44.0 (0.2)" in stdout
 
 
 MISTAKES = [
@@ -227,9 +232,26 @@ def test_an_unknown_model_is_told(run):
 
 def test_a_front_that_says_little_is_summed_up_too(front_of_little):
     assert tuning.took(front_of_little) == ""
-    assert [row[0] for row in tuning.rows(front_of_little, 1.2)] == ["1.2x", "1.5x", "2x", "2.5x", "3x"]
-    assert tuning.rows(front_of_little)[0] == ["1.5x", *["–"] * 4]
-    assert tuning.headers(front_of_little) == ["asked", "plan", "speed-up", "PSNR", "fewer steps"]
+    rows = tuning.rows(front_of_little, tuning.budgets_with(1.2))
+    assert [row[0] for row in rows] == ["1.2x", "1.5x", "2x", "2.5x", "3x"]
+    assert rows[1] == ["1.5x", *["–"] * 4]
+    assert tuning.thresholds(front_of_little, (2.0,)) == []
+
+
+@pytest.mark.parametrize("width", [80, 120])
+def test_no_plan_is_cut_off_however_many_thresholds_stand_beside_it(width, monkeypatch):
+    text = io.StringIO()
+    monkeypatch.setattr(fronts, "output", PlainConsole(file=text, width=width))
+    front = front_of("pixart", diffusers.DPMSolverMultistepScheduler(), 50)
+    methods = [f"method-{number}" for number in range(6)]
+    rules = tuple(replace(front.rules[0], method=method) for method in methods)
+    fronts.print_front(replace(front, rules=rules), tuning.BUDGETS)
+    lines = text.getvalue().splitlines()
+    assert max(map(len, lines)) <= width and "…" not in text.getvalue()
+    assert front.plan(speedup=2).steps in "".join(re.findall(r"(?<= )[Fr]+", text.getvalue()))
+    assert any("2.10x" in line and "55.0 dB [54.0, 56.0]" in line and "44.0 dB (3)" in line for line in lines)
+    assert [line.split()[0] for line in lines if line.startswith("method-")] == methods
+    assert all("47.0 (0.3)" in line for line in lines if line.startswith("method-"))
 
 
 @pytest.fixture

@@ -26,6 +26,9 @@ FENCE, LEAST = 3.0, 6
 """What lies further from the middle half than by so many times its width is at the edge of the plot; of fewer points
 than the second number nothing is."""
 
+ROOM = 0.05
+"""What stays free beside the points, as a part of their span; of points that are all alike, of their value."""
+
 
 def draw_axes(axes: Axes, results: Results, quantity: Quantity, curves: Sequence[Curve]) -> None:
     """Everything but the names."""
@@ -38,7 +41,8 @@ def draw_axes(axes: Axes, results: Results, quantity: Quantity, curves: Sequence
         axes.set_yscale("log")
         axes.yaxis.set_major_formatter("{x:g}")
     axes.autoscale_view()
-    _leave_out_the_far(axes, points)
+    if points:
+        _leave_out_the_far(axes, points)
     if quantity.sign < 0:
         axes.invert_yaxis()
     for curve in curves:
@@ -113,7 +117,8 @@ def _leave_out_the_far(axes: Axes, points: Sequence[Point]) -> None:
     for values, limit in ((xs, axes.set_xlim), (np.log(ys) if axes.get_yscale() == "log" else ys, axes.set_ylim)):
         near = values[within(values)]
         if len(near) < len(values):
-            margin = 0.05 * (near.max() - near.min())
+            # Scores that are all alike have no span.
+            margin = ROOM * (near.max() - near.min() or abs(near.max()) or 1.0)
             low, high = near.min() - margin, near.max() + margin
             logarithmic = limit == axes.set_ylim and axes.get_yscale() == "log"
             limit(*(np.exp([low, high]) if logarithmic else (low, high)))

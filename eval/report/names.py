@@ -25,6 +25,8 @@ ROOM = 4.0
 def name_points(figure: Figure, axes: Axes, results: Results, quantity: Quantity, curves: Sequence[Curve]) -> None:
     """Write the name of each method beside one of its points, the fastest first, unless something is there. All of
     them stand in the list of names anyway."""
+    if not curves:
+        return
     figure.draw_without_rendering()
     uncached = [(row.speedup, value) for row in results.uncached if (value := quantity.of(row)) is not None]
     lines = [curve.line for curve in curves] + [[point] for curve in curves for point in curve.others] + [uncached]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -18,6 +19,7 @@ from toca.eval.report.curves import fidelity, find_curves
 from toca.eval.report.drawing import draw_axes, list_names, within
 from toca.eval.report.looks import COLOURS, MARKERS, METHODS, look_of
 from toca.eval.report.names import name_points
+from toca.eval.report.plot import draw
 from toca.eval.report.scales import scale_of
 
 
@@ -72,6 +74,25 @@ def test_a_point_far_from_all_others_is_at_the_edge_with_its_figures():
     assert "-300 at 2×" in [text.get_text() for text in axes.texts]
     _, axes, _ = drawn(usual)
     assert not any(" at " in text.get_text() for text in axes.texts)
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("psnr", [31.0, 0.0])
+def test_scores_that_are_all_alike_but_one_have_room_around_them(psnr):
+    alike = [named(f"m{i}", f"m{i}", 1.0 - 0.02 * i, [psnr] * 3) for i in range(16)]
+    _, axes, _ = drawn([*alike, named("far", "far", 1.0, [90.0] * 3)])
+    low, high = axes.get_ylim()
+    assert low < psnr < high < 40
+    assert "90 at 2×" in [text.get_text() for text in axes.texts]
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("steps", [[16], []])
+def test_runs_without_a_cache_are_drawn_alone_and_the_full_one_without_a_point(steps, tmp_path):
+    found = results([])
+    uncached = [row for row in found.uncached if row.num_inference_steps in (*steps, 20)]
+    draw(replace(found, uncached=uncached), tmp_path / "plot.png")
+    assert len(uncached) == 1 + len(steps) and (tmp_path / "plot.png").stat().st_size > 5_000
 
 
 @pytest.mark.parametrize("values", [[1.0, 2.0, 900.0], [1.0, 2.0, 3.0, 4.0, 5.0, 12.0]])

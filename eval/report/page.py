@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 from toca.eval.report.again import commands
@@ -21,7 +20,7 @@ from toca.eval.report.grids import grids
 from toca.eval.report.images import LONGEST, data_uri
 from toca.eval.report.markdown import notes
 from toca.eval.report.missing import missing
-from toca.eval.report.sample_pages import sample_links
+from toca.eval.report.sample_pages import Samples
 from toca.eval.report.table import make_table, make_time_table
 from toca.eval.report.templating import script, style, template
 from toca.eval.report.time_columns import ABOUT
@@ -30,18 +29,17 @@ from toca.eval.report.traces import LETTERS, traces
 from toca.eval.store.naming import slug
 
 
-def page(report: Report, folder: Path | None = None) -> str:
+def page(report: Report, samples: Samples | None = None) -> str:
     """The whole page as HTML. The same report gives the same text.
 
     Args:
         report (`Report`): What it shows.
-        folder (`Path`, *optional*): Where the page will lie: rows lead to their samples where these lie below.
+        samples (`Samples`, *optional*): Those that lie below the page: rows lead to them.
 
     Raises:
         ValueError: If pictures or token maps do not fit the run.
     """
     results = report.results
-    samples = None if folder is None else sample_links(report, folder)
     return template("page.html.j2").render(
         report=report,
         results=results,

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
+from typing import TypeAlias
 from urllib.parse import quote
 
 from toca.eval.findings.results import Row
@@ -19,6 +20,8 @@ from toca.files.writing import atomic_path
 
 NAME = "index.html"
 _FRAME = re.compile(r"p(?P<prompt>\d+)-s(?P<sample>\d+)-f\d+\.png")
+Frames: TypeAlias = dict[tuple[int, int], list[str]]
+"""A sample's prompt and number -> the names of its pictures, more than one of a video."""
 
 
 @dataclass(frozen=True)
@@ -34,50 +37,55 @@ class Shown:
 
 
 @dataclass(frozen=True)
-class SampleLinks:
-    """The way from a page to samples.
+class Samples:
+    """The samples that lie below a page.
 
     Args:
+        frames (`Mapping[str, Frames]`): A variant's name -> its pictures; only of those that have some.
         pages (`Mapping[str, str]`): A variant's name -> the address of the page of its samples.
         probe (`str`): The address of a picture: where it is not, the page was copied away, and they are not either.
     """
 
+    frames: Mapping[str, Frames]
     pages: Mapping[str, str]
     probe: str
 
 
-def sample_links(report: Report, folder: Path) -> SampleLinks | None:
-    """The way from a page in `folder` to the samples that lie below it; `None` if there are none."""
+def samples_below(report: Report, folder: Path) -> Samples | None:
+    """The samples that lie below a page in `folder`; `None` if the full run's do not, which all are held against.
+
+    Each folder of samples is read here, once: of many thousand samples that takes its time.
+    """
     inside = folder.absolute()
     below = {name: path for name, path in report.folders.items() if path.absolute().is_relative_to(inside)}
-    frames = {name: _frames(path) for name, path in below.items()}
+    frames = {name: found for name, path in below.items() if (found := _frames(path))}
     full = frames.get(report.full.name)
-    if not full:
+    if full is None:
         return None
-    pages = {name: _address(below[name] / NAME, folder) for name, found in frames.items() if found}
-    return SampleLinks(pages, _address(below[report.full.name] / next(iter(full.values()))[0], folder))
+    pages = {name: _address(below[name] / NAME, folder) for name in frames}
+    return Samples(frames, pages, _address(below[report.full.name] / next(iter(full.values()))[0], folder))
 
 
-def write_sample_pages(report: Report, page: Path) -> None:
+def write_sample_pages(report: Report, samples: Samples | None, page: Path) -> None:
     """Write the page of each row's samples beside these.
 
     Args:
         report (`Report`): What was found.
-        page (`Path`): Its own page, which those lead back to.
+        samples (`Samples`, *optional*): Those below its own page.
+        page (`Path`): That page, which those lead back to.
 
     Raises:
         OSError: If a file cannot be written; it says which and why.
     """
-    if sample_links(report, page.parent) is None:
-        return
+    found = {} if samples is None else samples.frames
     for row in report.rows:
-        folder = report.folders.get(row.name)
-        if folder is not None and (frames := _frames(folder)):
+        if row.name in found:
+            folder = report.folders[row.name]
             with atomic_path(folder / NAME) as temporary:
-                temporary.write_bytes(_page(report, row, folder, frames, page).encode())
+                temporary.write_bytes(_page(report, row, folder, found[row.name], page).encode())
 
 
-def _page(report: Report, row: Row, folder: Path, frames: dict[tuple[int, int], list[str]], page: Path) -> str:
+def _page(report: Report, row: Row, folder: Path, frames: Frames, page: Path) -> str:
     full, items = report.folders[report.full.name], report.results.config["items"]
     shown = [
         Shown(
@@ -101,8 +109,8 @@ def _page(report: Report, row: Row, folder: Path, frames: dict[tuple[int, int], 
     )
 
 
-def _frames(folder: Path) -> dict[tuple[int, int], list[str]]:
-    """The names of each sample's pictures, by its prompt and number; more than one of a video."""
+def _frames(folder: Path) -> Frames:
+    """The pictures in a folder of samples."""
     names = sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []
     matches = [match for name in names if (match := _FRAME.fullmatch(name))]
     samples = groupby(matches, key=lambda match: (int(match["prompt"]), int(match["sample"])))

@@ -9,7 +9,7 @@ from toca.eval.report.content import Report
 from toca.eval.report.latex import latex
 from toca.eval.report.markdown import report as markdown
 from toca.eval.report.page import page
-from toca.eval.report.sample_pages import write_sample_pages
+from toca.eval.report.sample_pages import samples_below, write_sample_pages
 from toca.eval.store.naming import slug
 from toca.eval.store.sealed import write_json
 from toca.files.writing import atomic_path
@@ -29,9 +29,10 @@ def write_report(report: Report, folder: str | Path) -> list[Path]:
     Raises:
         OSError: If a file cannot be written; it says which and why.
     """
+    samples = samples_below(report, Path(folder))
     base = Path(folder) / slug(report.results.model)
     texts = {
-        ".html": page(report, Path(folder)),
+        ".html": page(report, samples),
         ".md": markdown(report.results, report.environment, report.speedups, report.scores, report.command),
         ".tex": latex(report.results, report.scores),
         ".csv": variants_csv(report),
@@ -42,7 +43,7 @@ def write_report(report: Report, folder: str | Path) -> list[Path]:
         with atomic_path(path) as temporary:
             # As it stands: CSV ends its lines in the same way on every system.
             temporary.write_bytes(text.encode())
-    write_sample_pages(report, paths[0])
+    write_sample_pages(report, samples, paths[0])
     data = base.with_name(f"{base.name}.json")
     write_json(data, report.to_data())
     return [*paths, data]

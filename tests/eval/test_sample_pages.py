@@ -16,7 +16,7 @@ from PIL import Image
 from tests.eval.test_page import MACHINE, ROWS, named, results
 from tests.eval.test_report import EVIL, Reader, plain_text
 from toca.eval.report import Report, page, read_report, write_report
-from toca.eval.report.sample_pages import NAME, sample_links, write_sample_pages
+from toca.eval.report.sample_pages import NAME, samples_below, write_sample_pages
 from toca.eval.report.table import make_table
 
 ODD = "odd 100%#?é"
@@ -63,6 +63,14 @@ def test_each_row_leads_to_a_page_of_its_pictures(tmp_path):
     assert "an owl 33.0 dB · prompt 0, sample 0" in text and "a cat identical · prompt 1" in text
 
 
+def test_each_folder_of_samples_is_read_once(tmp_path, monkeypatch):
+    given, read, iterdir = report(tmp_path), [], Path.iterdir
+    monkeypatch.setattr(Path, "iterdir", lambda folder: read.append(folder) or iterdir(folder))
+    write_report(given, tmp_path)
+    pictures = [folder for folder in read if folder.parent.name == "pictures"]
+    assert sorted(pictures) == sorted(folder for folder in given.folders.values() if folder.is_dir())
+
+
 def test_each_row_leads_to_its_command():
     given = Report(results(), MACHINE, "toca eval run", (2.0,))
     made = page(given)
@@ -76,19 +84,19 @@ def test_each_row_leads_to_its_command():
 
 def test_what_is_not_below_the_page_is_not_led_to(tmp_path):
     given = report(tmp_path / "run")
-    assert sample_links(given, tmp_path / "elsewhere") is None
+    assert samples_below(given, tmp_path / "elsewhere") is None
     made = write_report(given, tmp_path / "elsewhere")[0]
     assert addresses(made) == [] and "'self'" not in made.read_text()
     assert not list((tmp_path / "run").rglob(NAME))
     shutil.rmtree(given.folders[given.full.name])
-    assert sample_links(given, tmp_path / "run") is None  # what the others are held against is gone
+    assert samples_below(given, tmp_path / "run") is None  # what the others are held against is gone
     assert page(read_report(tmp_path / "elsewhere" / "emoji.json")) == made.read_text(encoding="utf-8")
 
 
 def test_of_a_video_it_is_the_frame_in_the_middle_and_of_many_samples_the_first(tmp_path, monkeypatch):
     monkeypatch.setattr("toca.eval.report.sample_pages.MOST_LISTED", 2)
     given = report(tmp_path, frames=3)
-    write_sample_pages(given, tmp_path / "emoji.html")
+    write_sample_pages(given, samples_below(given, tmp_path), tmp_path / "emoji.html")
     path = given.folders[given.full.name] / NAME
     names = [each.name for each in addresses(path)[1:]]
     assert names == [f"p00000{prompt}-s000-f0001.png" for prompt in (0, 0, 1, 1)]
@@ -99,7 +107,7 @@ def test_texts_of_others_are_only_text(tmp_path):
     given = report(tmp_path)
     items = [(number, 0, EVIL) for number in range(3)]
     given = replace(given, results=replace(given.results, model=EVIL, config={**given.results.config, "items": items}))
-    write_sample_pages(given, tmp_path / "emoji.html")
+    write_sample_pages(given, samples_below(given, tmp_path), tmp_path / "emoji.html")
     made = (given.folders[given.full.name] / NAME).read_text()
     assert "<script" not in made and "alert(" in made and not Reader(made).images_without_alt
 

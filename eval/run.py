@@ -117,6 +117,7 @@ def _lineup(model: str, settings: Settings) -> Lineup:
     pick_dtype(settings.dtype, model, pick_device(settings.device))
     with_request(GenerationConfig(prompt=model), settings.request())
     settings.scores.check_files()
+    settings.searched(model)
     return settings.lineup().for_model(model)
 
 

@@ -22,7 +22,7 @@ from toca.eval.progress.outline import Outline, outline_of
 from toca.eval.report import Report
 from toca.eval.report.failing import refused_peers
 from toca.eval.report.token_maps import TokenMaps
-from toca.eval.samples.held_out import unseen_prompts
+from toca.eval.samples.held_out import SAME_CLASSES, named_fronts, unseen_prompts
 from toca.eval.samples.pictures import Gallery, VariantFailed
 from toca.eval.samples.prompts import choose, items_of
 from toca.eval.samples.shards import WHOLE, Shard
@@ -57,7 +57,9 @@ class Study:
         self._subject, self._settings, self._progress = subject, settings, progress
         self._uncached = [*fewer_steps(subject.steps, settings.fewer_steps), BASELINE]
         self._methods = [in_own_steps(variant, subject.steps) for variant in lineup.variants]
-        unseen, self._seen = unseen_prompts(subject, self._methods)
+        searched = [*self._methods, *settings.searched(subject.name).variants]
+        unseen, self._seen = unseen_prompts(subject, searched)
+        self._fronts = {} if SAME_CLASSES in self._seen else named_fronts(searched)
         self._items = items_of(choose(unseen, settings.prompts, settings.seed), settings.samples)
         seed, code, batch = settings.seed, code_fingerprint(), settings.batch_size
         turns = (settings.repeats, settings.warmups)
@@ -237,6 +239,7 @@ class Study:
             "bench_batch_size": len(self._stopwatch.items),
             "resamples": resamples(len({item.prompt.id for item in self._items})),
             "perceptual": perceptual,
+            "fronts": self._fronts,
             "items": [(item.prompt.id, item.sample, item.prompt.text) for item in self._items],
         }
 

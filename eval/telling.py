@@ -71,8 +71,9 @@ def resumes(output: Path, command: str) -> str:
 
 
 def short_report(report: Report) -> str:
-    """The figures that matter, slowest first, and what is best at each speed; for a terminal."""
-    rows = sorted(report.results.methods, key=lambda row: row.speedup)
+    """The figures that matter, slowest first, and what is best at each speed; for a terminal. Of a run without methods
+    they are those of the runs without a cache."""
+    rows = sorted(report.results.methods or report.results.uncached, key=lambda row: row.speedup)
     head = ("speed-up", report.results.metrics[PSNR].text, "gain over fewer steps, dB", "method")
     lines = [head, *map(_line, rows)]
     widths = [max(len(line[place]) for line in lines) for place in range(len(head) - 1)]

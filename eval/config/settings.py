@@ -19,6 +19,7 @@ from toca.eval.peers import PREFIX
 from toca.eval.store.naming import check_name, slug
 from toca.eval.variants import Lineup, every_method, every_peer, expand, parse_variant
 from toca.files.reading import named, parse_yaml, read_text
+from toca.methods.tuned import Tuned
 from toca.pipelines.config import MOST_STEPS
 from toca.pipelines.request import Request
 
@@ -61,8 +62,11 @@ class Settings(Strict):
     """What is measured of one pipeline: the keys of a configuration file, a field each.
 
     Args:
-        methods (`tuple`): Entries, or text such as `"fora:interval=2,3"`; all methods as they are if there are none.
+        methods (`tuple`, *optional*): Entries, or text such as `"fora:interval=2,3"`; all methods as they are unless
+            told, and none for an empty list.
         peers (`bool`): Whether every peer that is installed and that `methods` does not name runs too, as it is.
+        unseen_by (`tuple[str, ...]`): Tuned plans such as `"tuned"`, which are not run for it: no prompt is taken that
+            a search for them saw. Those of `methods` need not be named.
         prompts (`int`, *optional*): How many prompts, chosen by chance; all unless told.
         prompts_file (`str`, *optional*): A list of prompts as its authors publish it, or "toca-200"; the pipeline's
             own prompts, or its classes, unless told.
@@ -83,8 +87,9 @@ class Settings(Strict):
         scores (`ScoreSettings`): What is computed of the pictures.
     """
 
-    methods: tuple[MethodEntry | str, ...] = ()
+    methods: tuple[MethodEntry | str, ...] | None = None
     peers: bool = True
+    unseen_by: tuple[str, ...] = ()
     prompts: AtLeastOne | None = None
     prompts_file: str | None = None
     prompts_sha256: str | None = None
@@ -128,15 +133,32 @@ class Settings(Strict):
         Raises:
             ValueError: If a method or a setting is unknown, a label cannot be one, or two rows have one name.
         """
-        lineup = Lineup() if self.methods else every_method()
-        for entry in self.methods:
+        entries = self.methods or ()
+        lineup = every_method() if self.methods is None else Lineup()
+        for entry in entries:
             lineup.extend(parse_variant(entry) if isinstance(entry, str) else entry.lineup())
-        named = {variant.group for variant in lineup.variants} | {_peer(entry) for entry in self.methods}
+        named = {variant.group for variant in lineup.variants} | {_peer(entry) for entry in entries}
         if self.peers:
             for variant in every_peer().variants:
                 if variant.group not in named:
                     lineup.add(variant)
         return lineup
+
+    def searched(self, model: str) -> Lineup:
+        """The plans of `unseen_by`, with the fronts that lie beside a model's weights.
+
+        Raises:
+            ValueError: If one is no tuned plan, or has no front.
+        """
+        lineup = Lineup()
+        for text in self.unseen_by:
+            lineup.extend(parse_variant(text))
+        found = lineup.for_model(model)
+        for variant in found.variants:
+            if not isinstance(variant.method, Tuned) or variant.method.front is None:
+                name = shown(variant.name)
+                raise ValueError(f"`unseen_by`: {name} is no plan that a search found for {shown(model)}.")
+        return found
 
 
 def _peer(entry: MethodEntry | str) -> str:

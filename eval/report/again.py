@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import shlex
 
 from toca.eval.findings.results import Results, Row
 from toca.eval.labels import VariantRecipe
-from toca.eval.samples.held_out import SAME_CLASSES
+from toca.eval.samples.held_out import SAME_CLASSES, front_of
 from toca.eval.store.typed import of_all_stages, without
 from toca.methods.presets import DEFAULT, presets
 from toca.pipelines.method_options import from_record
@@ -16,7 +17,7 @@ _OWN = ("--model", "--variant", "--output")
 _OUTPUT = "outputs/again"
 """Where a row is made again. In the folder of its run it would be taken from there, and its page replace the run's."""
 _SET = "--set"
-_NO_METHOD = VariantRecipe("none")
+_OWN_SETS = ("methods", "unseen_by")
 
 
 def commands(row: Row, results: Results, command: str) -> list[str]:
@@ -29,42 +30,43 @@ def evaluation(row: Row, results: Results, command: str) -> str:
     """The run that has this row alone: a method beside the runs without a cache that it is matched with, and one of
     these beside the full run.
 
-    It is of the same samples. So a tuned plan comes along where there was one: what its search saw is left out of the
-    prompts.
+    It is of the same samples: what the searches for the run's tuned plans saw is left out of the prompts, though these
+    plans do not run again.
 
     Args:
         row (`Row`): The row.
         results (`Results`): Of the run.
         command (`str`): What made all of its rows.
     """
-    words = _without_methods(without(of_all_stages(command) or ["toca", "eval", "run"], _OWN))
+    words = _without_sets(without(of_all_stages(command) or ["toca", "eval", "run"], _OWN))
     words += ["--output", _OUTPUT, "--model", results.model]
-    for recipe in _variants(row, results):
-        words += ["--variant", recipe.argument]
-    words += [_SET, "peers=false"]
     if row.recipe is None:
-        words += [_SET, f"fewer_steps={[] if row.name == results.uncached[-1].name else [row.num_inference_steps]}"]
+        fewer = [] if row.name == results.uncached[-1].name else [row.num_inference_steps]
+        words += [_SET, "methods=[]", _SET, f"fewer_steps={fewer}"]
+    else:
+        words += ["--variant", row.recipe.argument]
+    words += [_SET, "peers=false"]
+    unseen_by = [argument for front, argument in _fronts(results).items() if front != front_of(row.method)]
+    words += [_SET, f"unseen_by={json.dumps(unseen_by)}"] if unseen_by else []
     return shlex.join(words)
 
 
-def _variants(row: Row, results: Results) -> list[VariantRecipe]:
-    """The row's own, and one of each front that the others have; where there is neither a method that does nothing,
-    as all methods run where none is named."""
-    fronts = {} if SAME_CLASSES in results.notes else {_front(each): each.recipe for each in reversed(results.methods)}
-    beside = [recipe for front, recipe in fronts.items() if recipe is not None and front not in ("", _front(row))]
-    return [recipe for recipe in (row.recipe, *beside) if recipe is not None] or [_NO_METHOD]
+def _fronts(results: Results) -> dict[str, str]:
+    """The fronts whose searches' prompts were left out, as `named_fronts` tells them; of a report that does not, those
+    of its rows."""
+    if "fronts" in results.config:
+        return dict(results.config["fronts"])
+    if SAME_CLASSES in results.notes:
+        return {}
+    found = [(front_of(each.method), each.recipe) for each in reversed(results.methods)]
+    return {front: recipe.argument for front, recipe in found if front and recipe is not None}
 
 
-def _front(row: Row) -> str:
-    """The file of the front that a row's plan is out of; empty for any other method."""
-    return str((row.method or {}).get("fields", {}).get("front") or "")
-
-
-def _without_methods(words: list[str]) -> list[str]:
-    """A command that names no methods by `--set`, which has the last word."""
+def _without_sets(words: list[str]) -> list[str]:
+    """A command that does not say by `--set`, which has the last word, what a row's command says."""
     kept: list[str] = []
     for word in words:
-        if word.removeprefix(f"{_SET}=").partition("=")[0].strip() != "methods":
+        if word.removeprefix(f"{_SET}=").partition("=")[0].strip() not in _OWN_SETS:
             kept.append(word)
         elif not word.startswith(_SET):
             kept.pop()

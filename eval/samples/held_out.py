@@ -10,7 +10,7 @@ pipeline has no other classes to ask for: there it is the noise that no search s
 from __future__ import annotations
 
 import inspect
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from toca.eval.samples.prompts import Prompt
@@ -57,6 +57,18 @@ def seen_by(front: Front) -> list[str]:
     """The prompts of a front's search, those that it searched on and those that told the quality."""
     found: list[Any] = [text for name in NAMED for text in front.made_with.get(name) or ()]
     return [str(text) for text in found]
+
+
+def named_fronts(variants: Sequence[Variant]) -> dict[str, str]:
+    """The file of each front that the variants take their plans from, as a record has it, and what `--variant` says of
+    a plan out of it."""
+    found = [(front_of(each.describe()["method"]), each.recipe) for each in variants]
+    return {front: recipe.argument for front, recipe in reversed(found) if front and recipe is not None}
+
+
+def front_of(method: Mapping[str, Any] | None) -> str:
+    """The file of the front that a recorded method's plan is out of; empty for any other method."""
+    return str((method or {}).get("fields", {}).get("front") or "")
 
 
 def _fronts(variants: Sequence[Variant]) -> dict[str, Front]:

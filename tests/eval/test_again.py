@@ -1,4 +1,4 @@
-"""The command of a row, typed again, makes this row: of the same pipeline and samples, and no other method's."""
+"""The command of a row, typed again, makes this row and no other: of the same pipeline, samples and call."""
 
 from __future__ import annotations
 
@@ -11,12 +11,13 @@ from typer.testing import CliRunner
 
 from tests.eval.test_page import ROWS, named, results
 from toca.eval import run as running
-from toca.eval.config.settings import read_run
+from toca.eval.config.settings import Settings, read_run
 from toca.eval.findings.results import Results
 from toca.eval.labels import VariantRecipe
 from toca.eval.report import read_report
 from toca.eval.report.again import evaluation
 from toca.eval.samples.held_out import SAME_CLASSES
+from toca.eval.variants import Variant
 from toca.methods.tuned import Tuned
 from toca.pipelines.cli import app
 from toca.pipelines.method_options import from_record
@@ -25,8 +26,10 @@ from toca.registry import to_data
 RECORDED = Path(__file__).parents[2] / "eval" / "results"
 TYPED = (
     "toca eval score default --output 'my folder' --variant fora --model fashion --variant=pab --shard 1/2 --seed 4 "
-    "--set methods=[fora] --set=peers=true --set threads=2"
+    "--set methods=[fora] --set=peers=true --set threads=2 --set unseen_by=[tuned]"
 )
+ITS_OWN = ("methods", "peers", "unseen_by")
+"""Settings that are the row's; all others are the run's."""
 
 
 @pytest.fixture
@@ -61,18 +64,24 @@ def test_it_is_read_back_as_this_row(typed, path):
     as_typed = read_run("default", [found.results.model], {})[found.results.model]
     fronts = {from_record(row.method).front for row in found.results.methods if row.group == "tuned"}
     for row in found.results.methods:
-        model, settings, variants = typed(evaluation(row, found.results, found.command))
-        assert (model, settings.fewer_steps) == (found.results.model, as_typed.fewer_steps)
-        own, *others = variants
+        model, settings, [own] = typed(evaluation(row, found.results, found.command))
+        assert (model, of_the_run(settings)) == (found.results.model, of_the_run(as_typed))
         if row.group.startswith("peer:"):
             assert to_data(own.method)["fields"] == row.method["fields"]
         else:
             assert own.method == from_record(row.method) and own.recipe == row.recipe
         if SAME_CLASSES in found.results.notes:
-            assert not others
+            assert not settings.unseen_by
         else:  # the prompts are the same only where the same ones are left out
-            assert all(isinstance(other.method, Tuned) for other in others) and len(others) < 2
-            assert {each.method.front for each in variants if isinstance(each.method, Tuned)} == fronts
+            assert fronts_of([own, *settings.searched(model).variants]) == fronts
+
+
+def of_the_run(settings: Settings) -> dict:
+    return settings.model_dump(exclude=set(ITS_OWN))
+
+
+def fronts_of(variants: list[Variant]) -> set[str | None]:
+    return {each.method.front for each in variants if isinstance(each.method, Tuned)}
 
 
 def test_a_run_without_a_cache_comes_alone_beside_the_full_one(typed):
@@ -81,7 +90,20 @@ def test_a_run_without_a_cache_comes_alone_beside_the_full_one(typed):
         model, settings, variants = typed(evaluation(row, found, TYPED))
         fewer = () if row == found.uncached[-1] else (row.num_inference_steps,)
         assert (model, settings.fewer_steps, settings.seed) == ("emoji", fewer, 4)
-        assert [variant.name for variant in variants] == ["none"]
+        assert variants == []
+
+
+def test_what_a_search_saw_is_left_out_though_its_plan_has_no_row(typed):
+    """As of a tuned plan that failed."""
+    found = results()
+    front = "toca.pipelines:emoji/calibration/tuned.json"
+    found = replace(found, config={**found.config, "fronts": {front: "tuned:speedup=2.0"}})
+    row = replace(ROWS[0], recipe=VariantRecipe("fora", ("interval=2",)))
+    model, settings, [own] = typed(evaluation(row, found, TYPED))
+    assert (own.recipe, settings.unseen_by) == (row.recipe, ("tuned:speedup=2.0",))
+    tuned = replace(row, recipe=VariantRecipe("tuned"), method={"fields": {"front": front}})
+    model, settings, [own] = typed(evaluation(tuned, found, TYPED))
+    assert settings.unseen_by == () and fronts_of([own]) != {None}
 
 
 def test_a_label_is_no_part_of_it(typed):

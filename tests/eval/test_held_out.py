@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+import toca
 from tests.helpers import tiny_dit_pipeline
-from toca.eval.samples.held_out import unseen_prompts
+from toca.eval.config.settings import Settings
+from toca.eval.labels import VariantRecipe
+from toca.eval.samples.held_out import named_fronts, unseen_prompts
 from toca.eval.samples.prompts import Prompt, choose
 from toca.eval.samples.subject import Subject
 from toca.eval.variants import Variant, in_own_steps
@@ -45,6 +49,19 @@ def test_what_a_search_saw_is_never_chosen() -> None:
     assert notes == ["No prompt is among the 8 that the search of the tuned plans saw."]
     for count in (1, 5, 12):
         assert not {prompt.text for prompt in choose(left, count, 0)} & {*searched, *held_out}
+
+
+def test_the_first_variant_of_each_front_names_it() -> None:
+    variants = [replace(tuned(), recipe=VariantRecipe("tuned", (f"speedup={speedup}",))) for speedup in (2.0, 3.0)]
+    assert named_fronts([Variant("fora", "fora", toca.FORA()), *variants]) == {"tuned.json": "tuned:speedup=2.0"}
+
+
+def test_a_plan_that_is_not_run_is_one_that_a_search_found() -> None:
+    [variant] = Settings(unseen_by=("tuned",)).searched("emoji").variants
+    assert variant.method.front is not None
+    for text, model in (("fora", "emoji"), ("tuned", "a/folder")):
+        with pytest.raises(ValueError, match=f"{text}' is no plan that a search found for '{model}'"):
+            Settings(unseen_by=(text,)).searched(model)
 
 
 def test_without_a_search_every_prompt_is_there() -> None:

@@ -66,6 +66,13 @@ def test_the_end_has_the_figures_and_what_is_best():
     assert lines[-1].startswith("About 2x: random, 37.0 dB at 1.90×; +")
 
 
+def test_a_run_without_methods_ends_with_the_figures_of_fewer_steps():
+    found = Report(results([]), MACHINE, "", (2.0,))
+    lines = short_report(found).splitlines()[1:]
+    assert [line.split("  ")[-1] for line in lines] == [row.name for row in reversed(found.results.uncached)]
+    assert "identical" in lines[0]
+
+
 def test_a_peer_that_does_not_go_with_the_pipeline_is_no_failure_and_is_told_once():
     refusals = [Failure(f"peer:x threshold={i}", "PeerRefusal: it has no blocks.") for i in range(3)]
     broken = Failure("peer:y", "RuntimeError: it broke.")

@@ -36,6 +36,8 @@ def show(first: Path, second: Path, as_json: bool, as_markdown: bool) -> None:
 
 def _reports(path: Path) -> dict[str, Report]:
     """By the pipeline's name."""
+    if not path.exists():
+        raise Refused(f"There is neither a folder nor a file {named(path)}: name the --output of a run.")
     paths = [path] if not path.is_dir() else sorted(path.glob("*.json"))
     if not paths:
         raise Refused(f"{named(path)} has no JSON file of a run: name the --output of one whose report is written.")

@@ -7,6 +7,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
+from toca.checks import cleaned, shown
 from toca.eval.findings.quality import ScoreColumn, VariantScore
 from toca.eval.findings.results import Match, PartCost, Results, Row
 from toca.eval.labels import VariantRecipe
@@ -26,19 +27,23 @@ def read_report(path: str | Path) -> Report:
     """
     try:
         data = json.loads(Path(path).read_text(encoding="utf-8"))
-        if data["format"] != FORMAT:
-            raise ValueError(
-                f"{path} has the format {data['format']!r}, but this version reads {FORMAT!r}: evaluate anew."
-            )
-        return _report(data)
-    except (json.JSONDecodeError, KeyError, TypeError) as error:
-        raise ValueError(f"{path} holds no results of a run ({error}): name a file that a run has written.") from error
+        written_as = data["format"]
+        report = _report(data) if written_as == FORMAT else None
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
+        reason = cleaned(f"{type(error).__name__}: {error}", 120)
+        what = f"holds no results of a run ({reason})"
+        raise ValueError(f"{path} {what}: name a file that a run has written.") from error
+    if report is None:
+        raise ValueError(
+            f"{path} has the format {shown(written_as)}, but this version reads {FORMAT!r}: evaluate anew."
+        )
+    return report
 
 
 def _report(data: dict[str, Any]) -> Report:
     results = Results(
         model=data["model"],
-        config=data["config"],
+        config=_config(data["config"]),
         metrics={name: Heading(**metric) for name, metric in data["metrics"].items()},
         uncached=[_row(row) for row in data["uncached"]],
         methods=[_row(row) for row in data["methods"]],
@@ -47,7 +52,13 @@ def _report(data: dict[str, Any]) -> Report:
         notes=data["notes"],
     )
     scores = [_column(column) for column in data.get("scores", [])]
-    return Report(results, data["environment"], data.get("command", ""), tuple(data["speedups"]), scores)
+    return Report(results, dict(data["environment"]), data.get("command", ""), tuple(data["speedups"]), scores)
+
+
+def _config(data: dict[str, Any]) -> dict[str, Any]:
+    """As it stands. Raises `TypeError`, `ValueError` or `LookupError` where it does not tell the samples."""
+    _ = [(int(prompt), int(sample), str(text)) for prompt, sample, text in data["items"]]
+    return dict(data)
 
 
 def _row(data: dict[str, Any]) -> Row:

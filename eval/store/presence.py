@@ -67,13 +67,21 @@ def present(folder: Path, what: str, allow: Callable[[list[Mark]], None] = lambd
             path.unlink()
 
 
-def seen(folder: Path) -> list[Mark]:
-    """Who is in a folder, as one sees it who stays outside and leaves everything as it is."""
+def seen(folder: Path) -> list[Mark] | None:
+    """Who is in a folder, as one sees it who stays outside and leaves everything as it is.
+
+    Returns:
+        `list[Mark]`: These; `None` where nobody can tell: to ask whether a file is locked is to open it for writing,
+            which another user's folder does not allow.
+    """
     if not (folder / _DOOR).is_file():
         return []
-    with FileLock(folder / _DOOR, timeout=PATIENCE):
-        marks = [(_mark(path), path) for path in sorted(folder.glob("*@*.lock"))]
-        return [mark for mark, path in marks if mark is not None and _is_held(path)]
+    try:
+        with FileLock(folder / _DOOR, timeout=PATIENCE):
+            marks = [(_mark(path), path) for path in sorted(folder.glob("*@*.lock"))]
+            return [mark for mark, path in marks if mark is not None and _is_held(path)]
+    except OSError:
+        return None
 
 
 def others(folder: Path, mine: Path) -> list[Mark]:

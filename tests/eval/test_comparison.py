@@ -129,6 +129,8 @@ def test_the_command_takes_folders_and_files(written):
 def test_what_holds_no_run_is_refused(written, tmp_path):
     result = CliRunner().invoke(app, ["compare", str(written[0]), str(tmp_path)])
     assert isinstance(result.exception, Refused) and "no JSON file of a run" in str(result.exception)
+    result = CliRunner().invoke(app, ["compare", str(written[0]), "nowhere"])
+    assert isinstance(result.exception, Refused) and "neither a folder nor a file nowhere" in str(result.exception)
     named_otherwise = replace(run(), results=replace(run().results, model="fashion"))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("toca.eval.report.writing.page", lambda report, folder: "")

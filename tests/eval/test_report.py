@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import csv
 import importlib
 import io
@@ -300,12 +301,25 @@ def test_what_is_written_reads_back_as_the_same_page(tmp_path, undrawn):
     assert page(read_report(paths[-1])) == paths[0].read_text(encoding="utf-8")
 
 
-@pytest.mark.parametrize("text", ["{}", "[]", "no JSON", '{"format": 99}'])
+@pytest.mark.parametrize("text", ["{}", "[]", "no JSON", '{"format": 99}', "[" * 100_000, "\udcff"])
 def test_what_holds_no_results_is_refused_in_a_sentence(tmp_path, text):
     path = tmp_path / "results.json"
-    path.write_text(text)
-    with pytest.raises(ValueError, match="results.json"):
+    path.write_text(text, errors="surrogateescape")
+    with pytest.raises(ValueError, match=r"results.json (holds no results of a run|has the format 99)"):
         read_report(path)
+
+
+@pytest.mark.parametrize("wrong", [None, 3, "text", [], {}])
+def test_results_with_one_wrong_part_are_read_or_refused_in_a_sentence(tmp_path, wrong):
+    path, data = tmp_path / "results.json", report().to_data()
+    for part in ("environment", "speedups", "scores", *report().results.to_data()):
+        path.write_text(json.dumps({**data, part: wrong}, default=repr))
+        with contextlib.suppress(ValueError):
+            read_report(path)
+    for part in ("config", "metrics"):
+        path.write_text(json.dumps({**data, part: wrong or "neither"}, default=repr))
+        with pytest.raises(ValueError, match=r"results.json holds no results of a run \([^\n]*\): name a file"):
+            read_report(path)
 
 
 def test_the_results_of_the_repository_are_read():

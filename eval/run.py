@@ -12,7 +12,7 @@ from rich.text import Text
 
 from toca.checks import cleaned
 from toca.eval.config.settings import Settings, read_run
-from toca.eval.outline import outline
+from toca.eval.outline import told_ahead
 from toca.eval.progress.bars import bars
 from toca.eval.refusal import Refused, refusing
 from toca.eval.report import Report, write_report
@@ -31,6 +31,7 @@ from toca.pipelines.commands.console import output as console
 from toca.pipelines.config import GenerationConfig
 from toca.pipelines.loading import pick_device, pick_dtype, resolve_source
 from toca.pipelines.request import with_request
+from toca.pipelines.writing import check_folder
 
 Stage = Literal["generate", "time", "score", "report"]
 STAGES: tuple[Stage, ...] = ("generate", "time", "score", "report")
@@ -73,12 +74,18 @@ def run(
         # Whatever is wrong with any of them must not come to light after hours of the others.
         lineups = {model: _lineup(model, each) for model, each in settings.items()}
         if dry_run:
-            _outline(settings, lineups, stages, output)
+            check_folder(output)
+            for model, each in settings.items():
+                console.print("\n".join(told_ahead(model, each, lineups[model], stages, output)))
             return
     try:
         _run(stages, settings, lineups, output, mine, shard is None, command)
     except KeyboardInterrupt:
         errors.print(resumes(output, command))
+        raise
+    except OSError:  # as of a disk that is full
+        if (output / "stages").is_dir():
+            errors.print(resumes(output, command))
         raise
 
 
@@ -119,14 +126,6 @@ def _lineup(model: str, settings: Settings) -> Lineup:
     settings.scores.check_files()
     settings.searched(model)
     return settings.lineup().for_model(model)
-
-
-def _outline(
-    settings: Mapping[str, Settings], lineups: Mapping[str, Lineup], stages: Sequence[Stage], output: Path
-) -> None:
-    """Say what a run would make of each pipeline."""
-    for model, each in settings.items():
-        console.print("\n".join(outline(model, each, lineups[model], stages, output)))
 
 
 def _rest(
@@ -190,8 +189,9 @@ def _study(
         progress.print(Text(model, style="bold"))  # a name may hold square brackets
         store = Store(output / "stages" / slug(model))
         study = Study(load_subject(model, settings, store), lineup, settings, store, progress)
-        study.outline(command).write(store.folder)
-        progress.print(f"{study.outlook(shard or WHOLE)}", soft_wrap=True)
+        outline = study.outline(command)
+        outline.write(store.folder)
+        progress.print(f"{outline.summary}. {study.begun(shard or WHOLE)}", soft_wrap=True)
         yield study
 
 

@@ -31,7 +31,7 @@ from toca.eval.scoring.judges.making import Judges
 from toca.eval.scoring.stage import Scores, Scoring
 from toca.eval.store.environment import code_fingerprint, environment
 from toca.eval.store.store import Store
-from toca.eval.telling import Outlook, track
+from toca.eval.telling import Begun, track
 from toca.eval.timing.rivals import competition
 from toca.eval.timing.speed import Speed, Stopwatch
 from toca.eval.variants import BASELINE, Failure, Lineup, Variant, fewer_steps, in_own_steps
@@ -58,7 +58,7 @@ class Study:
         self._uncached = [*fewer_steps(subject.steps, settings.fewer_steps), BASELINE]
         self._methods = [in_own_steps(variant, subject.steps) for variant in lineup.variants]
         searched = [*self._methods, *settings.searched(subject.name).variants]
-        unseen, self._seen = unseen_prompts(subject, searched)
+        unseen, self._seen = unseen_prompts(subject.prompts, type(subject.pipe), searched)
         self._fronts = {} if SAME_CLASSES in self._seen else named_fronts(searched)
         self._items = items_of(choose(unseen, settings.prompts, settings.seed), settings.samples)
         seed, code, batch = settings.seed, code_fingerprint(), settings.batch_size
@@ -105,12 +105,11 @@ class Study:
             tally.reach(share * sum(steps[: place + 1]))
         return failures
 
-    def outlook(self, shard: Shard = WHOLE) -> Outlook:
-        """What will be done, and what of it is there already."""
+    def begun(self, shard: Shard = WHOLE) -> Begun:
+        """What of it is there already."""
         made = [self._gallery.made(variant, shard) for variant in self._made]
         done, batches = (sum(counts) for counts in zip(*made, strict=True))
-        fewer, samples = len(self._uncached) - 1, len(self._items)
-        return Outlook(len(self._methods), fewer, samples, batches, done, self._stopwatch.timed(self._made))
+        return Begun(done, batches, self._stopwatch.timed(self._made), len(self._made))
 
     def _make_full_run(self, shard: Shard, made: Callable[[int, bool], None]) -> None:
         """With how long all of it takes at most, as soon as it can be told."""
@@ -120,7 +119,7 @@ class Study:
         after, _ = self._gallery.made(BASELINE, shard)
         if after > before:
             seconds = (monotonic() - start) / (after - before)
-            self._progress.print(self.outlook(shard).at_most(seconds), soft_wrap=True)
+            self._progress.print(self.begun(shard).at_most(seconds), soft_wrap=True)
 
     def _tell(self, failure: Failure, before: dict[str, str]) -> None:
         """A failure, as soon as it is known; of a peer that does not go with the pipeline at all once, and quietly."""

@@ -8,7 +8,6 @@ from pathlib import Path
 
 from rich.progress import Progress
 
-from toca.checks import counted
 from toca.eval.findings.results import Row
 from toca.eval.metrics.fidelity import PSNR
 from toca.eval.progress.bars import at_variant
@@ -20,34 +19,25 @@ from toca.eval.variants import Variant
 
 
 @dataclass(frozen=True)
-class Outlook:
-    """What a pipeline's part of a run will do.
+class Begun:
+    """How much of a pipeline's part of a run is there as it begins.
 
     Args:
-        methods, fewer (`int`): Variants with a cache, and runs without one that have fewer steps.
-        samples (`int`): Of each variant.
-        batches, made (`int`): Of all variants, as far as they are this process's, and how many of them are there.
-        timed (`int`): Variants whose times are there.
+        made, batches (`int`): Batches of all variants, as far as they are this process's: those that are there, and
+            all.
+        timed, variants (`int`): Variants whose times are there, and all.
     """
 
-    methods: int
-    fewer: int
-    samples: int
-    batches: int
     made: int
+    batches: int
     timed: int
+    variants: int
 
     def __str__(self) -> str:
-        """Two sentences."""
-        variants = f"{counted(self.methods, 'method')}, {counted(self.fewer, 'run')} with fewer steps and the full one"
-        reused = f"{self.made} of {self.batches} batches and {self.timed} of {self.variants} times are there already"
-        return (
-            f"{variants}, {counted(self.samples, 'sample')} each. {reused if self.made else 'Nothing is there yet'}."
-        )
-
-    @property
-    def variants(self) -> int:
-        return self.methods + self.fewer + 1
+        """A sentence."""
+        if not self.made:
+            return "Nothing is there yet."
+        return f"{self.made} of {self.batches} batches and {self.timed} of {self.variants} times are there already."
 
     def at_most(self, seconds: float) -> str:
         """How long the samples take at most, where a batch of the full run takes so many seconds."""

@@ -5,7 +5,8 @@ from __future__ import annotations
 from itertools import pairwise
 from statistics import mean, median
 
-from toca.eval.progress.pace import Pace, paces, pause
+from toca.eval.progress.outline import Outline
+from toca.eval.progress.pace import paces, pause
 from toca.eval.progress.status import StudyStatus, VariantStatus
 from toca.eval.timing.speed import GROUP
 
@@ -16,7 +17,21 @@ BESIDE = 2
 def seconds_left(study: StudyStatus) -> dict[str, float | None]:
     """Seconds that each stage will take yet; `None` where nothing tells its pace."""
     pace = paces(study.done)
-    return {"generate": _samples(study, pace), "time": _times(study, pace), "score": _scores(study)}
+    each = {name: found.each for name, found in pace.items()}
+    alone = {name: found.alone for name, found in pace.items()}
+    return {"generate": _samples(study, each), "time": _times(study, alone), "score": _scores(study)}
+
+
+def seconds_ahead(outline: Outline, each: dict[str, float]) -> dict[str, float]:
+    """Seconds that samples and times of a study take of which nothing is done, one process at work.
+
+    Args:
+        outline (`Outline`): The study.
+        each (`dict[str, float]`): Seconds a sample of some of its variants, of one at least.
+    """
+    nothing = [VariantStatus(parts.name, 0, 0, 0, 0) for parts in outline.variants]
+    study = StudyStatus(outline, nothing, [], [], None, [])
+    return {"generate": _samples(study, each) or 0.0, "time": _times(study, each) or 0.0}
 
 
 def samples_an_hour(study: StudyStatus) -> dict[str, float]:
@@ -24,16 +39,15 @@ def samples_an_hour(study: StudyStatus) -> dict[str, float]:
     return {name: pace.an_hour for name, pace in paces(study.done).items()}
 
 
-def _samples(study: StudyStatus, pace: dict[str, Pace]) -> float | None:
-    each = _of_each(study, {name: found.each for name, found in pace.items()})
+def _samples(study: StudyStatus, known: dict[str, float]) -> float | None:
+    each = _of_each(study, known)
     lacking = {variant.name: study.outline.samples - variant.samples for variant in _tried(study)}
     return _sum(each, lacking)
 
 
-def _times(study: StudyStatus, pace: dict[str, Pace]) -> float | None:
+def _times(study: StudyStatus, known: dict[str, float]) -> float | None:
     """Each variant's rounds, and its part of the full run's, with which a group takes turns; by one process."""
-    outline = study.outline
-    each = _of_each(study, {name: found.alone for name, found in pace.items()})
+    outline, each = study.outline, _of_each(study, known)
     lacking = [variant for variant in _tried(study) if variant.rounds < outline.turns]
     rounds = {variant.name: (outline.turns + BESIDE - variant.rounds) * outline.timed for variant in lacking}
     own, full = _sum(each, rounds), each.get(outline.variants[0].name)

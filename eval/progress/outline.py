@@ -1,14 +1,17 @@
-"""What a study is made of and where each part of it will lie: written as it begins, for whoever looks on."""
+"""What a study is made of and where each part of it will lie. It is told before a run and as one begins, and written
+then for whoever looks on."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
+from toca.checks import counted
 from toca.eval.samples.pictures import Gallery
 from toca.eval.scoring.stage import Scoring
+from toca.eval.store.naming import names_uncached
 from toca.eval.store.sealed import write_json
 from toca.eval.timing.speed import Stopwatch
 from toca.eval.variants import Variant
@@ -24,7 +27,8 @@ class Parts:
     Args:
         name (`str`): The variant's.
         steps (`int`): Denoising steps of a sample.
-        pictures (`str`): A folder.
+        pictures (`str`): A folder; as all places empty where the pipeline is not loaded, whose weights are part of
+            them.
         times (`str`): A file.
         turns (`str`): What it is called in the file of rounds.
         scores (`list[str]`): Files, one a figure.
@@ -32,10 +36,10 @@ class Parts:
 
     name: str
     steps: int
-    pictures: str
-    times: str
-    turns: str
-    scores: list[str]
+    pictures: str = ""
+    times: str = ""
+    turns: str = ""
+    scores: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -59,6 +63,28 @@ class Outline:
     turns: int
     rounds: str
     variants: list[Parts]
+
+    @property
+    def steps(self) -> int:
+        """Denoising steps of the full run."""
+        return self.variants[0].steps
+
+    @property
+    def uncached(self) -> list[str]:
+        """The runs without a cache, the full one first."""
+        return [parts.name for parts in self.variants if names_uncached(parts.name)]
+
+    @property
+    def methods(self) -> list[str]:
+        """All other variants."""
+        return [parts.name for parts in self.variants if not names_uncached(parts.name)]
+
+    @property
+    def summary(self) -> str:
+        """All of it in a line: what a dry run, a run and its status begin with."""
+        fewer = counted(len(self.uncached) - 1, "run")
+        samples = counted(self.samples, "sample")
+        return f"{counted(len(self.methods), 'method')}, {fewer} with fewer steps and the full one, {samples} each"
 
     def batches(self) -> range:
         """The numbers of the batches of samples."""

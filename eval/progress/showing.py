@@ -23,9 +23,15 @@ def show(folder: Path, as_json: bool, verify: bool) -> None:
         print_json(to_data(status))
         return
     for study in status.studies:
-        console.print(study.outline.model)
+        console.print(f"{study.outline.model}: {study.outline.summary}")
         console.print(table(study))
         for line in lines(study, bool(status.working)):
             console.print(line)
         console.print()
-    console.print("At work: " + "; ".join(status.working) if status.working else "Nobody is at work here.")
+    console.print(_at_work(status.working))
+
+
+def _at_work(working: list[str] | None) -> str:
+    if working is None:
+        return "Who is at work here cannot be told: the folder is not yours to write to."
+    return "At work: " + "; ".join(working) if working else "Nobody is at work here."

@@ -66,11 +66,11 @@ class Status:
     """What is going on in a folder.
 
     Args:
-        working (`list[str]`): The processes that are at work there.
+        working (`list[str]`, *optional*): The processes that are at work there; `None` where that cannot be told.
         studies (`list[StudyStatus]`): By their pipelines' names.
     """
 
-    working: list[str]
+    working: list[str] | None
     studies: list[StudyStatus]
 
 
@@ -88,7 +88,8 @@ def status_of(output: Path, verify: bool = False) -> Status:
     folders = sorted(path.parent for path in (output / "stages").glob(f"*/{FILE}"))
     if not folders:
         raise ValueError(f"No run has begun in {named(output)}: name the --output of `toca eval run`.")
-    working = [f"{mark}, {mark.what.replace('-of-', ' of ')}" for mark in seen(output / MARKS)]
+    marks = seen(output / MARKS)
+    working = None if marks is None else [f"{mark}, {mark.what.replace('-of-', ' of ')}" for mark in marks]
     return Status(working, [_study(folder, output, verify) for folder in folders])
 
 

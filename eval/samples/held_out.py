@@ -9,14 +9,13 @@ pipeline has no other classes to ask for: there it is the noise that no search s
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from toca.eval.samples.prompts import Prompt
-from toca.eval.samples.subject import Subject
 from toca.eval.variants import Variant
 from toca.methods.tuned import Tuned
+from toca.pipelines.arguments import takes_argument
 from toca.plan.front import Front
 
 NAMED = ("prompts", "held_out")
@@ -25,11 +24,14 @@ SAME_CLASSES = "The search of the tuned plans saw the same classes with other no
 """What a report says where no prompt is left out."""
 
 
-def unseen_prompts(subject: Subject, variants: Sequence[Variant]) -> tuple[list[Prompt], list[str]]:
+def unseen_prompts(
+    prompts: list[Prompt], pipeline: type, variants: Sequence[Variant]
+) -> tuple[list[Prompt], list[str]]:
     """The prompts that no search of the variants saw, with the numbers that they have in the list.
 
     Args:
-        subject (`Subject`): The pipeline, with all prompts there are.
+        prompts (`list[Prompt]`): All there are.
+        pipeline (`type`): Whose they are.
         variants (`Sequence[Variant]`): What is compared on it.
 
     Returns:
@@ -40,11 +42,11 @@ def unseen_prompts(subject: Subject, variants: Sequence[Variant]) -> tuple[list[
     """
     fronts = _fronts(variants)
     if not fronts:
-        return subject.prompts, []
-    if "class_labels" in inspect.signature(type(subject.pipe).__call__).parameters:
-        return subject.prompts, [SAME_CLASSES]
+        return prompts, []
+    if takes_argument(pipeline, "class_labels"):
+        return prompts, [SAME_CLASSES]
     seen = {text for front in fronts.values() for text in seen_by(front)}
-    left = [prompt for prompt in subject.prompts if prompt.text not in seen]
+    left = [prompt for prompt in prompts if prompt.text not in seen]
     if not left:
         raise ValueError("The search of the tuned plans saw every prompt there is: name others with --prompts-file.")
     silent = [name for name, front in fronts.items() if not seen_by(front)]

@@ -32,6 +32,10 @@ def subject(pipe: Any = None, texts: tuple[str, ...] = TEXTS) -> Subject:
     return Subject("tiny", pipe or Pipe(), config, prompts, "weights", "float32")
 
 
+def unseen(variants: list[Variant], subject: Subject) -> tuple[list[Prompt], list[str]]:
+    return unseen_prompts(subject.prompts, type(subject.pipe), variants)
+
+
 def tuned(steps: int = 20, best: int = 12, **made_with: Any) -> Variant:
     """With a front at hand instead of in a file."""
     method = Tuned()
@@ -43,7 +47,7 @@ def tuned(steps: int = 20, best: int = 12, **made_with: Any) -> Variant:
 
 def test_what_a_search_saw_is_never_chosen() -> None:
     searched, held_out = TEXTS[::6], TEXTS[1::6]
-    left, notes = unseen_prompts(subject(), [tuned(prompts=list(searched), held_out=list(held_out))])
+    left, notes = unseen([tuned(prompts=list(searched), held_out=list(held_out))], subject())
     assert {prompt.text for prompt in left} == {*TEXTS} - {*searched, *held_out}
     assert all(TEXTS[prompt.id] == prompt.text for prompt in left), "each keeps its number, and so its noise"
     assert notes == ["No prompt is among the 8 that the search of the tuned plans saw."]
@@ -65,21 +69,21 @@ def test_a_plan_that_is_not_run_is_one_that_a_search_found() -> None:
 
 
 def test_without_a_search_every_prompt_is_there() -> None:
-    assert unseen_prompts(subject(), [Variant("tuned", "tuned", Tuned())]) == (subject().prompts, [])
+    assert unseen([Variant("tuned", "tuned", Tuned())], subject()) == (subject().prompts, [])
 
 
 def test_a_front_that_does_not_tell_is_named() -> None:
-    left, (note,) = unseen_prompts(subject(), [tuned()])
+    left, (note,) = unseen([tuned()], subject())
     assert len(left) == len(TEXTS) and note.startswith("tuned.json does not tell its prompts")
 
 
 def test_where_nothing_is_left_it_says_what_to_do() -> None:
     with pytest.raises(ValueError, match="saw every prompt there is: name others with --prompts-file"):
-        unseen_prompts(subject(), [tuned(prompts=list(TEXTS))])
+        unseen([tuned(prompts=list(TEXTS))], subject())
 
 
 def test_classes_are_the_same_with_other_noise() -> None:
-    left, (note,) = unseen_prompts(subject(tiny_dit_pipeline(), ("1", "2")), [tuned(prompts=["1", "2"])])
+    left, (note,) = unseen([tuned(prompts=["1", "2"])], subject(tiny_dit_pipeline(), ("1", "2")))
     assert len(left) == 2 and "other noise" in note
 
 

@@ -113,6 +113,19 @@ def test_who_is_at_work_and_what_failed_is_told(tmp_path, monkeypatch):
     assert "it goes on by: toca eval run my.yaml" in CliRunner().invoke(app, ["status", str(tmp_path)]).output
 
 
+def test_a_folder_that_may_only_be_read_tells_all_but_who_is_at_work(tmp_path, monkeypatch):
+    def forbidden(path, **options):
+        raise PermissionError(13, "Permission denied", str(path))
+
+    study(tmp_path)
+    with working(tmp_path):
+        pass
+    monkeypatch.setattr("toca.eval.store.presence.FileLock", forbidden)
+    result = CliRunner().invoke(app, ["status", str(tmp_path)], catch_exceptions=False).output
+    assert "samples: 0 of 9" in result and "Who is at work here cannot be told" in result
+    assert told(tmp_path)["samples"] == 3
+
+
 def test_where_no_run_began_is_said(tmp_path):
     result = CliRunner().invoke(app, ["status", str(tmp_path)])
     assert result.exit_code != 0 and "No run has begun in" in str(result.exception)
@@ -144,6 +157,13 @@ def test_time_left_is_by_the_pace_of_the_variant_and_else_by_the_steps():
     assert left["generate"] == pytest.approx(64 * 5 / 8 + 80 * 10 / 8)
     assert left["time"] == pytest.approx((13 + 2 - 3) * 4 * (10 / 8) * (1 + 1 / 4))
     assert left["score"] == 0.0
+
+
+def test_a_study_is_told_in_one_line_before_as_it_begins_and_in_its_status(tmp_path):
+    told_of = study(tmp_path).outline(COMMAND).summary
+    assert told_of == "1 method, 1 run with fewer steps and the full one, 3 samples each"
+    shown = CliRunner().invoke(app, ["status", str(tmp_path)], catch_exceptions=False).output
+    assert f"tiny/pixart: {told_of}\n" in shown
 
 
 def test_the_command_that_goes_on_is_of_all_stages_and_all_samples():

@@ -13,16 +13,14 @@ from toca.eval import run as running
 from toca.eval.report import Report
 from toca.eval.report.failing import failed, refused_peers
 from toca.eval.report.markdown import notes
-from toca.eval.telling import Outlook, duration, short_report, track
+from toca.eval.telling import Begun, duration, short_report, track
 from toca.eval.variants import Failure, Variant
 
 
-def test_the_outlook_counts_variants_samples_and_what_is_there():
-    assert str(Outlook(methods=2, fewer=1, samples=5, batches=12, made=0, timed=0)) == (
-        "2 methods, 1 run with fewer steps and the full one, 5 samples each. Nothing is there yet."
-    )
-    later = Outlook(methods=2, fewer=1, samples=5, batches=12, made=7, timed=1)
-    assert str(later).endswith("7 of 12 batches and 1 of 4 times are there already.")
+def test_a_run_counts_what_is_there():
+    assert str(Begun(made=0, batches=12, timed=0, variants=4)) == "Nothing is there yet."
+    later = Begun(made=7, batches=12, timed=1, variants=4)
+    assert str(later) == "7 of 12 batches and 1 of 4 times are there already."
     assert later.at_most(60) == "A batch of the full run takes 60 s: the samples take at most 5 min."
 
 
@@ -53,6 +51,19 @@ def test_whoever_stops_a_run_is_told_how_it_goes_on(tmp_path, monkeypatch, capsy
         running.run(running.STAGES, None, ["emoji"], flags, tmp_path, None, "toca eval run --model emoji")
     said = capsys.readouterr().err
     assert f"kept in {tmp_path}" in said and "toca eval run --model emoji" in said
+
+
+@pytest.mark.parametrize("begun", [True, False])
+def test_whoever_has_no_room_left_is_told_so_too_where_something_is_done(begun, tmp_path, monkeypatch, capsys):
+    def full(*arguments):
+        raise OSError("There is no space left on the disk to write it.")
+
+    monkeypatch.setattr(running, "_run", full)
+    if begun:
+        (tmp_path / "stages").mkdir()
+    with pytest.raises(OSError, match="no space left"):
+        running.run(running.STAGES, None, ["emoji"], {"methods": ["fora"], "peers": False}, tmp_path, None, "toca")
+    assert (f"kept in {tmp_path}" in capsys.readouterr().err) == begun
 
 
 def test_the_end_has_the_figures_and_what_is_best():

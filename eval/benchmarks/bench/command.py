@@ -157,7 +157,7 @@ def _uncached(full: int, counts: list[int] | None) -> list[Variant]:
 
 def _items(model: Model, variants: list[Variant]) -> tuple[list[Item], list[str]]:
     """The samples of a call, and what is to be said of their prompts."""
-    prompts, seen = unseen_prompts(model.subject, variants)
+    prompts, seen = unseen_prompts(model.subject.prompts, type(model.subject.pipe), variants)
     if len(prompts) < model.batch:
         raise ValueError(
             f"--batch-size {model.batch} is more than the {len(prompts)} prompts of {model.subject.name}: take less."

@@ -7,18 +7,20 @@ for all pipelines, and beside a pipeline's name in `models`, where it holds for 
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from pathlib import Path
 from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+import toca
 from toca.checks import cleaned, shown
 from toca.eval.config.scores import ScoreSettings
 from toca.eval.peers import PREFIX
 from toca.eval.store.naming import check_name, slug
 from toca.eval.variants import Lineup, every_method, every_peer, expand, parse_variant
 from toca.files.reading import named, parse_yaml, read_text
+from toca.methods.presets import presets as method_presets
 from toca.methods.tuned import Tuned
 from toca.pipelines.config import MOST_STEPS
 from toca.pipelines.request import Request
@@ -232,16 +234,17 @@ def _read(path: Path) -> dict[str, Any]:
         raise ValueError(f"{named(path)} is no YAML: {cleaned(str(error), 400)}") from error
     if not isinstance(data, dict):
         raise ValueError(f"{path} holds no settings: it is a list of `key: value`, as {PRESETS / 'smoke.yaml'} is.")
-    return _beside(path.parent, data)
+    return _beside(path.parent, data, {*method_presets(), *toca.methods()})
 
 
-def _beside(folder: Path, data: Any) -> Any:
-    """Files named relative to the configuration, as paths from everywhere; all else as it is."""
+def _beside(folder: Path, data: Any, names: Set[str]) -> Any:
+    """Files named relative to the configuration, as paths from everywhere; all else as it is. What is among `names` is
+    no file, whatever lies there."""
     if isinstance(data, dict):
-        return {key: _beside(folder, value) for key, value in data.items()}
+        return {key: _beside(folder, value, names) for key, value in data.items()}
     if isinstance(data, list):
-        return [_beside(folder, value) for value in data]
-    if not isinstance(data, str) or len(data) > LONGEST_PATH:
+        return [_beside(folder, value, names) for value in data]
+    if not isinstance(data, str) or len(data) > LONGEST_PATH or data in names:
         return data
     kind, colon, name = data.rpartition(":")  # as in `inception:FILE`
     return f"{kind}{colon}{(folder / name).resolve()}" if name and (folder / name).is_file() else data

@@ -58,6 +58,14 @@ def test_files_are_named_relative_to_the_configuration(tmp_path, monkeypatch):
     assert read_run(path, [], {})["emoji"].prompts_file == str(tmp_path / "mine" / "prompts.txt")
 
 
+def test_a_file_beside_the_configuration_that_is_called_as_a_method_is_not_meant(tmp_path):
+    (tmp_path / "fora").write_text("no plan")
+    (tmp_path / "plan").write_text("no plan either")
+    path = written(tmp_path, models=["emoji"], methods=["fora", {"method": "plan"}])
+    named, other = read_run(path, [], {})["emoji"].methods
+    assert (named, other.method) == ("fora", str(tmp_path / "plan"))
+
+
 def test_methods_have_grids_fixed_fields_and_labels(tmp_path):
     methods = [
         {"method": "fora", "label": "FORA up", "set": {"counts_down": False}, "grid": {"interval": [2, 3]}},

@@ -162,7 +162,10 @@ def read_record(path: str | Path) -> Record:
     """What a PNG says of itself. Raises as `read_recipe`."""
     text = png_text.read_text(path, JSON_CHUNK)
     if text is None:
-        raise ValueError(f"{named(path)} does not say how it was made: it has no {JSON_CHUNK!r} chunk.")
+        raise ValueError(
+            f"{named(path)} does not say how it was made: it has no {JSON_CHUNK!r} chunk. Each picture that `toca "
+            "generate` saves has one, and a comparison of two has none: give one of the two."
+        )
     try:
         data = parse_json(text)
         _check(data)

@@ -89,7 +89,7 @@ def prepare(request: Request, recipe: Recipe | None = None) -> PreparedGeneratio
     Raises:
         ValueError, OSError: for anything that cannot be done; one sentence each.
     """
-    if recipe is None and not (request.prompt or request.class_label):
+    if recipe is None and not ((request.prompt or "").strip() or request.class_label):
         raise ValueError("Give a prompt, a --class-label, or --from with the PNG of an earlier run.")
     # What no model can do is told before one is loaded.
     with_request(recipe.config if recipe else GenerationConfig(), request)

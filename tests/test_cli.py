@@ -330,7 +330,7 @@ def test_plan_says_what_a_narrower_cache_takes(run, folders):
     }
     assert sizes["bf16"] == pytest.approx(sizes[""] / 2, abs=0.01) and sizes["fp8"] < sizes["bf16"]
     assert "MiB of cache in fp8" in run(*asked, "--max-cache-bytes", int(sizes["fp8"] * 2**20) + 10_000).stdout
-    assert "in " not in run(*asked, "--max-cache-bytes", 2**30).stdout.split("of cache")[1]
+    assert "MiB of cache in float32" in run(*asked, "--max-cache-bytes", 2**30).stdout
     assert_one_sentence(run(*asked, "--cache-dtype", "int4"), "`cache_dtype` must be 'bf16'")
     refused = run(*asked, "--max-cache-bytes", 10)
     assert refused.code == 1 and "more than `max_cache_bytes`, 10 bytes" in " ".join(refused.stderr.split())
@@ -390,6 +390,7 @@ def test_help_and_no_command(run):
     ("arguments", "words"),
     [
         (["generate"], ["--class-label", "--from"]),
+        (["generate", "  "], ["Give a prompt"]),
         (["generate", "owl", "--bogus"], ["--bogus"]),
         (["generate", "owl", "cat"], ["cat"]),
         (["generate", "owl", "--steps", "0"], ["--steps"]),
@@ -430,6 +431,10 @@ def test_a_mistake_is_one_sentence(run, arguments, words):
 def test_what_a_model_cannot_do_is_one_sentence(run, folders, arguments, words):
     assert_one_sentence(run("generate", "a red owl", "--model", folders["pixart"], *arguments), *words)
     assert files() == set()
+
+
+def test_a_class_of_a_model_of_prompts_is_refused_and_not_advised_on(run):
+    assert_one_sentence(run("generate", "--class-label", "1", "--steps", 2), "takes a prompt, not a class label")
 
 
 def test_a_class_model_of_one_size(run, folders):

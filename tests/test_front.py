@@ -14,7 +14,7 @@ from PIL import Image
 
 import toca
 from toca.plan.front import Front
-from toca.plan.front_parts import Fewer, Rule, Searched
+from toca.plan.front_parts import Fewer, Rule, Searched, best_of
 from toca.plan.origin import IDENTICAL, HeldOut
 
 from .fronts import STEPS, entry_of, front_of, timesteps_of
@@ -224,6 +224,15 @@ def test_the_picture(front: Front, tmp_path: Path) -> None:
         front.draw(tmp_path / "front.gif")
     with pytest.raises(ValueError, match="No plan is 9 times as fast"):
         front.draw(tmp_path / "none.png", speedup=9)
+
+
+def test_of_plans_that_are_as_fast_the_best_is_on_the_line(front: Front) -> None:
+    plan = front.entries[0].plan
+    slow, worse, good, fast = (entry_of(plan, *each) for each in ((1.5, 50.0), (2.0, 44.0), (2.0, 47.0), (3.0, 40.0)))
+    assert best_of([slow, worse, good, fast]) == [slow, good, fast]
+    assert best_of([good, good]) == [good, good]
+    # As good as a faster one is no better than it.
+    assert best_of([slow, entry_of(plan, 1.9, 50.0)]) == [entry_of(plan, 1.9, 50.0)]
 
 
 def test_a_front_of_the_full_run_alone_is_drawn(front: Front, tmp_path: Path) -> None:

@@ -80,6 +80,11 @@ def test_a_class_is_no_target() -> None:
         toca.enable_cache(PixArtAlphaPipeline, "fora")  # type: ignore[type-var]
 
 
+def test_a_class_is_no_method() -> None:
+    with pytest.raises(TypeError, match="the name of a preset, got the class FORA"):
+        toca.enable_cache(TINY["pixart"](), toca.FORA, num_inference_steps=4)  # type: ignore[arg-type]
+
+
 def test_a_transformer_without_layers_has_nothing_to_cache() -> None:
     with pytest.raises(ValueError, match="This PixArtTransformer2DModel has no layers"):
         toca.FORA().plan(TINY["pixart"](num_layers=0), 4)

@@ -119,7 +119,8 @@ def _put_on(
         method, chosen = called(named_by)
     method = _with_own_files(method, target, named_by is not None)
     if not isinstance(method, (Method, Plan)):
-        raise TypeError(f"`method` must be a method, a plan or the name of a preset, got {type(method).__name__}.")
+        given = f"the class {method.__name__}" if isinstance(method, type) else type(method).__name__
+        raise TypeError(f"`method` must be a method, a plan or the name of a preset, got {given}.")
     batched_cfg = checked(batched_cfg, bool | None, "batched_cfg")
     pipeline = None if isinstance(target, nn.Module) else target
     done: list[nn.Module] = []

@@ -42,5 +42,5 @@ def _seconds(seconds: float) -> str:
 
 
 def _flops(flops: float) -> str:
-    power = min(4, max(0, int(math.log10(max(1.0, flops)) // 3)))
-    return f"{flops / 1000**power:.3g} {('', 'k', 'M', 'G', 'T')[power]}FLOP"
+    power = min(5, max(0, int(math.log10(max(1.0, flops)) // 3)))
+    return f"{flops / 1000**power:.3g} {('', 'k', 'M', 'G', 'T', 'P')[power]}FLOP"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
@@ -93,7 +94,9 @@ def _indices(prepared: PreparedGeneration) -> Sequence[int]:
 
 
 def _advise(prepared: PreparedGeneration) -> None:
-    """Say which words of the prompt the model does not know."""
+    """Say which words of the prompt the model does not know; a class has none."""
+    if prepared.config.class_label is not None:
+        return
     source = resolve_source(prepared.model)
     tokenizer = getattr(prepared.pipe, "tokenizer", None)
     note = advice(prepared.config.prompt, known_prompts(source), tokenizer, known_names(source))
@@ -174,4 +177,5 @@ def _report(prepared: PreparedGeneration, result: GenerationResult, facts: Compa
     if facts is not None:
         full, cached = facts.seconds
         output.print(f"  time    {cached:.3f} s end to end instead of {full:.3f} s: {facts.wall_speedup:.2f}x as fast")
-        output.print(f"  PSNR    {facts.psnr_text} against the full model")
+        told = f"{facts.psnr_text} against" if math.isfinite(facts.psnr) else "the picture is that of"
+        output.print(f"  PSNR    {told} the full model")

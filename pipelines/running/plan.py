@@ -55,12 +55,13 @@ def run(request: Request, save: Path | None, draw: Path | None, as_json: bool) -
         errors.print(f"Note: {note}", style="yellow")
     cost = made.cost(**sizes, cache_dtype=kept_in)
     files = _written(made, save, draw, _title(request, chosen, model), sizes)
+    computes_in = str(dtype).removeprefix("torch.")
     if as_json:
-        facts = {"model": model, "method": method_name(chosen), "dtype": str(dtype).removeprefix("torch.")}
+        facts = {"model": model, "method": method_name(chosen), "dtype": computes_in}
         print_json({**facts, "cache_dtype": kept_in, **_plain(made, cost), "files": [str(path) for path in files]})
         return
     output.print(str(made))
-    output.print(f"One sample: {cost}{f' in {kept_in}' if kept_in else ''}")
+    output.print(f"One sample: {cost} in {kept_in or computes_in}")
     for path in files:
         output.print(f"Saved {path}")
 

@@ -15,7 +15,7 @@ from PIL import Image
 import toca
 from toca.pipelines.cli import app
 from toca.pipelines.demo import drawing, fields, running
-from toca.pipelines.demo.facts import caption, facts
+from toca.pipelines.demo.facts import _flops, caption, facts
 from toca.pipelines.demo.kept import Kept, Picture
 from toca.pipelines.demo.limits import LARGEST_SIDE, LONGEST_PROMPT, MOST_STEPS, Wish
 from toca.pipelines.demo.positions import positions_of
@@ -27,6 +27,13 @@ from toca.pipelines.registry import models
 
 def nothing(*_: object) -> None:
     """Who does not care how far it is."""
+
+
+@pytest.mark.parametrize(
+    ("flops", "told"), [(0, "0 FLOP"), (999, "999 FLOP"), (32.3e9, "32.3 GFLOP"), (3.72e15, "3.72 PFLOP")]
+)
+def test_operations_are_told_in_a_unit_that_fits(flops, told):
+    assert _flops(flops) == told
 
 
 # --- limits -------------------------------------------------------------------------------------------------------

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from diffusers import CogView4Pipeline, DDIMScheduler, UniPCMultistepScheduler
+from diffusers.pipelines.flux.pipeline_flux import calculate_shift
 from matplotlib.figure import Figure
 from typer.testing import CliRunner
 
@@ -70,6 +73,30 @@ def test_a_skeleton_has_the_timesteps_of_the_pipeline(name):
     job = prepare(Request(PROMPTS[name], model=name, steps=STEPS, device="cpu"))
     generate(job.pipe, job.config)
     assert timesteps_of(load_skeleton(name), job.config) == pytest.approx(tuple(job.pipe.scheduler.timesteps.tolist()))
+
+
+FLOW = {"use_flow_sigmas": True, "prediction_type": "flow_prediction", "use_dynamic_shifting": True}
+
+
+def flux_planned():
+    """The skeleton of emoji-flux, and a small generation."""
+    skeleton, request = load_skeleton("emoji-flux"), Request("an owl", model="emoji-flux", steps=STEPS)
+    return skeleton, own_config(request, "emoji-flux", skeleton.pipeline_class, None)
+
+
+def test_a_scheduler_without_settings_of_its_shift_is_shifted_by_the_defaults():
+    skeleton, config = flux_planned()
+    other = replace(skeleton, scheduler=UniPCMultistepScheduler(**FLOW))
+    scheduler = UniPCMultistepScheduler(**FLOW)
+    scheduler.set_timesteps(STEPS, mu=calculate_shift(64))  # tokens of 64 x 64 pixels
+    assert timesteps_of(other, config) == tuple(scheduler.timesteps.tolist())
+
+
+def test_timesteps_that_a_pipeline_makes_by_another_rule_are_not_guessed():
+    skeleton, config = flux_planned()
+    assert timesteps_of(replace(skeleton, pipeline_class=CogView4Pipeline), config) == ()
+    # One that takes no noise levels, which the pipeline refuses by itself.
+    assert timesteps_of(replace(skeleton, scheduler=DDIMScheduler()), config) == ()
 
 
 @pytest.mark.parametrize("name", PROMPTS)

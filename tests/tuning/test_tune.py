@@ -218,10 +218,15 @@ def test_a_front_is_kept_though_thresholds_are_not_found(brief, monkeypatch):
     assert find_front(pipe).front.num_inference_steps == STEPS
 
 
-def test_notes_are_of_a_scheduler_as_it_is_set_up(tmp_path, brief):
+def test_notes_are_of_a_device_and_of_a_scheduler_as_it_is_set_up(tmp_path, brief):
     pipe, path = tiny_flux_pipeline(), tmp_path / "search.json"
     tuned(pipe, checkpoint=path)
     pipe.scheduler = type(pipe.scheduler).from_config(pipe.scheduler.config, shift=7.0)
+    data = json.loads(path.read_text())
+    elsewhere = tmp_path / "elsewhere.json"
+    elsewhere.write_text(json.dumps(data | {"of": data["of"] | {"device": "cuda"}}))
+    with pytest.raises(ValueError, match="its `device` is 'cuda', and here it is 'cpu'"):
+        tuned(pipe, checkpoint=elsewhere)
     with pytest.raises(ValueError, match="of another search: its `scheduler`"):
         tuned(pipe, checkpoint=path)
 

@@ -73,10 +73,6 @@ class Layout:
         """Number of blocks, over all stacks."""
         return self.sites[-1].layer + 1
 
-    def modules_of(self, layer: int) -> tuple[str, ...]:
-        """Modules of the sites of one layer."""
-        return tuple(site.module for site in self._layer_sites[layer])
-
     def modules_seen(self, i: int) -> tuple[str, ...]:
         """Modules of the sites in the layer of site `i` whose rows hold any of its tokens."""
         own, near = set(self.sites[i].parts), self._layer_sites[self.sites[i].layer]

@@ -7,7 +7,7 @@ from typing import Any
 
 from ..checks import cleaned, counted
 from ..sharing.card import Card, Table
-from .front_parts import Entry, Fewer, Searched
+from .front_parts import Entry, Fewer, Searched, best_of
 from .origin import IDENTICAL
 from .schedulers import SchedulerMark
 
@@ -24,7 +24,7 @@ def front_card(
     made_with: Mapping[str, Any],
 ) -> Card:
     """The card of a front, from its fields."""
-    best = _thinned(_best(entries))
+    best = _thinned(best_of(entries))
     facts = {
         "scheduler": cleaned(scheduler.name, 60),
         "steps of the full run": str(num_inference_steps),
@@ -46,11 +46,6 @@ def front_card(
     quality = [(f"{entry.speedup:.2f}x as fast", entry.psnr) for entry in best if entry.psnr < IDENTICAL]
     family = entries[0].plan.layout.family
     return Card("front", family, str(made_with.get("model", "")), about, facts, ", speedup=2", tables, quality)
-
-
-def _best(entries: Sequence[Entry]) -> list[Entry]:
-    """Those that nothing as fast is better than, from slow to fast."""
-    return [e for e in entries if not any(o.speedup > e.speedup and o.psnr >= e.psnr for o in entries)]
 
 
 def _thinned(entries: Sequence[Entry]) -> list[Entry]:

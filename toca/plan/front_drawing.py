@@ -7,7 +7,7 @@ from os import PathLike
 from typing import Any
 
 from ..files.figures import figure_format, plain, save_figure
-from .front_parts import Entry, Fewer, Rule
+from .front_parts import Entry, Fewer, Rule, best_of
 from .origin import IDENTICAL
 
 LINE, BESIDE, CHOSEN = "#0b5c8c", "#8a8a8a", "#c2410c"
@@ -66,7 +66,7 @@ def draw_front(
 
 def _plans(axis: Any, entries: Sequence[Entry]) -> None:
     """The best for each speed as a line with intervals, the others as dots; hollow where speed was not measured."""
-    best = [e for e in entries if not any(o.speedup > e.speedup and o.psnr >= e.psnr for o in entries)]
+    best = best_of(entries)
     others = [entry for entry in entries if entry not in best]
     if best:
         speed = [entry.speedup for entry in best]

@@ -70,6 +70,16 @@ class Entry:
         return f"reaches {fast} at {self.psnr_text}, {steps}, {self.cache_bytes:,} bytes kept"
 
 
+def best_of(entries: Sequence[Entry]) -> list[Entry]:
+    """Those that nothing as fast is better than, and nothing as good is faster than; in their order."""
+    return [entry for entry in entries if not any(_beats(other, entry) for other in entries)]
+
+
+def _beats(one: Entry, other: Entry) -> bool:
+    as_good = one.speedup >= other.speedup and one.psnr >= other.psnr
+    return as_good and (one.speedup, one.psnr) != (other.speedup, other.psnr)
+
+
 @dataclass(frozen=True)
 class Searched:
     """What a front was searched on.

@@ -169,6 +169,7 @@ def _subject(pipe: Any, taken: Parted, steps: int | None, seed: int, call: dict[
         "pipeline": type(pipe).__name__,
         "built": fingerprint(describe(transformer, known_family(transformer))).to_dict(),
         "dtype": str(transformer.dtype),
+        "device": transformer.device.type,
         "scheduler": dataclasses.asdict(SchedulerMark.of(pipe.scheduler)),
         "num_inference_steps": steps,
         **{name: [str(prompt) for prompt in prompts] for name, prompts in vars(taken).items()},

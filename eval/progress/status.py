@@ -161,7 +161,7 @@ def _failure(folder: Path, parts: Parts) -> str | None:
 
 
 def _written(report: Path, scored: list[float]) -> str | None:
-    """When a report was written, if nothing was scored after it."""
-    if not report.is_file() or report.stat().st_mtime < max(scored, default=0.0):
+    """When a report was written, if something was scored, and nothing after it: else it is of other settings."""
+    if not scored or not report.is_file() or report.stat().st_mtime < max(scored):
         return None
     return datetime.fromtimestamp(report.stat().st_mtime).isoformat(timespec="seconds")

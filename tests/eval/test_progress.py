@@ -126,6 +126,12 @@ def test_a_folder_that_may_only_be_read_tells_all_but_who_is_at_work(tmp_path, m
     assert told(tmp_path)["samples"] == 3
 
 
+def test_a_report_of_other_settings_is_not_this_studys(tmp_path):
+    study(tmp_path)
+    (tmp_path / "tiny_pixart.json").write_text("{}")
+    assert told(tmp_path)["reported"] is None
+
+
 def test_where_no_run_began_is_said(tmp_path):
     result = CliRunner().invoke(app, ["status", str(tmp_path)])
     assert result.exit_code != 0 and "No run has begun in" in str(result.exception)

@@ -20,8 +20,8 @@ import toca
 from toca.pipelines.tested_versions import pins
 
 from .conformance.common import METHODS, STEPS, method_of
-from .counting import OF_UNKNOWN_SHAPE, Counts, counted, one_prompt
-from .helpers import TINY, inputs_for
+from .counting import OF_UNKNOWN_SHAPE, Counts, Readings, counted, one_prompt
+from .helpers import TINY, TINY_PIPELINES, inputs_for, pipeline_arguments
 
 CLOCK = "_local_scalar_dense"
 """The clock of a bare model reads its timestep, once a call."""
@@ -262,3 +262,18 @@ def test_a_look_is_seen() -> None:
     assert sorted(counts.looks) == sorted(
         ["_local_scalar_dense", "_local_scalar_dense", "tolist", "equal", "index.Tensor", "nonzero"]
     )
+
+
+@pytest.mark.parametrize("family", ["dit", "pixart", "latte"])
+def test_a_pipelines_schedule_is_read_once_a_generation(family: str) -> None:
+    """Where the loop's timesteps are numbers of the schedule's own tensor, no step reads them."""
+    readings = [readings_of_pipeline(family, steps) for steps in (4, 8)]
+    assert readings[0] == readings[1]
+
+
+def readings_of_pipeline(family: str, steps: int) -> list[str]:
+    pipe = TINY_PIPELINES[family]()
+    with toca.cached(pipe, toca.FORA(interval=2)), Readings() as readings:
+        pipe(**pipeline_arguments(family, steps))
+        assert len(toca.summary(pipe).steps) == steps
+    return readings.looks

@@ -41,6 +41,7 @@ class SchedulerClock:
         """The next call starts a generation."""
         self.schedule: Any = None
         self.source: torch.Tensor | None = None
+        self.agrees = False
         self.values: list[float] = []
         self.first = self.current = 0
         self.calls: dict[str | None, int] = {}
@@ -97,7 +98,7 @@ class SchedulerClock:
         if renewed:
             self.reset()
             self.values = self.scheduler.timesteps.tolist()
-        self.schedule, self.source = self.scheduler.timesteps, source
+        self.schedule, self.source, self.agrees = self.scheduler.timesteps, source, self.agrees and same_loop
         position = self._place(told, timestep)
         if position == self.current and self.calls and parts_frames(timestep, latents.shape[0], self.frames):
             self.lost = True
@@ -162,7 +163,11 @@ class SchedulerClock:
         return len(self.values) == getattr(config, "num_train_timesteps", None)
 
     def _is_of_another_schedule(self) -> bool:
-        return self.source is not None and self.source.tolist() != self.values
+        """Whether the loop's timesteps are not the scheduler's; asked once a loop, for the device is waited for."""
+        if self.source is None or self.agrees:
+            return False
+        self.agrees = self.source.tolist() == self.values
+        return not self.agrees
 
     def _told_position(self, told: Told) -> int | None:
         """Place in the schedule of the step that the caller has said; its loop may have the last ones alone."""

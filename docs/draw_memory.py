@@ -24,6 +24,8 @@ from toca.plan.fitting import demand_of
 PAGE = Path(__file__).parent / "memory.md"
 CARDS = (24, 48, 80)
 KINDS = (None, "bf16", "fp8")
+NONE = "–"
+"""No card is large enough."""
 ACTIVATIONS = 18
 """Numbers a token, in widths of the model, that a block has under way: rough, from the largest kind of block of both
 models (its input, norm, query, key, value, the feed-forward before and after its activation, all side by side)."""
@@ -77,13 +79,29 @@ def sizes_of(model: Architecture) -> dict[str, Any]:
     return sizes | ({"num_frames": (usual.frames - 1) // vae.time + 1} if usual.frames > 1 else {})
 
 
+def plan_of(name: str, method: Any) -> toca.Plan:
+    """The plan of a method, or of a preset by its name."""
+    made = toca.preset(method) if isinstance(method, str) else method
+    return made.plan(transformer_of(name), architecture(name).defaults.steps)
+
+
 def kept(name: str, method: Any) -> list[int]:
     """Bytes that a method keeps, by `KINDS`."""
-    model = architecture(name)
-    made = toca.preset(method) if isinstance(method, str) else method
-    plan = made.plan(transformer_of(name), model.defaults.steps)
-    demand = demand_of(plan, dtype=torch.bfloat16, **sizes_of(model))
+    demand = demand_of(plan_of(name, method), dtype=torch.bfloat16, **sizes_of(architecture(name)))
     return [demand.bytes_in(cache_dtype_of(kind)) for kind in KINDS]
+
+
+def in_ram(name: str, method: Any) -> list[str]:
+    """With the cache in the machine's memory: GiB on the device, GiB copied in a step, and the smallest card."""
+    plan = plan_of(name, method)
+    cost = plan.cost(dtype=torch.bfloat16, cache_device="cpu", **sizes_of(architecture(name)))
+    fitting = {card: fits(name, [cost.device_bytes], card) for card in CARDS}
+    cards = [f"{card} GB{kind.removeprefix('any')}" for card, kind in fitting.items() if kind != NONE]
+    return [_gib(cost.device_bytes), _gib(cost.copied_bytes / plan.num_inference_steps), *(cards or [NONE])[:1]]
+
+
+def _gib(size: float) -> str:
+    return f"{size / GIB:.2f}" if size >= 0.01 * GIB else f"{size / GIB:.3f}"
 
 
 @functools.cache
@@ -102,20 +120,21 @@ def beside(name: str) -> tuple[int, int, int]:
 
 def fits(name: str, sizes: list[int], card: int) -> str:
     """The widest kind of cache with which a model fits on a card: beside all its weights, or marked beside the
-    transformer's alone."""
+    transformer's alone. The sizes are those of `KINDS`, or the first of them."""
     every, alone, activations = beside(name)
     for weights, mark in ((every, ""), (alone, " \\*")):
-        for kind, size in zip(KINDS, sizes, strict=True):
+        for kind, size in zip(KINDS, sizes, strict=False):
             if weights + activations + size <= card * GIB:
                 return f"{kind or 'any'}{mark}"
-    return "–"
+    return NONE
 
 
 def row(name: str, label: str) -> str:
     """The row of one method."""
-    sizes = kept(name, METHODS[name][label])
-    cells = [f"{size / GIB:.2f}" if size >= 0.01 * GIB else f"{size / GIB:.3f}" for size in sizes]
-    return f"| {' | '.join([label, *cells, *(fits(name, sizes, card) for card in CARDS)])} |"
+    method = METHODS[name][label]
+    sizes = kept(name, method)
+    cells = [label, *map(_gib, sizes), *(fits(name, sizes, card) for card in CARDS), *in_ram(name, method)]
+    return f"| {' | '.join(cells)} |"
 
 
 def table(name: str) -> str:
@@ -124,6 +143,7 @@ def table(name: str) -> str:
     usual = architecture(name).defaults
     length = f" x {usual.frames} frames" if usual.frames > 1 else ""
     head = ["method", "as computed (bf16), GiB", "bf16 or fp16", "fp8", *(f"{card} GB" for card in CARDS)]
+    head += ["in RAM: GiB on the device", "copied in a step", "fits on"]
     lines = [
         f"{usual.width}x{usual.height}{length}, {usual.steps} steps. Weights in bf16: {every:.1f} GiB, the "
         f"transformer's alone {alone:.1f}; activations {activations:.1f}.",

@@ -57,14 +57,16 @@ Done = Callable[[list[Sample], Any | None], None]
 
 @dataclass(frozen=True)
 class Keeping:
-    """What features are kept in between steps, as for `toca.enable_cache`.
+    """What features are kept in between steps, and where, as for `toca.enable_cache`.
 
     Args:
         cache_dtype (`str`, *optional*): `"bf16"`, `"fp16"` or `"fp8"`; as they are computed by default.
-        max_cache_bytes (`int`, *optional*): bytes that they may take; any number by default.
+        cache_device (`str`, *optional*): `"cpu"` for the machine's memory; the device that computes by default.
+        max_cache_bytes (`int`, *optional*): bytes that they may take on that device; any number by default.
     """
 
     cache_dtype: str | None = None
+    cache_device: str | None = None
     max_cache_bytes: int | None = None
 
 

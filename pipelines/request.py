@@ -19,6 +19,7 @@ from toca.pipelines.loading import load, no_transformer, pick_device, pick_dtype
 from toca.pipelines.metadata import Recipe
 from toca.pipelines.method_options import find_method, load_plan, method_name, override
 from toca.pipelines.registry import DEFAULT_MODEL, find_model
+from toca.plan.kept import cache_device_of
 
 
 @dataclass(frozen=True)
@@ -44,6 +45,7 @@ class Request:
     pickled_weights: bool = False
     speedup: float | None = None
     cache_dtype: str | None = None
+    cache_device: str | None = None
     max_cache_bytes: int | None = None
 
 
@@ -94,6 +96,7 @@ def prepare(request: Request, recipe: Recipe | None = None) -> PreparedGeneratio
     # What no model can do is told before one is loaded.
     with_request(recipe.config if recipe else GenerationConfig(), request)
     cache_dtype_of(request.cache_dtype)
+    cache_device_of(request.cache_device)
     method = _chosen_method(request, recipe)
     model = request.model
     if model is None:
@@ -120,11 +123,16 @@ def prepare(request: Request, recipe: Recipe | None = None) -> PreparedGeneratio
 
 def _keeping(request: Request, recipe: Recipe | None, method: Any | None) -> Keeping:
     """What features are kept in. Raises `ValueError` where the full model is asked to keep them in something."""
-    asked = {"--cache-dtype": request.cache_dtype, "--max-cache-bytes": request.max_cache_bytes}
+    asked = {
+        "--cache-dtype": request.cache_dtype,
+        "--cache-device": request.cache_device,
+        "--max-cache-bytes": request.max_cache_bytes,
+    }
     for option, value in asked.items():
         if method is None and value is not None:
             raise ValueError(f"The full model keeps nothing: {option} needs a method.")
-    return Keeping(request.cache_dtype or (recipe.cache_dtype if recipe else None), request.max_cache_bytes)
+    kept_in = request.cache_dtype or (recipe.cache_dtype if recipe else None)
+    return Keeping(kept_in, request.cache_device, request.max_cache_bytes)
 
 
 _PRESET_OF_MODEL = object()

@@ -358,6 +358,17 @@ def test_a_picture_of_a_cache_with_a_limit_is_made_again_without_one(run, owl):
     assert refused.code == 1 and "more than `max_cache_bytes`, 10 bytes" in " ".join(refused.stderr.split())
 
 
+def test_a_cache_in_the_machines_memory(run, folders, owl):
+    """The plan says where it lies, and the picture is the same one."""
+    planned = run("plan", "--model", folders["pixart"], "--method", "fora", "--cache-device", "cpu").stdout
+    assert " MiB in RAM, at most " in planned and " copied in a generation" in planned
+    made = owl("--cache-device", "cpu", "--output", "ram.png")
+    assert " MiB in RAM, at most " in made.stdout, made.stderr
+    owl("--output", "device.png")
+    assert np.array_equal(pixels("ram.png"), pixels("device.png"))
+    assert_one_sentence(owl("--cache-device", "disk"), "`cache_device` must be 'cpu'")
+
+
 def test_plan_takes_sizes_in_pixels(run, folders):
     small, large = (
         run("plan", "--model", folders["pixart"], "--height", size, "--width", size).stdout for size in (64, 256)

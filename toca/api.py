@@ -26,6 +26,7 @@ from .methods.presets import DEFAULT, default_for, foreign_to
 from .models import Layout, family_of, known_family, no_family
 from .models.fingerprint import fingerprint
 from .plan import Plan
+from .plan.kept import cache_device_of
 from .plan.table import PlanTable
 from .tuning.budget import method_for
 
@@ -42,6 +43,7 @@ def enable_cache(
     num_inference_steps: int | None = None,
     batched_cfg: bool | None = None,
     cache_dtype: torch.dtype | str | None = None,
+    cache_device: torch.device | str | None = None,
     max_cache_bytes: int | None = None,
 ) -> Target:
     """Accelerate a pipeline or a transformer.
@@ -71,8 +73,11 @@ def enable_cache(
         cache_dtype (`torch.dtype` or `str`, *optional*): What features are kept in between steps: `"bf16"`, `"fp16"`,
             or `"fp8"`, eight bits (float8_e4m3fn) with a scale for each token. By default the dtype that the model
             computes in.
-        max_cache_bytes (`int`, *optional*): Bytes that the cache of a transformer may take, all branches of guidance
-            together. Where no `cache_dtype` is given it is the widest with which it fits. Sizes are known when a
+        cache_device (`torch.device` or `str`, *optional*): Where features are kept: `"cpu"` for the machine's memory,
+            from which what a block needs is copied while the one before runs. By default the device that computes.
+        max_cache_bytes (`int`, *optional*): Bytes that the cache of a transformer may take on the device that
+            computes, all branches of guidance together; with `cache_device="cpu"` that is what is under way, and what
+            is no feature. Where no `cache_dtype` is given it is the widest with which it fits. Sizes are known when a
             generation starts: if nothing fits, its first step raises `ValueError` with the numbers.
 
     Returns:
@@ -92,7 +97,8 @@ def enable_cache(
         print(toca.summary(pipe))
         ```
     """
-    _put_on(target, method, speedup, num_inference_steps, batched_cfg, cache_dtype, max_cache_bytes, scope=None)
+    keeping = cache_dtype, cache_device, max_cache_bytes
+    _put_on(target, method, speedup, num_inference_steps, batched_cfg, *keeping, scope=None)
     return target
 
 
@@ -103,6 +109,7 @@ def _put_on(
     num_inference_steps: int | None,
     batched_cfg: bool | None,
     cache_dtype: torch.dtype | str | None,
+    cache_device: torch.device | str | None,
     max_cache_bytes: int | None,
     scope: Caller | None,
 ) -> None:
@@ -110,7 +117,8 @@ def _put_on(
     if isinstance(target, type):
         raise ValueError(f"`target` must be a pipeline or a transformer, got the class {target.__name__}.")
     num_inference_steps = checked(num_inference_steps, SomeSteps | None, "num_inference_steps")
-    kept_in, max_cache_bytes = cache_dtype_of(cache_dtype), checked(max_cache_bytes, Count | None, "max_cache_bytes")
+    kept_in, kept_on = cache_dtype_of(cache_dtype), cache_device_of(cache_device)
+    max_cache_bytes = checked(max_cache_bytes, Count | None, "max_cache_bytes")
     chosen = ""
     if speedup is not None:
         method, chosen = method_for(target, method, speedup, num_inference_steps)
@@ -132,7 +140,7 @@ def _put_on(
             for transformer in transformers:
                 choice = default_for(known_family(transformer)) if named_by == DEFAULT else None
                 own = method if choice is None else choice.method
-                holding, turns = Holding(kept_in, max_cache_bytes), len(transformers) > 1
+                holding, turns = Holding(kept_in, max_cache_bytes, kept_on), len(transformers) > 1
                 _enable_one(transformer, own, pipeline, num_inference_steps, batched_cfg, turns, holding, scope)
                 done.append(transformer)
                 _engine(transformer).chosen = chosen if choice is None else choice.about
@@ -252,6 +260,7 @@ def cached(
     num_inference_steps: int | None = None,
     batched_cfg: bool | None = None,
     cache_dtype: torch.dtype | str | None = None,
+    cache_device: torch.device | str | None = None,
     max_cache_bytes: int | None = None,
 ) -> Iterator[Target]:
     """`enable_cache` for the length of a `with` block. However the block ends no cache is on then, also where another
@@ -266,7 +275,8 @@ def cached(
         ValueError: As `enable_cache`.
     """
     scope = Caller.current()
-    _put_on(target, method, speedup, num_inference_steps, batched_cfg, cache_dtype, max_cache_bytes, scope=scope)
+    keeping = cache_dtype, cache_device, max_cache_bytes
+    _put_on(target, method, speedup, num_inference_steps, batched_cfg, *keeping, scope=scope)
     try:
         yield target
     finally:

@@ -2,8 +2,9 @@
 
 `python -m toca.eval.benchmarks.random_weights flux-dev --method toca/flux --device cuda --dtype bfloat16` times text
 encoders, denoiser, VAE and all of it together, and downloads nothing. `--scale 0.25` makes a quarter of the layers a
-quarter as wide. The models are those of `toca.eval.architectures`. `--method toca` is the setting for the model's
-family; a model whose family toca does not know is timed uncached.
+quarter as wide; with `--in-ram` each method is timed with its cache in the machine's memory too, in the same turns.
+The models are those of `toca.eval.architectures`. `--method toca` is the setting for the model's family; a model whose
+family toca does not know is timed uncached.
 """
 
 from __future__ import annotations
@@ -36,6 +37,8 @@ from toca.pipelines.loading import pick_device, pick_dtype
 from toca.registry import named
 
 UNCACHED = "uncached"
+IN_RAM = ", in RAM"
+"""After a method's name: with its cache in the machine's memory."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,18 +78,20 @@ class RandomModel:
         vae: Any = self.components["vae"]
         return vae.decode(self.latents, return_dict=False)[0]
 
-    def cached(self, method: Method | str) -> AbstractContextManager[nn.Module]:
-        """The method on the transformer, for the length of a `with` block.
+    def cached(self, method: Method | str, **keeping: Any) -> AbstractContextManager[nn.Module]:
+        """The method on the transformer, for the length of a `with` block; `keeping` as for `toca.enable_cache`.
 
         Raises:
             ValueError: If toca does not know the family.
         """
         check_cacheable(self.architecture)
         batched = self.architecture.guidance == "batched"
-        return toca.cached(self.transformer, method, num_inference_steps=self.calls.steps, batched_cfg=batched)
+        options = {"num_inference_steps": self.calls.steps, "batched_cfg": batched, **keeping}
+        return toca.cached(self.transformer, method, **options)
 
-    def workload(self, method: Method | str | None = None) -> Workload:
-        """What `toca.eval.timing.parts.measure_parts` measures: a generation with the method, uncached for `None`.
+    def workload(self, method: Method | str | None = None, **keeping: Any) -> Workload:
+        """What `toca.eval.timing.parts.measure_parts` measures: a generation with the method, uncached for `None`;
+        `keeping` as for `toca.enable_cache`.
 
         Raises:
             ValueError: If toca does not know the family.
@@ -94,7 +99,8 @@ class RandomModel:
         if method is None:
             return Workload(self)
         check_cacheable(self.architecture)
-        return Workload(self, partial(self.cached, method), lambda: toca.summary(self.transformer).cache_bytes)
+        on = partial(self.cached, method, **keeping)
+        return Workload(self, on, lambda: toca.summary(self.transformer).cache_bytes)
 
 
 def check_cacheable(model: Architecture) -> None:
@@ -302,6 +308,8 @@ def main(
     frames: Annotated[int | None, typer.Option(help="Of a video.")] = None,
     steps: Annotated[int | None, typer.Option(help="Denoising steps.")] = None,
     compile_blocks: Annotated[bool, typer.Option("--compile", help="Compile the blocks with fullgraph.")] = False,
+    cache_dtype: Annotated[str | None, typer.Option(help="What caches are kept in.")] = None,
+    in_ram: Annotated[bool, typer.Option("--in-ram", help="Each method with its cache in RAM too.")] = False,
     repeats: int = REPEATS,
     warmups: int = WARMUPS,
     output: Annotated[Path | None, typer.Option(help="JSON file.")] = None,
@@ -318,7 +326,11 @@ def main(
         model = build(name, scale, place, precision, batch_size=batch_size, setting=setting)
         if compile_blocks:
             compile_all(model.transformer, published.blocks)
-        workloads = {UNCACHED: model.workload()} | {preset: model.workload(found) for preset, found in methods.items()}
+        workloads = {UNCACHED: model.workload()}
+        for preset, found in methods.items():
+            workloads[preset] = model.workload(found, cache_dtype=cache_dtype)
+            if in_ram:
+                workloads[preset + IN_RAM] = model.workload(found, cache_dtype=cache_dtype, cache_device="cpu")
         costs = measure_parts(model.components, workloads, repeats, warmups)
     except ValueError as error:
         raise typer.BadParameter(str(error)) from error

@@ -50,6 +50,7 @@ def generate(
     dtype: options.DtypeOption = None,
     device: options.DeviceOption = None,
     cache_dtype: options.CacheDtypeOption = None,
+    cache_device: options.CacheDeviceOption = None,
     max_cache_bytes: options.CacheBytesOption = None,
     output_path: OutputOption = None,
     compare: Annotated[bool, typer.Option("--compare", help="Also run the full model; show both.")] = False,
@@ -63,6 +64,7 @@ def generate(
 
     request = Request(
         prompt, class_label, model, method, plan, settings or [], steps, guidance_scale, height, width, num_frames,
-        seed, batch_size, num_images, dtype, device, pickled_weights, speedup, cache_dtype, max_cache_bytes,
+        seed, batch_size, num_images, dtype, device, pickled_weights, speedup, cache_dtype, cache_device,
+        max_cache_bytes,
     )  # fmt: skip
     run(request, prompts_file, output_path, compare, from_file, yes)

@@ -43,6 +43,9 @@ DtypeOption = Annotated[str | None, typer.Option("--dtype", help="float32, float
 CacheDtypeOption = Annotated[
     str | None, typer.Option("--cache-dtype", help="What the cache is kept in: bf16, fp16 or fp8.")
 ]
+CacheDeviceOption = Annotated[
+    str | None, typer.Option("--cache-device", help="Where the cache lies: cpu for the machine's memory.")
+]
 CacheBytesOption = Annotated[
     int | None, typer.Option("--max-cache-bytes", min=0, help="Narrow the cache until it fits, or refuse.")
 ]

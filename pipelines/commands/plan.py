@@ -30,6 +30,7 @@ def plan(
     num_frames: options.FramesOption = None,
     dtype: options.DtypeOption = None,
     cache_dtype: options.CacheDtypeOption = None,
+    cache_device: options.CacheDeviceOption = None,
     max_cache_bytes: options.CacheBytesOption = None,
     save: SaveOption = None,
     draw: DrawOption = None,
@@ -42,6 +43,6 @@ def plan(
     request = Request(
         prompt, model=model, method=method, settings=settings or [], steps=steps, guidance_scale=guidance_scale,
         height=height, width=width, num_frames=num_frames, dtype=dtype, cache_dtype=cache_dtype,
-        max_cache_bytes=max_cache_bytes,
+        cache_device=cache_device, max_cache_bytes=max_cache_bytes,
     )  # fmt: skip
     run(request, save, draw, as_json)

@@ -20,6 +20,7 @@ from toca.pipelines.planning import plan_of
 from toca.pipelines.registry import DEFAULT_MODEL
 from toca.pipelines.request import Request, foreign_note, own_config, preset_for
 from toca.pipelines.skeleton import load_skeleton
+from toca.plan.kept import cache_device_of
 
 
 def run(request: Request, save: Path | None, draw: Path | None, as_json: bool) -> None:
@@ -37,6 +38,7 @@ def run(request: Request, save: Path | None, draw: Path | None, as_json: bool) -
     if draw is not None:
         figure_format(draw)
     cache_dtype_of(request.cache_dtype)
+    kept_on = cache_device_of(request.cache_device)
     model = DEFAULT_MODEL if request.model is None else request.model
     request = replace(request, model=model)
     skeleton = load_skeleton(model)
@@ -49,19 +51,22 @@ def run(request: Request, save: Path | None, draw: Path | None, as_json: bool) -
     dtype = pick_dtype(request.dtype, model, pick_device())
     sizes = call_sizes(skeleton, config, dtype)
     most, narrow = request.max_cache_bytes, request.cache_dtype
-    kept_in = narrow if most is None else made.fitting_dtype(most, narrow, **sizes)
+    kept_in = narrow if most is None else made.fitting_dtype(most, narrow, **sizes, cache_device=kept_on)
     note = foreign_note(request.method, skeleton.transformer)
     if note is not None:
         errors.print(f"Note: {note}", style="yellow")
-    cost = made.cost(**sizes, cache_dtype=kept_in)
+    cost = made.cost(**sizes, cache_dtype=kept_in, cache_device=kept_on)
     files = _written(made, save, draw, _title(request, chosen, model), sizes)
     computes_in = str(dtype).removeprefix("torch.")
     if as_json:
         facts = {"model": model, "method": method_name(chosen), "dtype": computes_in}
-        print_json({**facts, "cache_dtype": kept_in, **_plain(made, cost), "files": [str(path) for path in files]})
+        kept = {"cache_dtype": kept_in, "cache_device": kept_on}
+        print_json({**facts, **kept, **_plain(made, cost), "files": [str(path) for path in files]})
         return
     output.print(str(made))
     output.print(f"One sample: {cost} in {kept_in or computes_in}")
+    if kept_on is not None:
+        output.print(f"  of it {cost.placed_text}")
     for path in files:
         output.print(f"Saved {path}")
 
@@ -97,4 +102,7 @@ def _plain(plan: Any, cost: Any) -> dict[str, Any]:
         "speedup_is_a_bound": cost.decides_online,
         "tokens_recomputed": cost.tokens_recomputed,
         "cache_bytes": cost.cache_bytes,
+        "ram_bytes": cost.ram_bytes,
+        "device_bytes": cost.device_bytes,
+        "copied_bytes": cost.copied_bytes,
     }

@@ -275,11 +275,12 @@ def test_the_command_writes_what_it_measured(tmp_path):
     output = tmp_path / "times.json"
     size = ["--scale", "0.01", "--height", "32", "--width", "32", "--steps", "3"]
     rounds = ["--repeats", "1", "--warmups", "1", "--output", str(output)]
-    result = run("pixart-256", *size, *rounds, "--method", "fora/dit")
+    result = run("pixart-256", *size, *rounds, "--method", "fora/dit", "--in-ram")
     assert result.exit_code == 0, result.output
     assert "Too few rounds" in result.output
     record = json.loads(output.read_text())
-    assert set(record["jobs"]) == {"uncached", "fora/dit"}
+    assert set(record["jobs"]) == {"uncached", "fora/dit", "fora/dit, in RAM"}
+    assert record["jobs"]["fora/dit, in RAM"]["cache_bytes"] == record["jobs"]["fora/dit"]["cache_bytes"]
     assert record["setting"]["steps"] == 3
     gained = record["jobs"]["fora/dit"]["gain"]["denoiser"]
     assert gained["flops"] > 1

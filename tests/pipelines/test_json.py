@@ -24,8 +24,9 @@ def plain(*words: str) -> Any:
 def test_a_plan():
     made = plain("plan", "--model", "emoji", "--method", "fora/dit", "--dtype", "float32")  # a note goes to stderr
     assert list(made) == [
-        "model", "method", "dtype", "cache_dtype", "num_inference_steps", "steps", "flops", "full_flops",
-        "flops_speedup", "speedup_is_a_bound", "tokens_recomputed", "cache_bytes", "files",
+        "model", "method", "dtype", "cache_dtype", "cache_device", "num_inference_steps", "steps", "flops",
+        "full_flops", "flops_speedup", "speedup_is_a_bound", "tokens_recomputed", "cache_bytes", "ram_bytes",
+        "device_bytes", "copied_bytes", "files",
     ]  # fmt: skip
     assert made["steps"].count("F") == 8 and len(made["steps"]) == made["num_inference_steps"] == 20
     assert made["flops_speedup"] == pytest.approx(made["full_flops"] / made["flops"])

@@ -49,7 +49,9 @@ class Branches(dict[Hashable, BranchMemory]):
         if memory is None or self._is_stale(memory, call, condition, why is not None):
             others = [other for branch, other in self.items() if branch != call.tick.branch]
             self.holding.make_room(call, others, guidance)
-            memory = BranchMemory(call.key, [Part.start(call.plan, call.key)], whole=why is not None)
+            self.holding.advise(call.key.device, warn)
+            part = Part.start(call.plan, call.key, ram=self.holding.ram)
+            memory = BranchMemory(call.key, [part], whole=why is not None)
             self[call.tick.branch], self._conditions[call.tick.branch] = memory, condition
             if why is not None:
                 warn(why, why)
@@ -72,10 +74,13 @@ class Branches(dict[Hashable, BranchMemory]):
         if call.is_last:
             call.record.release(self.pop(call.tick.branch))
             self._conditions.pop(call.tick.branch, None)
+            if not self:
+                self.holding.let_go()
 
     def forgo(self, call: Call) -> None:
         """A call goes past the cache: its branch has nothing to go on from, and starts anew with the next one."""
         memory = self.pop(call.tick.branch, None)
+        self.holding.let_go()
         if memory is not None and memory.last_step is not None:
             call.record.release(memory)
         if not call.is_last:
@@ -85,5 +90,6 @@ class Branches(dict[Hashable, BranchMemory]):
         """Let go of everything; what was held stays in the books."""
         for memory in self.values():
             record.release(memory)
+        self.holding.let_go()
         self.clear()
         self._conditions.clear()

@@ -15,6 +15,7 @@ from ..hooks.block import BlockHandle, Streams
 from ..hooks.handle import Handle
 from ..hooks.turns import Turns
 from ..memory.part import Part
+from ..memory.ram import Ram
 from ..memory.terms import Terms
 from ..models import FamilySpec, Layout
 from ..models.dialect import Row
@@ -22,6 +23,7 @@ from ..plan.passes import ENTERED, MODULATED, VERIFIED, Pass
 from ..plan.table import PlanTable
 from .block_span import BlockSpan, by_itself
 from .dropping import Dropping
+from .fetching import Fetching
 from .forecasts import Forecasts, as_weights, gate_weights, numbers, span_scales, span_weights
 from .job import Job
 from .model_span import ModelSpan
@@ -35,6 +37,7 @@ class Decisions:
     Args:
         layout (`Layout`): The sites.
         spec (`FamilySpec`): Where they are.
+        ram (`Ram`, *optional*): Where what is kept lies; on the device that computes by default.
 
     Attributes:
         handles (`list[Handle]`): One for each site.
@@ -44,12 +47,14 @@ class Decisions:
         turns (`dict[int, Turns]`): Of modules that a block calls several times, by the first call's site.
         wraps_all (`bool`): Whether blocks are reached that the plan need not reach: a script may leave out any.
         stages (`Stages` or `None`): The processes that share the blocks.
+        fetching (`Fetching` or `None`): Brings and takes away what is kept elsewhere than on the device.
         connected (`Sequence[int]`): The sites whose handles modules ask, in order; no others are written.
         whole_norms (`bool`): Whether norms make all tokens, for the running call modulates each in its own way.
     """
 
-    def __init__(self, layout: Layout, spec: FamilySpec):
+    def __init__(self, layout: Layout, spec: FamilySpec, ram: Ram | None = None):
         self.layout = layout
+        self.fetching = None if ram is None else Fetching(ram)
         stacks = {stack.stack: stack for stack in spec.stacks}
         self.handles = [
             Handle(
@@ -65,7 +70,9 @@ class Decisions:
         self.stages: Stages | None = None
         self.dropping = Dropping(layout, spec, self.block_span)
         self.readers = self._readers_of_norms(spec)
-        self.whole_norms = self.wraps_all = False
+        self.whole_norms = False
+        # Things are brought to a block, and taken away from it, whatever the plan does there.
+        self.wraps_all = ram is not None
         self.connected: Sequence[int] = range(len(layout.sites))
         self._blocks_decided = False
         self._held: list[tuple[Terms, weakref.ref | None]] = []
@@ -126,6 +133,12 @@ class Decisions:
             self._freeze_blocks(plan, job, run, step, compiled, first)
         if run.drops:
             self.dropping.freeze(plan, job, self._weights_of_dropped(plan, job, step), self.handles, self.blocks)
+        self._freeze_moves(plan, run, part)
+
+    def _freeze_moves(self, plan: PlanTable, run: Pass, part: Part) -> None:
+        """The last of all, so that what is read at a block's end is there before anybody reads it."""
+        if self.fetching is not None:
+            self.fetching.freeze(plan, run, part, self.blocks)
 
     def _begin(self) -> None:
         """A pass begins."""
@@ -232,7 +245,7 @@ class Decisions:
         """
         called = not self.wraps(plan) or all(block.calls == 1 for block in self.blocks)
         held, self._held = self._held, []
-        renewed = all(terms.value is not None and not terms.holds(mark) for terms, mark in held)
+        renewed = all(terms.mark() is not None and not terms.holds(mark) for terms, mark in held)
         noted = not job.run.probes_input or MODULATED in job.notes
         if not (called and renewed and noted):
             raise NotReached
@@ -261,6 +274,8 @@ class Decisions:
             latents (`torch.Tensor`): The model's input for the job's rows.
             sample (`torch.Tensor` or `None`): Its output; `None` where it has not run.
         """
+        if self.fetching is not None:
+            self.fetching.behind_the_blocks()
         if self.stages is not None and sample is not None:
             sample = self.stages.exchanged(plan, job, step, sample)
         if job.run.drops and sample is not None:
@@ -276,6 +291,8 @@ class Decisions:
                 weights = span_weights(plan, job, span, terms, step)
                 sizes = job.part.sizes_around
                 sample = self.model_span.fill(plan, span, terms, weights, step, latents, sizes)
+        if self.fetching is not None:
+            self.fetching.close(job.part)
         assert sample is not None, "what has not run is filled"
         return sample
 

@@ -76,7 +76,7 @@ class Engine:
         self.plans, self.holding = Plans(method, self.layout), holding or Holding()
         self.clock = make_clock(pipeline, num_inference_steps, takes_turns, Reading.of(spec))
         self.ownership, self.names = Ownership(), BranchNames()
-        self.decisions = Decisions(self.layout, spec)
+        self.decisions = Decisions(self.layout, spec, self.holding.ram)
         self.connection = Connection(transformer, spec, self.decisions)
         self.unplaced, self.adapters = Unplaced(transformer, spec), Adapters()
         self.guidance, self.branches = Guidance(spec, pipeline, batched_cfg), Branches(spec, self.holding)
@@ -281,6 +281,7 @@ class Engine:
         self.end_generation()
         self.ownership.begin(caller)
         self.record = self.record.next(plan, self.clock.schedule, call_under_way())
+        self.record.traffic = self.holding.count_anew()
 
     def _break_off(self) -> None:
         """A call was not brought to its end: nothing of its generation is fit to go on from, and nothing is held."""

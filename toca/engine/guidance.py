@@ -68,9 +68,10 @@ class Guidance:
         memory = call.memory
         if memory.whole:
             return
-        held = memory.cache_bytes
+        held, in_ram = memory.cache_bytes, memory.ram_bytes
         merge_halves(call.plan, part)
         call.record.cache_bytes += held - memory.cache_bytes
+        call.record.ram_bytes += in_ram - memory.ram_bytes
         half = call.batch // 2
         first = half * self.spec.conditional_half
         part.rows, part.guided = torch.arange(first, first + half, device=memory.key.device), False

@@ -13,6 +13,7 @@ from ..axes.actions import Action, step_letter
 from ..axes.spans import Span
 from ..memory.branch import BranchMemory
 from ..memory.part import Part
+from ..memory.ram import Traffic
 from ..models.shape import CallShape
 from ..plan.passes import Pass
 from ..plan.table import PlanTable
@@ -52,9 +53,9 @@ _numbers = itertools.count()
 
 @dataclass
 class GenerationRecord:
-    """All calls of one generation of one transformer, the runs that they took, the cache bytes of its branches, what
-    features are kept in, and calls past the cache; the scheduler's timesteps, and a number that grows from record to
-    record.
+    """All calls of one generation of one transformer, the runs that they took, the cache bytes of its branches and
+    those of them in the machine's memory, what was moved from there and back, what features are kept in, and calls
+    past the cache; the scheduler's timesteps, and a number that grows from record to record.
 
     A pipeline that runs its scheduler several times in one call has a generation for each run: `call` stands for
     its call, and is `None` where that has come to its end; and `earlier` are the records of the runs before.
@@ -64,6 +65,8 @@ class GenerationRecord:
     calls: list[CallRecord] = field(default_factory=list)
     passes: list[tuple[Pass, CallShape]] = field(default_factory=list)
     cache_bytes: int = 0
+    ram_bytes: int = 0
+    traffic: Traffic | None = None
     cache_dtype: torch.dtype | None = None
     bypassed: int = 0
     schedule: Any = None
@@ -111,3 +114,4 @@ class GenerationRecord:
     def release(self, memory: BranchMemory) -> None:
         """Note what a branch held, before it is let go."""
         self.cache_bytes += memory.cache_bytes
+        self.ram_bytes += memory.ram_bytes

@@ -6,6 +6,7 @@ from collections.abc import Hashable
 from dataclasses import dataclass, field, replace
 
 from ..kernels.narrow import name_of
+from ..memory.ram import Traffic
 from ..plan.cost import full_flops, pass_flops, tokens_computed
 from ..plan.table import PlanTable
 from .record import CallRecord, GenerationRecord
@@ -51,6 +52,11 @@ class Summary:
         chosen (`str`): How the method was chosen, where none or only `"toca"` was named; else empty.
         cache_dtype (`str`): What features are kept in between steps, `"bf16"`, `"fp16"` or `"fp8"`; empty for the
             dtype that the model computes in.
+        ram_bytes (`int`): Bytes of the cache in the machine's memory, where `cache_device="cpu"`.
+        device_bytes (`int`): Bytes of the cache on the device that computes, at the most.
+        traffic (`Traffic` or `None`): What was moved between the two: how many reads had been asked for a block ahead
+            (`ahead`), how many had not (`awaited`), how many quantities were taken away (`sent`), and `bytes` in all;
+            `None` where the cache stays on the device.
         made (`str`): What the plan was made from, and what it did to other prompts; empty where it does not say.
         bypassed (`int`): Further calls that ran in full, past the cache, with a warning that says why; they are in no
             other figure.
@@ -68,6 +74,9 @@ class Summary:
     chosen: str = ""
     made: str = ""
     cache_dtype: str = ""
+    ram_bytes: int = 0
+    device_bytes: int = 0
+    traffic: Traffic | None = None
 
     @property
     def flops_speedup(self) -> float:
@@ -103,6 +112,9 @@ class Summary:
             f"  tokens  {self.tokens_recomputed:.1%} computed",
             f"  cache   {self.cache_bytes / 2**20:.2f} MiB{f', in {self.cache_dtype}' if self.cache_dtype else ''}",
         ]
+        if self.traffic is not None:
+            ram, device = self.ram_bytes / 2**20, self.device_bytes / 2**20
+            lines.append(f"          {ram:.2f} MiB in RAM, at most {device:.2f} on the device; {self.traffic}")
         if self.made:
             lines.append(f"  plan    {self.made}")
         if self.flops >= self.flops_full:
@@ -139,6 +151,9 @@ def summarize(method: str, records: list[tuple[GenerationRecord, list]], chosen:
         chosen=chosen,
         made=_origins(records),
         cache_dtype=next((name for record, _ in records if (name := name_of(record.cache_dtype))), ""),
+        ram_bytes=total.ram_bytes,
+        device_bytes=total.device_bytes,
+        traffic=total.traffic,
     )
 
 
@@ -180,13 +195,16 @@ class _Total:
     computed: int = 0
     tokens: int = 0
     cache_bytes: int = 0
+    ram_bytes: int = 0
+    device_bytes: int = 0
+    traffic: Traffic | None = None
     bypassed: int = 0
     letters: dict[int, set[str]] = field(default_factory=dict)
     trace: list[StepTrace] = field(default_factory=list)
 
     def add(self, run: Run, first: int) -> int:
         """Take in a run whose first step is this one in the call; how many steps it has."""
-        held = steps = 0
+        held = in_ram = in_flight = steps = 0
         for record, memories in run:
             self.bypassed += record.bypassed
             plan = record.plan
@@ -194,6 +212,10 @@ class _Total:
                 # Nothing of it has gone through the cache.
                 continue
             held += record.cache_bytes + sum(memory.cache_bytes for memory in memories)
+            in_ram += record.ram_bytes + sum(memory.ram_bytes for memory in memories)
+            if record.traffic is not None:
+                in_flight += record.traffic.most
+                self.traffic = record.traffic if self.traffic is None else self.traffic + record.traffic
             self.flops += sum(pass_flops(plan, each, shape) for each, shape in record.passes)
             self.computed += sum(tokens_computed(plan, each.row, shape) for each, shape in record.passes)
             for call in record.calls:
@@ -204,7 +226,8 @@ class _Total:
                 self.trace.append(_trace(plan, call, first))
                 steps = max(steps, call.step + 1)
         # One run lets go of what it holds before the next one begins.
-        self.cache_bytes = max(self.cache_bytes, held)
+        self.cache_bytes, self.ram_bytes = max(self.cache_bytes, held), max(self.ram_bytes, in_ram)
+        self.device_bytes = max(self.device_bytes, held - in_ram + in_flight)
         return steps
 
 

@@ -27,7 +27,7 @@ def take(plan: PlanTable, part: Part, images: torch.Tensor, of: int) -> Part:
         repeats = tensor.shape[dim] // batch
         return tensor.unflatten(dim, (batch, repeats)).index_select(dim, rows).flatten(dim, dim + 1)
 
-    taken = Part.start(plan, part.key.with_rows(len(rows)), part.paired)
+    taken = Part.start(plan, part.key.with_rows(len(rows)), part.paired, part.ram)
     taken.grid = part.grid
     taken.rows = rows if part.rows is None else part.rows[rows]
     taken.guided = part.guided
@@ -66,7 +66,7 @@ def join(plan: PlanTable, parts: list[Part], whole: CallKey) -> Part:
             together.index_copy_(1, places, tensor.unflatten(0, shape))
         return together.flatten(0, 2)
 
-    one = Part.start(plan, first.key.with_rows(halves * len(numbers)), first.paired)
+    one = Part.start(plan, first.key.with_rows(halves * len(numbers)), first.paired, first.ram)
     one.guided, one.grid = first.guided, first.grid
     if one.key.shape.batch < whole.shape.batch:
         one.rows, one.numbers = joined(*(part.rows for part in parts if part.rows is not None)), tuple(numbers)
@@ -100,7 +100,7 @@ def merge_halves(plan: PlanTable, part: Part) -> None:
     def mean(tensor: torch.Tensor) -> torch.Tensor:
         return tensor.unflatten(0, (2, -1)).mean(dim=0)
 
-    merged = Part.start(plan, part.key.with_rows(part.key.shape.batch // 2))
+    merged = Part.start(plan, part.key.with_rows(part.key.shape.batch // 2), ram=part.ram)
     for mine, theirs in zip(part.sites, merged.sites, strict=True):
         theirs.terms, theirs.context = mine.terms.map(mean), mine.context.map(mean)
     for name, statistic in part.statistics.items():

@@ -42,3 +42,8 @@ class BranchMemory:
     def cache_bytes(self) -> int:
         """Bytes of all tensors held."""
         return sum(part.cache_bytes for part in self.parts)
+
+    @property
+    def ram_bytes(self) -> int:
+        """Bytes of those in the machine's memory, where features lie there."""
+        return sum(part.ram_bytes for part in self.parts)

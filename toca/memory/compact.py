@@ -39,12 +39,12 @@ class CompactTerms(Terms):
     what is put in is cast. Sums that a fill keeps in float32 are cast like other terms.
 
     Args:
-        dtype (`torch.dtype`): What is kept is in it.
+        dtype (`torch.dtype` or `None`): What is kept is in it; `None` for what it is computed in.
         row (`int`): Numbers of a row with a scale of its own, of tensors of more than three dimensions; those
             of others are their last dimension. 0 where a row is all that a sample has.
     """
 
-    def __init__(self, dtype: torch.dtype, row: int) -> None:
+    def __init__(self, dtype: torch.dtype | None, row: int) -> None:
         self.dtype, self.row = dtype, row
         self._value: Any = None
         self._higher: list[Any] = []
@@ -87,6 +87,8 @@ class CompactTerms(Terms):
         return CompactTerms(self.dtype, self.row)
 
     def _narrow(self, tensor: torch.Tensor) -> Narrow:
+        if self.dtype is None:
+            return Narrow(tensor, tensor.shape, tensor.dtype)
         if self.dtype != FP8:
             return Narrow(narrowed(tensor, self.dtype), tensor.shape, tensor.dtype)
         if not self.row:
@@ -99,15 +101,3 @@ class CompactTerms(Terms):
     @staticmethod
     def _wide(term: Any) -> Any:
         return None if term is None else map_parts(Narrow.wide, term)
-
-
-def recast(terms: Terms, dtype: torch.dtype | None, row: int) -> Terms:
-    """The same terms, kept in another dtype."""
-    cast = terms_in(dtype, row)
-    cast.value, cast.higher, cast.history = terms.value, terms.higher, terms.history
-    return cast
-
-
-def terms_in(dtype: torch.dtype | None, row: int) -> Terms:
-    """Terms that are kept in a dtype; in the one that they are computed in for `None`."""
-    return Terms() if dtype is None else CompactTerms(dtype, row)

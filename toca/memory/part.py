@@ -10,8 +10,10 @@ import torch
 from ..axes.selections import Group, Grouping
 from ..axes.spans import Span
 from ..models.shape import CallKey, CallShape
+from ..plan.moves import Quantity
 from ..plan.table import PlanTable
-from .compact import recast, terms_in
+from .keeping import recast, terms_in
+from .ram import Ram
 from .terms import Terms
 
 
@@ -52,6 +54,7 @@ class Part:
             each of them.
         grid (`tuple[int, int, int]` or `None`): Frames, rows and columns of a sample's image tokens, where a fill asks
             and they form a grid.
+        ram (`Ram` or `None`): Where what is kept of features lies; `None` for the device that computes.
     """
 
     key: CallKey
@@ -66,6 +69,7 @@ class Part:
     gate: dict[str, torch.Tensor] = field(default_factory=dict)
     labels: torch.Tensor | None = None
     grid: tuple[int, int, int] | None = None
+    ram: Ram | None = None
 
     @property
     def sizes(self) -> CallShape:
@@ -84,15 +88,16 @@ class Part:
         return replace(shape, frames=frames, tokens=rows * columns, grid=(rows, columns))
 
     @classmethod
-    def start(cls, plan: PlanTable, key: CallKey, paired: bool = False) -> Part:
+    def start(cls, plan: PlanTable, key: CallKey, paired: bool = False, ram: Ram | None = None) -> Part:
         """One that remembers nothing yet; statistics are allocated, outputs are not."""
         kept = key.cache_dtype
         sites = [
-            SiteMemory(terms_in(kept, site.width), None, terms_in(kept, site.keys_wide)) for site in plan.layout.sites
+            SiteMemory(terms_in(kept, site.width, ram), None, terms_in(kept, site.keys_wide, ram))
+            for site in plan.layout.sites
         ]
-        part = cls(key, sites, paired)
+        part = cls(key, sites, paired, ram=ram)
         part.statistics = part._allocate_statistics(plan)
-        part.spans = {span: terms_in(kept, _row_of(plan, span)) for span in plan.kept_spans}
+        part.spans = {span: terms_in(kept, _row_of(plan, span), ram) for span in plan.kept_spans}
         return part
 
     @classmethod
@@ -104,9 +109,34 @@ class Part:
         """Keep what is kept of features, and will be, in another dtype."""
         self.key = replace(self.key, cache_dtype=cache_dtype)
         for site, memory in zip(plan.layout.sites, self.sites, strict=True):
-            memory.terms = recast(memory.terms, cache_dtype, site.width)
-            memory.context = recast(memory.context, cache_dtype, site.keys_wide)
-        self.spans = {span: recast(terms, cache_dtype, _row_of(plan, span)) for span, terms in self.spans.items()}
+            memory.terms = recast(memory.terms, cache_dtype, site.width, self.ram)
+            memory.context = recast(memory.context, cache_dtype, site.keys_wide, self.ram)
+        self.spans = {
+            span: recast(terms, cache_dtype, _row_of(plan, span), self.ram) for span, terms in self.spans.items()
+        }
+
+    def kept_of(self, what: Quantity) -> Terms:
+        """What is kept of a quantity."""
+        if isinstance(what, Span):
+            return self.spans[what]
+        site = self.sites[what.site]
+        return site.terms if what.kind == "terms" else site.context
+
+    def put_away(self) -> None:
+        """A pass has ended: what is kept elsewhere is there."""
+        for site in self.sites:
+            site.terms.put_away()
+            site.context.put_away()
+        for terms in self.spans.values():
+            terms.put_away()
+
+    @property
+    def ram_bytes(self) -> int:
+        """Bytes of all tensors held in the machine's memory."""
+        if self.ram is None:
+            return 0
+        features = [each for site in self.sites for each in (site.terms, site.context)]
+        return sum(tensor.nbytes for terms in (*features, *self.spans.values()) for tensor in terms.tensors())
 
     def group_tokens(self, plan: PlanTable, grid: tuple[int, int] | None) -> None:
         """Group the partial sites, before the first choice of tokens; no token is stale yet."""

@@ -85,6 +85,9 @@ class Terms:
         held = [] if self.value is None else [self.value, *self.higher]
         return [part for term in held for part in (term if isinstance(term, tuple) else (term,))]
 
+    def put_away(self) -> None:
+        """What has been read or written is done with for now. Here it stays where it is."""
+
     def emptied(self) -> Terms:
         """Others that keep in the same way, and hold nothing yet."""
         return Terms()

@@ -10,11 +10,11 @@ import torch
 from ..axes.actions import Action
 from ..axes.gates import Gate, GateSizes
 from ..axes.selections.base import COUNT_BYTES, key_rows
-from ..axes.spans import Span
 from ..checks import Within, check, checked
 from ..kernels.narrow import cache_dtype_of
 from ..models import CallShape
-from .kept import Kept
+from .away import Away, span_bytes
+from .kept import Kept, cache_device_of
 from .passes import Pass, expected_passes
 from .table import PlanTable
 
@@ -36,6 +36,11 @@ class Cost:
         tokens_recomputed (`float`): Share of the sites' tokens that are computed, over all steps.
         decides_online (`bool`): Whether a gate decides while the model runs: `flops` and `tokens_recomputed` are then
             the least, and the speed-up the most, that there can be.
+        ram_bytes (`int`): Bytes of the cache that lie in the machine's memory, where `cache_device="cpu"`.
+        in_flight_bytes (`int`): Bytes of these that are on the device too, at the most: what a block works on, what
+            the next one needs, and what the one before has renewed.
+        copied_bytes (`int`): Bytes that are copied between the two in a generation, both ways together; where a gate
+            decides, if it lets every step be filled.
     """
 
     flops: int
@@ -43,6 +48,15 @@ class Cost:
     cache_bytes: int
     tokens_recomputed: float
     decides_online: bool = False
+    ram_bytes: int = 0
+    in_flight_bytes: int = 0
+    copied_bytes: int = 0
+
+    @property
+    def device_bytes(self) -> int:
+        """Bytes of the cache that are on the device that computes, at the most: all of it, unless features lie in the
+        machine's memory."""
+        return self.cache_bytes - self.ram_bytes + self.in_flight_bytes
 
     @property
     def flops_speedup(self) -> float:
@@ -60,6 +74,13 @@ class Cost:
             f"{least}{self.tokens_recomputed:.0%} of the tokens computed, {self.cache_bytes / 2**20:.2f} MiB of cache"
         )
 
+    @property
+    def placed_text(self) -> str:
+        """Where the cache lies, in words, where features lie in the machine's memory."""
+        ram, device, copied = (size / 2**20 for size in (self.ram_bytes, self.device_bytes, self.copied_bytes))
+        least = "at least " if self.decides_online else ""
+        return f"{ram:.2f} MiB in RAM, at most {device:.2f} on the device; {least}{copied:.2f} copied in a generation"
+
 
 def plan_cost(
     plan: PlanTable,
@@ -71,6 +92,7 @@ def plan_cost(
     batched_cfg: bool = False,
     dtype: torch.dtype | None = None,
     cache_dtype: torch.dtype | str | None = None,
+    cache_device: torch.device | str | None = None,
 ) -> Cost:
     """The cost of running `plan` once.
 
@@ -85,6 +107,8 @@ def plan_cost(
         dtype (`torch.dtype`, *optional*): That the model computes with; its own by default.
         cache_dtype (`torch.dtype` or `str`, *optional*): What features are kept in, as for `toca.enable_cache`; what
             they are computed in by default.
+        cache_device (`torch.device` or `str`, *optional*): Where they are kept, as for `toca.enable_cache`; on the
+            device that computes by default.
 
     Returns:
         `Cost`
@@ -97,12 +121,19 @@ def plan_cost(
     check(dtype is None or isinstance(dtype, torch.dtype), "dtype", dtype, "must be a torch.dtype or None")
     itemsize = plan.layout.itemsize if dtype is None else dtype.itemsize
     flops = sum(step_flops(plan, step, shape, batched_cfg) for step in range(plan.num_inference_steps))
+    kept_in = cache_dtype_of(cache_dtype)
+    away = None
+    if cache_device_of(cache_device) is not None:
+        away = Away(plan, shape, Kept(itemsize, kept_in), batched_cfg)
     return Cost(
         flops=flops,
         flops_full=plan.num_inference_steps * full_flops(plan, shape),
-        cache_bytes=cache_bytes(plan, shape, itemsize, batched_cfg, cache_dtype_of(cache_dtype)),
+        cache_bytes=cache_bytes(plan, shape, itemsize, batched_cfg, kept_in),
         tokens_recomputed=_tokens_share(plan, shape),
         decides_online=plan.gate is not None,
+        ram_bytes=0 if away is None else away.bytes,
+        in_flight_bytes=0 if away is None else away.most_on_device,
+        copied_bytes=0 if away is None else away.copied,
     )
 
 
@@ -217,17 +248,6 @@ def cache_bytes(
         attended = plan.selection.attended(plan.layout, frozenset(sites))
         total += kept.scale_bytes(key_rows((plan.layout.sites[i] for i in attended), shape))
     return total
-
-
-def span_bytes(plan: PlanTable, span: Span, shape: CallShape, kept: Kept) -> int:
-    """Bytes kept of a span: what leaves its last block, or the model."""
-    fill = plan.fill if plan.kept_spans[span] else None
-    if span.around == "blocks":
-        layer = span.stop - 1
-        return kept.bytes(plan.layout.numbers_leaving(layer, shape), plan.layout.tokens_leaving(layer, shape), fill)
-    outputs = 2 if fill is not None and fill.reads_latents else 1
-    samples = shape.batch * outputs
-    return kept.bytes(samples * plan.layout.predicted_tokens(shape) * plan.layout.out_width, samples, fill)
 
 
 def sizes_of(plan: PlanTable, gate: Gate, shape: CallShape, itemsize: int, batched_cfg: bool) -> GateSizes:

@@ -1,13 +1,32 @@
-"""How large a number is that is kept between steps."""
+"""How large a number is that is kept between steps, and where it may lie."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 
 from ..axes.fills import Fill
+from ..checks import refusal
 from ..kernels.narrow import scale_bytes
+
+CACHE_DEVICES = ("cpu",)
+"""Where features may be kept besides on the device that computes, by the names that users give."""
+
+
+def cache_device_of(value: Any, name: str = "cache_device") -> str | None:
+    """Where features are kept, from its name or a `torch.device`; `None` for the device that computes.
+
+    Raises:
+        ValueError: If they cannot be kept there.
+    """
+    if value is None:
+        return None
+    given = str(value) if isinstance(value, torch.device) else value
+    if isinstance(given, str) and given in CACHE_DEVICES:
+        return given
+    raise refusal(name, value, "must be 'cpu' for the machine's memory, or None for the device that computes")
 
 
 @dataclass(frozen=True)

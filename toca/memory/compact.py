@@ -47,7 +47,7 @@ class CompactTerms(Terms):
     def __init__(self, dtype: torch.dtype | None, row: int) -> None:
         self.dtype, self.row = dtype, row
         self._value: Any = None
-        self._higher: list[Any] = []
+        self._higher: Any = []
         super().__init__()
 
     @property

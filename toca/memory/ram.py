@@ -62,8 +62,13 @@ class Traffic:
 
     def __add__(self, other: Traffic) -> Traffic:
         """Of two generations, one after the other."""
-        counts = (getattr(self, name) + getattr(other, name) for name in ("ahead", "awaited", "sent", "bytes"))
-        return Traffic(*counts, max(self.most, other.most))
+        return Traffic(
+            ahead=self.ahead + other.ahead,
+            awaited=self.awaited + other.awaited,
+            sent=self.sent + other.sent,
+            bytes=self.bytes + other.bytes,
+            most=max(self.most, other.most),
+        )
 
     def __str__(self) -> str:
         reads = self.ahead + self.awaited

@@ -245,7 +245,7 @@ class Decisions:
         """
         called = not self.wraps(plan) or all(block.calls == 1 for block in self.blocks)
         held, self._held = self._held, []
-        renewed = all(terms.mark() is not None and not terms.holds(mark) for terms, mark in held)
+        renewed = all(not terms.holds(mark) and (mark or terms.mark()) is not None for terms, mark in held)
         noted = not job.run.probes_input or MODULATED in job.notes
         if not (called and renewed and noted):
             raise NotReached

@@ -93,6 +93,21 @@ def test_what_is_judged_and_timed_is_counted_too():
     assert subject.calls - before == 3 + 3 * len(subject.prompts)
 
 
+def test_the_full_run_is_timed_without_a_cache():
+    subject = rehearsal()
+    full = subject.full(STEPS)
+    seen: list[bool] = []
+    handle = subject.transformer.register_forward_pre_hook(
+        lambda module, _: seen.append(toca.api.cache_on(module) is not None)
+    )
+    assert len(subject.step_seconds(toca.NoCache().plan_layout(subject.layout, STEPS))) == STEPS
+    assert seen == [False] * STEPS
+    draft = Draft((0, 2, 4), (0,) * 3)
+    subject.step_seconds(plan_of(draft, standard_labels()[:1], subject.layout, full.timesteps))
+    handle.remove()
+    assert seen[STEPS:] and all(seen[STEPS:])
+
+
 def test_a_rehearsal_leaves_nothing_behind():
     subject = rehearsal()
     stock, attributes = type(subject.pipe.scheduler), set(vars(subject.pipe))

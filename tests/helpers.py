@@ -263,6 +263,17 @@ def run_steps(transformer: nn.Module, inputs: Inputs) -> list[Tensor]:
         return [transformer(**call).sample for call in inputs]
 
 
+def placed(value: Any, device: str, dtype: torch.dtype | None = None) -> Any:
+    """The same with all tensors in dictionaries and lists on a device; floating-point ones of another dtype too."""
+    if isinstance(value, dict):
+        return {name: placed(each, device, dtype) for name, each in value.items()}
+    if isinstance(value, list):
+        return [placed(each, device, dtype) for each in value]
+    if not isinstance(value, Tensor):
+        return value
+    return value.to(device, dtype) if value.is_floating_point() else value.to(device)
+
+
 def relative_error(got: Tensor, wanted: Tensor) -> float:
     """Largest absolute difference over the largest absolute value wanted."""
     return ((got - wanted).abs().max() / wanted.abs().max()).item()

@@ -160,28 +160,30 @@ def stops(terms: Sequence[AwayTerms]) -> list[Stop]:
     return [Stop((each,), (each,)) for each in terms]
 
 
-def test_what_is_next_is_sent_for_and_no_more_is_there() -> None:
-    ram = Ram(LateCopier)
-    terms = filled(ram, 5)
+def in_order(ram: Ram, terms: Sequence[AwayTerms]) -> Iterator[tuple[int, AwayTerms]]:
+    """A pass that has a stage for each quantity: each while its stage runs."""
     ram.traffic.most = 0
     ram.expect(stops(terms))
     for number, each in enumerate(terms):
         ram.enter(number)
+        yield number, each
+        ram.leave(number)
+
+
+def test_what_is_next_is_sent_for_and_no_more_is_there() -> None:
+    ram = Ram(LateCopier)
+    terms = filled(ram, 5)
+    for number, each in in_order(ram, terms):
         assert [other.at_hand for other in terms] == [other is each for other in terms]
         assert each.value[0, 0, 0] == number
-        ram.leave(number)
     assert (ram.traffic.ahead, ram.traffic.awaited, ram.traffic.most) == (5, 0, 2 * 16)
 
 
 def test_what_is_written_is_let_go_a_stage_later() -> None:
     ram = Ram(LateCopier)
     terms = filled(ram, 5)
-    ram.traffic.most = 0
-    ram.expect(stops(terms))
-    for number, each in enumerate(terms):
-        ram.enter(number)
+    for _, each in in_order(ram, terms):
         each.rewrite(each.value.add_(10))
-        ram.leave(number)
     ram.clear()
     # One on its way home, one that is worked on, one on its way here.
     assert ram.traffic.most == 3 * 16

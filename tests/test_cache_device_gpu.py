@@ -18,7 +18,7 @@ from toca.memory.copier import StreamCopier
 
 from .conformance.common import CACHING, STEPS, assert_equal, cached_run, method_of, runs_on
 from .conformance.test_cost import options_for
-from .helpers import TINY, Inputs, inputs_for, relative_error, run_steps
+from .helpers import TINY, Inputs, inputs_for, placed, relative_error, run_steps
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device here")
 METHODS = [name for name in CACHING if name not in toca.methods() or runs_on("flux", name)]
@@ -27,8 +27,7 @@ METHODS = [name for name in CACHING if name not in toca.methods() or runs_on("fl
 def on_device(family: str, size: int = 16, **model: Any) -> tuple[Any, Inputs]:
     """A tiny model and its calls on the device."""
     calls = inputs_for(family, STEPS, batch_size=2, height=size, width=size)
-    there = [{k: v.cuda() if isinstance(v, torch.Tensor) else v for k, v in call.items()} for call in calls]
-    return TINY[family](**model).cuda(), there
+    return TINY[family](**model).cuda(), placed(calls, "cuda")
 
 
 @pytest.mark.parametrize("short", [None, "fp8"])

@@ -13,7 +13,7 @@ from toca.hooks.tracing import can_compile
 from toca.kernels import choice
 
 from .conformance.common import METHODS, assert_close, cached_run, caching_method, method_of
-from .helpers import TINY, Inputs, inputs_for, run_steps
+from .helpers import TINY, Inputs, inputs_for, placed, run_steps
 from .test_overhead import LOOKS, ONCE, STEPS
 
 DEVICE = "cuda"
@@ -25,24 +25,13 @@ pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is 
 each_family = pytest.mark.parametrize("family", FAMILIES)
 
 
-def placed(value: Any, dtype: torch.dtype | None = None) -> Any:
-    """Tensors in dictionaries and lists, on the device; of another dtype where they are floating-point numbers."""
-    if isinstance(value, dict):
-        return {name: placed(each, dtype) for name, each in value.items()}
-    if isinstance(value, list):
-        return [placed(each, dtype) for each in value]
-    if not isinstance(value, torch.Tensor):
-        return value
-    return value.to(DEVICE, dtype) if value.is_floating_point() else value.to(DEVICE)
-
-
 @each_family
 @caching_method
 def test_the_same_as_on_a_cpu(family: str, name: str) -> None:
     """In double precision, so that no choice of tokens and no gate hangs on the rounding of either device."""
     method, inputs = method_of(family, name), inputs_for(family, STEPS, batch_size=2, dtype=torch.float64)
     wanted = cached_run(TINY[family]().double(), method, inputs)
-    got = cached_run(TINY[family]().double().to(DEVICE), method, placed(inputs))
+    got = cached_run(TINY[family]().double().to(DEVICE), method, placed(inputs, DEVICE))
     assert_close([output.cpu() for output in got], wanted, 1e-6)
 
 
@@ -50,7 +39,7 @@ def test_the_same_as_on_a_cpu(family: str, name: str) -> None:
 @pytest.mark.parametrize("name", METHODS)
 def test_no_step_waits_for_the_device(family: str, name: str) -> None:
     """As in `test_overhead.py`, where operators tell it; here torch tells what they do not: copies from the host."""
-    transformer, inputs = TINY[family]().to(DEVICE), placed(inputs_for(family, 2 * STEPS, batch_size=2))
+    transformer, inputs = TINY[family]().to(DEVICE), placed(inputs_for(family, 2 * STEPS, batch_size=2), DEVICE)
     allowed = CLOCK + len(LOOKS.get(name, ()))
     with toca.cached(transformer, method_of(family, name), num_inference_steps=STEPS):
         run_steps(transformer, inputs[:STEPS])  # libraries of the device wait when they are first used
@@ -76,7 +65,7 @@ def _waits(transformer: torch.nn.Module, call: dict[str, Any]) -> int:
 @pytest.mark.parametrize("name", ["forecast", "hicache", "self"])
 def test_triton_kernels_change_nothing(name: str, dtype: torch.dtype) -> None:
     transformer = TINY["flux"]().to(DEVICE, dtype)
-    inputs: Inputs = placed(inputs_for("flux", STEPS, batch_size=2), dtype)
+    inputs: Inputs = placed(inputs_for("flux", STEPS, batch_size=2), DEVICE, dtype)
     made = {}
     for told in ("torch", "triton"):
         with choice.using(told):
@@ -88,7 +77,7 @@ def test_triton_kernels_change_nothing(name: str, dtype: torch.dtype) -> None:
 @each_family
 @pytest.mark.parametrize("name", ["preset", "fora", "forecast"])
 def test_compiled(family: str, name: str) -> None:
-    transformer, inputs = TINY[family]().to(DEVICE), placed(inputs_for(family, STEPS, batch_size=2))
+    transformer, inputs = TINY[family]().to(DEVICE), placed(inputs_for(family, STEPS, batch_size=2), DEVICE)
     method = method_of(family, name)
     wanted = cached_run(transformer, method, inputs)
     for block in transformer.transformer_blocks:

@@ -7,8 +7,8 @@ from dataclasses import replace
 
 import torch
 
+from ..kernels.sending import has_streams
 from ..memory.branch import BranchMemory
-from ..memory.copier import has_streams
 from ..memory.ram import Ram, Traffic
 from ..plan.fitting import Demand
 from .call import Call

@@ -4,8 +4,13 @@ from __future__ import annotations
 
 import torch
 
-WITH_STREAMS = ("cuda", "xpu")
-"""Devices that copy from pinned memory while the host goes on."""
+WITHOUT_STREAMS = ("cpu", "mps", "meta")
+"""Kinds of devices whose copies are made at once: mps shares the machine's memory, and the CPU is in it."""
+
+
+def has_streams(device: torch.device) -> bool:
+    """Whether copies from and to a device are made while it computes and the host goes on."""
+    return device.type not in WITHOUT_STREAMS
 
 
 def sent(tensor: torch.Tensor, device: torch.device) -> torch.Tensor:
@@ -18,6 +23,6 @@ def sent(tensor: torch.Tensor, device: torch.device) -> torch.Tensor:
         tensor (`torch.Tensor`): Made on the CPU.
         device (`torch.device`): Where it is wanted.
     """
-    if device.type not in WITH_STREAMS:
+    if not has_streams(device):
         return tensor.to(device)
     return tensor.pin_memory().to(device, non_blocking=True)

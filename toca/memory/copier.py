@@ -7,8 +7,7 @@ from typing import Any
 
 import torch
 
-WITHOUT_STREAMS = ("cpu", "mps", "meta")
-"""Kinds of devices whose copies are made at once: mps shares the machine's memory, and the CPU is in it."""
+from ..kernels.sending import has_streams
 
 
 class Copier:
@@ -98,11 +97,6 @@ class StreamCopier(Copier):
     def _computing(self) -> Any:
         """The stream that computes now: a program may change it at any time."""
         return self._api.current_stream(self.device)
-
-
-def has_streams(device: torch.device) -> bool:
-    """Whether copies from and to a device are made while it computes."""
-    return device.type not in WITHOUT_STREAMS
 
 
 def copier_for(device: torch.device) -> Copier:

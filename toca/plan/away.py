@@ -83,9 +83,7 @@ class Away:
         if what.kind == "context":
             numbers = keys_kept((site,), self.shape) * self.kept.itemsize
             return numbers + self.kept.scale_bytes(key_rows((site,), self.shape))
-        rows, tokens = site.geometry(self.shape)
-        fill = self.plan.fill if what.site in self.plan.forecast_sites else None
-        return self.kept.bytes(site.numbers(self.shape), rows * tokens, fill)
+        return site_bytes(self.plan, what.site, self.shape, self.kept)
 
     @property
     def _quantities(self) -> list[Quantity]:
@@ -109,6 +107,13 @@ class Away:
     def _shape_in(self, step: int) -> CallShape:
         halved = self.batched_cfg and not self.plan.is_guided(step)
         return replace(self.shape, batch=self.shape.batch // 2) if halved else self.shape
+
+
+def site_bytes(plan: PlanTable, i: int, shape: CallShape, kept: Kept) -> int:
+    """Bytes kept of a site's output."""
+    site, fill = plan.layout.sites[i], plan.fill if i in plan.forecast_sites else None
+    rows, tokens = site.geometry(shape)
+    return kept.bytes(site.numbers(shape), rows * tokens, fill)
 
 
 def span_bytes(plan: PlanTable, span: Span, shape: CallShape, kept: Kept) -> int:

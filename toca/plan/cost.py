@@ -13,7 +13,7 @@ from ..axes.selections.base import COUNT_BYTES, key_rows
 from ..checks import Within, check, checked
 from ..kernels.narrow import cache_dtype_of
 from ..models import CallShape
-from .away import Away, span_bytes
+from .away import Away, site_bytes, span_bytes
 from .kept import Kept, cache_device_of
 from .passes import Pass, expected_passes
 from .table import PlanTable
@@ -235,12 +235,10 @@ def cache_bytes(
         # And of each image whether what was last returned is finite.
         total += plan.gate.bytes_kept(sizes) + COUNT_BYTES * sizes.images
     measured = frozenset(plan.score_sources.values())
-    for i, site in enumerate(plan.layout.sites):
-        rows, tokens = site.geometry(shape)
-        if plan.kept[i]:
-            fill = plan.fill if i in plan.forecast_sites else None
-            total += kept.bytes(site.numbers(shape), rows * tokens, fill)
-        total += rows * tokens * COUNT_BYTES if i in measured else 0
+    total += sum(site_bytes(plan, i, shape, kept) for i in plan.kept_sites)
+    for i in measured:
+        rows, tokens = plan.layout.sites[i].geometry(shape)
+        total += rows * tokens * COUNT_BYTES
     if plan.selection is not None:
         paired = batched_cfg and plan.selection.shared_cfg
         sites = sorted(plan.partial_sites)

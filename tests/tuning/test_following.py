@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from dataclasses import replace
 
 import diffusers
 import pytest
@@ -68,7 +69,7 @@ def fitted_to_the_full_run(subject: Rehearsal, full: FullRun) -> torch.Tensor:
     rows = list(unfitted(4, STEPS))
     for step in DRAFT.filled(STEPS):
         known = [full.guided[start] for start in reversed(DRAFT.full) if start < step]
-        row = fitted_row(known, full.guided[step])
+        row = fitted_row(known, full.guided[step]).values
         rows[step] = (*row, *[0.0] * (4 - len(row)))
     plan = plan_of(DRAFT, [FITTED], subject.layout, full.timesteps, Fitted(tuple(rows)))
     return subject.end_of(plan, full)
@@ -101,3 +102,17 @@ def test_another_label_is_made_good_for_by_the_steps_that_follow():
     _, mixed = run_of(subject, draft, labels, full)
     _, pure = run_of(subject, Draft(draft.full, (0, 0, 0, 0)), labels, full)
     assert mixed is not None and pure is not None and mixed.rows[4] != pure.rows[4]
+
+
+def test_the_latents_tell_where_the_run_has_come_to() -> None:
+    """Weights of them bring a run nearer to the full one; a scheduler that has them scaled goes without."""
+    subject = rehearsal("dpm")
+    full = subject.full(STEPS)
+    with_them, fitted = run_of(subject, DRAFT, [FITTED], full)
+    without, plain = run_of(subject, DRAFT, [FITTED], replace(full, shares=()))
+    assert fitted is not None and plain is not None
+    assert fitted.adds_latents and [step for step in range(STEPS) if fitted.latents_weight(step)] == [2, 3, 5, 6]
+    assert not plain.adds_latents and plain.latents == ()
+    assert log_error(with_them, full.end) < log_error(without, full.end)
+    scaled = rehearsal("euler")
+    assert run_of(scaled, DRAFT, [FITTED], scaled.full(STEPS))[1].latents == ()

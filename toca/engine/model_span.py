@@ -69,15 +69,21 @@ class ModelSpan:
         if fill is not None and fill.reads_latents:
             return self._estimated(plan, fill, terms, step, latents)
         filled = terms.total(weights) if fill is None else terms.total(weights, fill.combine_for(shape))
-        return self._with_latents(filled, latents, 1, shape) if span.keeps == "residual" else filled.clone()
+        weight = 1.0 if span.keeps == "residual" else 0.0 if fill is None else fill.latents_weight(step)
+        if weight:
+            return self._with_latents(filled, latents, weight, shape)
+        # The pipeline may write in what it is given.
+        return filled.clone() if terms.is_held(filled) else filled
 
-    def _with_latents(self, sample: torch.Tensor, latents: torch.Tensor, sign: int, shape: CallShape) -> torch.Tensor:
-        """`sample + sign * latents` at the image's places."""
+    def _with_latents(
+        self, sample: torch.Tensor, latents: torch.Tensor, weight: float, shape: CallShape
+    ) -> torch.Tensor:
+        """`sample + weight * latents` at the image's places."""
         if self.predicts == IMAGE:
-            return with_latents(sample, latents, sign, self.channel_dim)
+            return with_latents(sample, latents, weight, self.channel_dim)
         image = place_of(IMAGE, self.predicts, shape.counts(self.predicts))
         changed = sample.clone()
-        changed[:, image] = with_latents(sample[:, image], latents, sign, self.channel_dim)
+        changed[:, image] = with_latents(sample[:, image], latents, weight, self.channel_dim)
         return changed
 
     def _estimated(self, plan: PlanTable, fill: Fill, terms: Terms, step: int, latents: torch.Tensor) -> torch.Tensor:
@@ -93,12 +99,12 @@ class ModelSpan:
         return latents.narrow(self.channel_dim, 0, sample.shape[self.channel_dim]).clone()
 
 
-def with_latents(sample: torch.Tensor, latents: torch.Tensor, sign: int, dim: int) -> torch.Tensor:
-    """`sample + sign * latents` over the channels, in dimension `dim`, that both have. Where the model returns more
+def with_latents(sample: torch.Tensor, latents: torch.Tensor, weight: float, dim: int) -> torch.Tensor:
+    """`sample + weight * latents` over the channels, in dimension `dim`, that both have. Where the model returns more
     than it is given (a learned variance) the others stay as they are; where it is given more than it returns (the
     picture to fill, a control) they do not count."""
     if sample.shape == latents.shape:
-        return sample + sign * latents
+        return torch.add(sample, latents, alpha=weight)
     common = min(sample.shape[dim], latents.shape[dim])
-    both = sample.narrow(dim, 0, common) + sign * latents.narrow(dim, 0, common)
+    both = torch.add(sample.narrow(dim, 0, common), latents.narrow(dim, 0, common), alpha=weight)
     return torch.cat([both, sample.narrow(dim, common, sample.shape[dim] - common)], dim=dim)

@@ -190,7 +190,7 @@ class Runner:
         call.memory.last_step = None if known else call.step
         sample = self._joined(call, samples)
         if self.script is not None:
-            self.script.note(call.tick, sample)
+            self.script.note(call.tick, call.latents, sample)
         return sample
 
     def _close_look(self, call: Call, job: Job) -> None:

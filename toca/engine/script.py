@@ -28,17 +28,20 @@ class Script:
 
     Attributes:
         returned (`dict[Place, torch.Tensor]`): What was returned in the other steps.
+        given (`list[torch.Tensor]`): The latents that calls were given, the caller's own; to be emptied by who looks.
     """
 
     outputs: Mapping[Place, torch.Tensor] = field(default_factory=dict)
     steps: frozenset[int] = frozenset()
     returned: dict[Place, torch.Tensor] = field(default_factory=dict)
+    given: list[torch.Tensor] = field(default_factory=list)
 
     def output_of(self, tick: Tick) -> torch.Tensor | None:
         """What a call returns that need not run; `None` for all others."""
         return self.outputs.get((tick.step, tick.branch)) if tick.step in self.steps else None
 
-    def note(self, tick: Tick, sample: torch.Tensor) -> None:
-        """Write down what a call has returned."""
+    def note(self, tick: Tick, latents: torch.Tensor, sample: torch.Tensor) -> None:
+        """Write down what a call was given, and what it has returned."""
+        self.given.append(latents)
         if tick.step not in self.steps:
             self.returned[tick.step, tick.branch] = sample.detach().clone()

@@ -75,14 +75,15 @@ class PlanTable:
         checked_steps: set = set()
         for step, (row, spans) in enumerate(zip(self.table, self.spans, strict=True)):
             # What one step may do, another may; only the first has nothing to look back on.
-            if (row, spans) in checked_steps:
+            alike = row, spans, self.fill is not None and self.fill.latents_weight(step) != 0
+            if alike in checked_steps:
                 continue
             self._check_spans(step, spans)
             self._check_row(step, row)
             if row != self.full_row:
                 self._check_choice(step, row)
             if step:
-                checked_steps.add((row, spans))
+                checked_steps.add(alike)
         if self.devices > 1 and (self.gate is not None or self.layout.outputs > 1):
             what = f"a {self.layout.family} model's other predictions" if self.gate is None else "a gate"
             raise ValueError(f"Spans that have a `device` go together with no gate, and one prediction, got {what}.")
@@ -125,7 +126,7 @@ class PlanTable:
             if span.forecasts and self.fill is None:
                 raise ValueError(f"Step {step} forecasts a span, but the plan does not say how.")
             if span.forecasts and span.around == "blocks":
-                self._check_reads_no_latents(f"step {step}, layers {span.first} to {span.stop - 1}")
+                self._check_reads_no_latents(step, f"step {step}, layers {span.first} to {span.stop - 1}")
             elif span.forecasts:
                 self._check_fills_outputs(step, span)
             end = span.stop
@@ -157,7 +158,7 @@ class PlanTable:
             if action.forecasts and self.fill is None:
                 raise ValueError(f"{where} is forecast, but the plan does not say how.")
             if action.forecasts:
-                self._check_reads_no_latents(where)
+                self._check_reads_no_latents(step, where)
             wanted = filled.get(site.layer)
             if (wanted is not None or action.kind in (SKIP.kind, LATE.kind)) and action != wanted:
                 raise ValueError(
@@ -165,18 +166,20 @@ class PlanTable:
                     f"otherwise, got {action.kind}."
                 )
 
-    def _check_reads_no_latents(self, where: str) -> None:
-        if self.fill is not None and self.fill.reads_latents:
+    def _check_reads_no_latents(self, step: int, where: str) -> None:
+        if self.fill is not None and (self.fill.reads_latents or self.fill.latents_weight(step)):
             raise ValueError(
                 f"{self.fill.name} reads the model's input and fills its output: {where} must not be forecast by it; "
                 "use a span around the model."
             )
 
     def _check_fills_outputs(self, step: int, span: Span) -> None:
-        if self.fill is None or not self.fill.reads_latents:
+        if self.fill is None or not (self.fill.reads_latents or self.fill.latents_weight(step)):
             return
         if span.keeps != "output":
             raise ValueError(f"Step {step}: what {self.fill.name} fills a span by must keep its output.")
+        if not self.fill.reads_latents:
+            return
         inner, outer = self.layout.in_width, self.layout.out_width
         if self.layout.predicts != IMAGE:
             raise ValueError(

@@ -11,20 +11,24 @@ from __future__ import annotations
 import copy
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 import torch
 
 from ..axes.fills.fitted import Fitted
 from .labels import Draft, Label, plan_of, unfitted
+from .least_squares import least_squares
 from .rehearsal import FullRun, Rehearsal
 from .scheduler_watch import SchedulerStep
 
-Row = tuple[float, ...]
-"""Weights of the last computed values, the newest first."""
 
-RIDGE = 1e-9
-"""Added to what least squares solves, whose diagonal is 1: changes that are parallel share a weight."""
+class Row(NamedTuple):
+    """The weights of a step: of the last computed values, the newest first, and of the latents."""
+
+    values: tuple[float, ...]
+    latents: float = 0.0
+
+
 TAKES_NO_NOTICE = 1e-6
 """A step's factor of the output below which it is none."""
 
@@ -34,15 +38,18 @@ class Following(Fitted):
     """The same weights, of which each step's are known only when the run has come to it.
 
     Args:
-        told (`dict[int, tuple[float, ...]]`): The row of each step, as far as it is known.
+        told (`dict[int, Row]`): The row of each step, as far as it is known.
     """
 
     told: dict[int, Row] = field(default_factory=dict)
 
     name: ClassVar[str] = "following"
 
-    def row(self, step: int) -> Row:
-        return self.told.get(step, self.rows[step])
+    def row(self, step: int) -> tuple[float, ...]:
+        return self.told[step].values if step in self.told else self.rows[step]
+
+    def latents_weight(self, step: int) -> float:
+        return self.told[step].latents if step in self.told else 0.0
 
 
 class Follower:
@@ -72,13 +79,16 @@ class Follower:
         """The latents have come to a step; the scheduler is about to take it."""
         if step in self.fitted:
             wanted = wanted_output(self.full, step, sample, scheduler, self._outputs[0])
-            row = fitted_row(self._outputs, wanted)
-            self.fill.told[step] = (*row, *[0.0] * (self.values - len(row)))
+            row = fitted_row(self._outputs, wanted, self.full.arriving(step, sample))
+            missing = self.values - len(row.values)
+            self.fill.told[step] = row._replace(values=(*row.values, *[0.0] * missing))
 
     @property
     def frozen(self) -> Fitted:
         """The weights of the run, when it is over."""
-        return Fitted(tuple(map(self.fill.row, range(self.full.steps))))
+        steps = range(self.full.steps)
+        latents = tuple(map(self.fill.latents_weight, steps))
+        return Fitted(tuple(map(self.fill.row, steps)), latents if any(latents) else ())
 
 
 def run_of(
@@ -133,14 +143,22 @@ def wanted_output(full: FullRun, step: int, sample: torch.Tensor, scheduler: Any
     return output + (full.latents[step + 1].double() - with_it) / factor
 
 
-def fitted_row(values: Sequence[torch.Tensor], wanted: torch.Tensor) -> Row:
-    """The weights of some outputs, latest first, that come nearest to another one, by least squares over all samples.
-    ScalingCache's slope is the case of two values whose weights add up to one."""
+def fitted_row(values: Sequence[torch.Tensor], wanted: torch.Tensor, latents: torch.Tensor | None = None) -> Row:
+    """The weights of some outputs, latest first, and of the latents, that come nearest to another output, by least
+    squares over all samples. ScalingCache's slope is the case of two values whose weights add up to one.
+
+    Args:
+        values (`Sequence[torch.Tensor]`): (B, ...) each.
+        wanted (`torch.Tensor`): (B, ...).
+        latents (`torch.Tensor`, *optional*): (B, ...), as they arrive where the outputs do; `None` where they have no
+            part.
+    """
     flat = [value.double().flatten() for value in values]
     # In the newest value and the changes since the others, which are far from parallel, as the values are not.
-    basis = torch.stack([flat[0], *(flat[0] - value for value in flat[1:])])
-    gram, left = basis @ basis.T, basis @ (wanted.double().flatten() - flat[0])
-    scale = gram.diagonal().clamp_min(1e-300).sqrt()
-    gram = gram / (scale[:, None] * scale) + RIDGE * torch.eye(len(values), dtype=gram.dtype, device=gram.device)
-    first, *others = (torch.linalg.solve(gram, left / scale) / scale).tolist()
-    return 1.0 + first + sum(others), *(-weight for weight in others)
+    basis = [flat[0], *(flat[0] - value for value in flat[1:])]
+    if latents is not None:
+        basis.append(latents.double().flatten())
+    first, *others = least_squares(torch.stack(basis), wanted.double().flatten() - flat[0])
+    of_latents = 0.0 if latents is None else others.pop()
+    return Row((1.0 + first + sum(others), *(-weight for weight in others)), of_latents)
+

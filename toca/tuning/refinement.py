@@ -73,8 +73,8 @@ class Trials:
 
     def plan(self, draft: Draft) -> Plan:
         """The plan that was run, with the weights that were fitted to the run."""
-        rows = self._ran(draft)["rows"]
-        fitted = Fitted(tuple(map(tuple, rows))) if rows else None
+        weights = self._ran(draft)["weights"]
+        fitted = weights and Fitted(tuple(map(tuple, weights["rows"])), tuple(weights["latents"]))
         return plan_of(draft, self.labels, self.rehearsal.layout, self.full.timesteps, fitted)
 
     def _ran(self, draft: Draft) -> dict[str, Any]:
@@ -84,8 +84,9 @@ class Trials:
         try:
             end, fitted = run_of(self.rehearsal, draft, self.labels, self.full, self._known(draft))
         except PastTheCache:
-            return {"loss": WORST, "rows": None}
-        return {"loss": log_error(end, self.end), "rows": fitted and fitted.rows}
+            return {"loss": WORST, "weights": None}
+        weights = fitted and {"rows": fitted.rows, "latents": fitted.latents}
+        return {"loss": log_error(end, self.end), "weights": weights}
 
     def _known(self, draft: Draft) -> int:
         """The first steps, which are full, and none of which any fill goes on from."""

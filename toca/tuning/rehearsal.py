@@ -22,6 +22,7 @@ from ..models import Layout, describe, known_family
 from ..plan import Plan
 from .clock import LoopClock
 from .generations import quiet
+from .passage import share_that_arrives
 from .refusals import steps_that_must_be_full, transformer_of
 from .scheduler_watch import Ended, SchedulerStep, Snapshot, watched
 
@@ -40,6 +41,8 @@ class FullRun:
         guided (`tuple[torch.Tensor, ...]`): (B, ...): the model's output as the scheduler gets it, in each step.
         snapshots (`tuple[Snapshot, ...]`): The scheduler before each step.
         returned (`dict[Place, torch.Tensor]`): What each call of the model returned.
+        shares (`tuple[float | None, ...]`): In each step, how much of the latents, added to all that the model
+            returns, is in what the scheduler gets.
     """
 
     timesteps: tuple[float, ...]
@@ -47,6 +50,13 @@ class FullRun:
     guided: tuple[torch.Tensor, ...]
     snapshots: tuple[Snapshot, ...]
     returned: dict[Place, torch.Tensor]
+    shares: tuple[float | None, ...] = ()
+
+    def arriving(self, step: int, sample: torch.Tensor) -> torch.Tensor | None:
+        """What arrives at the scheduler of some latents (B, ...) that are added to all that the model returns in a
+        step; `None` where that cannot be told."""
+        share = self.shares[step] if self.shares else None
+        return None if share is None else share * sample
 
     @property
     def steps(self) -> int:
@@ -95,19 +105,23 @@ class Rehearsal:
         looked: list[SchedulerStep] = []
         snapshots: list[Snapshot] = []
         ends: list[torch.Tensor] = []
+        shares: list[float | None] = []
+        script, channel_dim = Script(), known_family(self.transformer).channel_dim
 
         def look(step: SchedulerStep) -> None:
             snapshots.append(step.snapshot())
             looked.append(step)
+            returned = [output for place, output in script.returned.items() if place[0] == step.number]
+            shares.append(share_that_arrives(script.given, returned, step, channel_dim))
+            script.given.clear()
 
-        script = Script()
         timesteps = self._run(
             NoCache(), script, look, lambda _, sample: ends.append(sample.detach().clone()), num_inference_steps
         )
         latents = [step.sample.detach().clone() for step in looked[:1]] + ends
         guided = tuple(step.model_output.detach().clone() for step in looked)
         self.calls += len(timesteps) * len(self.prompts)
-        return FullRun(timesteps, tuple(latents), guided, tuple(snapshots), script.returned)
+        return FullRun(timesteps, tuple(latents), guided, tuple(snapshots), script.returned, tuple(shares))
 
     def end_of(self, plan: Plan, known: FullRun, until: int = 0, follower: Followed | None = None) -> torch.Tensor:
         """The final latents under a plan.

@@ -63,10 +63,13 @@ def output_deviations(full: FullRun, label: Label, before: int | None, start: in
     scheduler = full.snapshots[start + 1].resumed() if start + 1 < full.steps else None
     for step in range(start + 1, min(last, full.steps)):
         if label.fitted:
-            weights: Sequence[float] = fitted_row(values, wanted_output(full, step, sample, scheduler, values[0]))
+            wanted, latents = wanted_output(full, step, sample, scheduler, values[0]), full.arriving(step, sample)
+            row = fitted_row(values, wanted, latents)
+            parts = values if latents is None else [*values, latents]
+            output = _sum(parts, (*row.values, row.latents))
         else:
-            weights = [1.0] if label.fill is None else label.fill.weights(step, history, timeline)
-        sample = full.snapshots[step].step(scheduler, _sum(values, weights), sample)
+            output = _sum(values, [1.0] if label.fill is None else label.fill.weights(step, history, timeline))
+        sample = full.snapshots[step].step(scheduler, output, sample)
         stop = step + 1
         if stop == full.steps:
             found[stop] = distance(sample, full.end)

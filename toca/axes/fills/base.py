@@ -86,6 +86,15 @@ class Fill(Registered, ABC):
         return self.weights(step, history, timeline)
 
     @property
+    def adds_latents(self) -> bool:
+        """Whether the model's input of a filled step is added to what fills its output, in any step."""
+        return False
+
+    def latents_weight(self, step: int) -> float:
+        """The weight of the model's input in a step, of fills that add it."""
+        return 0.0
+
+    @property
     def renewal(self) -> Renewal:
         """How a computed value enters the terms: one of `toca.axes.fills.renewal`, or another such function."""
         return differences

@@ -14,6 +14,7 @@ from ...kernels.series import weighted_sum
 from ...registry import register
 from ..sampling import Timeline
 from .base import Fill
+from .mixing import check_adds_no_latents
 from .renewal import Renewal
 
 
@@ -46,6 +47,7 @@ class Blend(Fill):
                 raise ValueError(
                     f"The fills of {self.name!r} must be weighted sums of their terms: {fill.name} is none."
                 )
+        check_adds_no_latents(self, self.parts)
 
     @property
     def parts(self) -> tuple[Fill, Fill]:

@@ -30,6 +30,7 @@ class Mixture(Fill):
             raise ValueError(f"The fills of {self.name!r} must be weighted sums of their terms: {odd[0]} is none.")
         if any(fill.reads_gate for fill in self.parts):
             raise ValueError(f"None of the fills of {self.name!r} may take its weights from a gate.")
+        check_adds_no_latents(self, self.parts)
 
     @property
     @abstractmethod
@@ -75,3 +76,11 @@ class Mixture(Fill):
 
     def term_bytes(self, itemsize: int) -> int:
         return self.richest.term_bytes(itemsize)
+
+
+def check_adds_no_latents(mixture: Fill, parts: Sequence[Fill]) -> None:
+    """Refuse parts that add the model's input to what they fill, where the whole does not say how much of it. Raises
+    `ValueError`."""
+    adding = [fill.name for fill in parts if fill.adds_latents]
+    if adding and type(mixture).latents_weight is Fill.latents_weight:
+        raise ValueError(f"The fills of {mixture.name!r} must not add the model's input: {adding[0]} does.")

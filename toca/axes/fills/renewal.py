@@ -37,8 +37,8 @@ def shifted(
 ) -> list[torch.Tensor]:
     """`f_(i+1)(new) = f_i(old)`: the last values themselves; zero where there is none yet."""
     first = torch.zeros_like(value) if before is None else before
-    # In the place of a number that is not finite stands the newest one.
-    return [torch.where(old.isfinite(), old, value) for old in (first, *terms[:-1])]
+    # In the place of a number that is not finite, which less itself is none, stands the newest one.
+    return [torch.where(old - old == 0, old, value) for old in (first, *terms[:-1])]
 
 
 def last_change(renewal: Renewal, value: torch.Tensor, terms: Sequence[torch.Tensor]) -> torch.Tensor | None:

@@ -47,6 +47,13 @@ class Segments(Mixture):
     def weights(self, step: int, history: Sequence[int], timeline: Timeline) -> list[float]:
         return self.weights_of(self.fills[self.labels[step]], step, history, timeline)
 
+    @property
+    def adds_latents(self) -> bool:
+        return any(fill.adds_latents for fill in self.fills)
+
+    def latents_weight(self, step: int) -> float:
+        return self.fills[self.labels[step]].latents_weight(step)
+
     def check_steps(self, num_inference_steps: int) -> None:
         super().check_steps(num_inference_steps)
         wanted = f"must be one for each of the {num_inference_steps} steps"

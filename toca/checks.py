@@ -176,6 +176,8 @@ def _checked_entries(values: Mapping, hints: tuple, name: str) -> dict:
     check(len(values) <= MOST_ITEMS, name, values, f"must have at most {MOST_ITEMS:,} entries")
     for key in values:
         check(_is_kind(key, hints[0]), name, key, f"must have keys that are {_words(hints[0])}")
+    if hints[1] is Any:
+        return dict(values)
     return {key: checked(value, hints[1], f"{name}[{shown(key)}]") for key, value in values.items()}
 
 

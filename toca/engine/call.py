@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -33,7 +33,7 @@ class Call:
         key (`CallKey`): Its sizes, dtype and device.
         arguments (`dict[str, Any]`): By name.
         record (`GenerationRecord`): The books of the generation.
-        level (`NoiseLevel`): How noisy its latents are.
+        noise (`Callable`): `() -> NoiseLevel`: how noisy its latents are.
         compiled (`bool`): Whether the blocks are compiled.
         memory (`BranchMemory`): Of its branch; set when it has been looked up.
         jobs (`list[Job]`): The passes that it takes.
@@ -48,7 +48,7 @@ class Call:
     key: CallKey
     arguments: dict[str, Any]
     record: GenerationRecord
-    level: NoiseLevel
+    noise: Callable[[], NoiseLevel]
     compiled: bool = False
     memory: BranchMemory = field(init=False)
     jobs: list[Job] = field(default_factory=list)

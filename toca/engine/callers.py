@@ -19,10 +19,8 @@ class Caller:
     @classmethod
     def current(cls) -> Caller:
         """Who is running this."""
-        try:
-            task = asyncio.current_task()
-        except RuntimeError:
-            task = None
+        # Most often there is no loop, and to be told so by an error takes longer than to ask.
+        task = None if asyncio._get_running_loop() is None else asyncio.current_task()
         return cls(threading.current_thread(), task)
 
     @property

@@ -17,7 +17,7 @@ from ..hooks.norm import make_forward as norm
 from ..hooks.parallel_block import make_forward_with as parallel_block
 from ..hooks.tracing import is_compiled, refuse_compiled
 from ..hooks.turns import Turns
-from ..models import FamilySpec, all_blocks, walk_blocks
+from ..models import FamilySpec, all_blocks, every_module, walk_blocks
 from ..models.spec import BlockSpec, SiteSpec
 from ..plan.table import PlanTable
 from .decisions import Decisions
@@ -95,7 +95,7 @@ class Connection:
 
     def _refuse_shared(self, transformer: nn.Module) -> None:
         """Refuse blocks that another model has too, whose cache is on."""
-        modules = (module for module in transformer.modules() if module not in self.modules)
+        modules = (module for module in every_module(transformer) if module not in self.modules)
         if any(vars(module).get(name) is not None for module in modules for name in (HANDLE, BLOCK)):
             raise ValueError(
                 "Blocks of this model are another model's too, on which a toca cache is on: call "

@@ -74,7 +74,7 @@ class Decisions:
         # Things are brought to a block, and taken away from it, whatever the plan does there.
         self.wraps_all = ram is not None
         self.connected: Sequence[int] = range(len(layout.sites))
-        self._blocks_decided = False
+        self._sites_decided = self._blocks_decided = False
         self._held: list[tuple[Terms, weakref.ref | None]] = []
 
     def _readers_of_norms(self, spec: FamilySpec) -> list[tuple[int, ...] | None]:
@@ -96,12 +96,12 @@ class Decisions:
     def bypass(self) -> None:
         """Every site computes and remembers nothing."""
         self._held = []
-        for i in self.connected:
+        for i in self.connected if self._sites_decided else ():
             self.handles[i].bypass()
             self.handles[i].state = None
         for block in self.blocks if self._blocks_decided else ():
             block.bypass()
-        self._blocks_decided = False
+        self._sites_decided = self._blocks_decided = False
 
     def freeze(self, plan: PlanTable, job: Job, step: int, compiled: bool, after: int | None = None) -> None:
         """Write one pass's decision.
@@ -114,6 +114,7 @@ class Decisions:
             after (`int`, *optional*): The first layers, which have run already where a gate decides in the pass.
         """
         run, part, first = job.run, job.part, after or 0
+        self._sites_decided = True
         if self.stages is not None:
             run = self.stages.share(plan, run)
         if after is None:

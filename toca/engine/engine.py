@@ -161,8 +161,8 @@ class Engine:
         if not self.branches.takes(tick.branch):
             self._bypass("branches", f"More than {MAX_BRANCHES} transformer calls in a step: the others run in full.")
             return None
-        level = self.clock.level_at(tick.step)
-        call = Call(transformer, self.spec, plan, tick, key, arguments, self.record, level, self.connection.compiled)
+        noise = partial(self.clock.level_at, tick.step)
+        call = Call(transformer, self.spec, plan, tick, key, arguments, self.record, noise, self.connection.compiled)
         why = self.unplaced.why_in_full(arguments, plan.selection is not None) or why_uneven(key)
         if why is not None:
             self._forgo(call, why)

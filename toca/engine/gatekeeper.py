@@ -53,7 +53,7 @@ class Gatekeeper:
         self.warn, self.record, self.block_span = warn, call.record, block_span
         self.plan, self.gate, self.memory = call.plan, gate, call.memory
         self.step, self.latents = call.step, call.latents
-        self.level, self.grid = call.level, call.memory.grid
+        self.noise, self.grid = call.noise, call.memory.grid
         # An image's rows stand before what it has of them.
         self.channel_dim = call.spec.channel_dim % self.latents.ndim + 1
         self.per_sample = gate.per_sample and not self.memory.whole
@@ -186,7 +186,7 @@ class Gatekeeper:
         latents = self.latents if part.rows is None else self.latents.index_select(0, part.rows)
         now = Observation(self.step, self.plan.num_inference_steps, part.gate)
         now.input = part.by_image(latents, part.images(self.per_sample))
-        now.level, now.grid, now.channel_dim = self.level, self.grid, self.channel_dim
+        now.level, now.grid, now.channel_dim = self.noise(), self.grid, self.channel_dim
         return now
 
     def _note_probe(self, part: Part, now: Observation, job: Job) -> None:

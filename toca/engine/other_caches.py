@@ -10,7 +10,7 @@ from torch import nn
 
 from ..hooks.classes import stock_class
 from ..hooks.shadow import Shadow
-from ..models import all_blocks, family_of
+from ..models import all_blocks, every_module, family_of
 
 FLAG = "_is_cached"
 """Attribute of a transformer while a cache of cache-dit or ParaAttention is on."""
@@ -61,7 +61,7 @@ def other_cache(transformer: nn.Module) -> OtherCache | None:
 def _diffusers_hooks(transformer: nn.Module) -> list[str]:
     """The hooks of a cache of diffusers. Its `apply_*` functions set no flag, but only its caches hook modules with
     something that remembers, by itself or for all blocks together."""
-    registries = [vars(module).get("_diffusers_hook") for module in transformer.modules()]
+    registries = [vars(module).get("_diffusers_hook") for module in every_module(transformer)]
     hooks = [item for registry in registries if registry is not None for item in registry.hooks.items()]
     return sorted({name for name, hook in hooks if _remembers(hook)})
 

@@ -26,6 +26,7 @@ class Plans:
     def __init__(self, method: Method | PlanTable, layout: Layout):
         self.method, self.layout = method, layout
         self._made: dict[tuple[int, tuple[float, ...]], PlanTable] = {}
+        self._current: PlanTable | None = None
 
     @property
     def reads_timesteps(self) -> bool:
@@ -50,10 +51,15 @@ class Plans:
 
     def plan_at(self, tick: Tick, clock: Clock) -> PlanTable:
         """The plan of the generation that a call is of; when it starts, the method looks at the scheduler."""
-        if tick.new_generation:
+        goes_on = self._current is not None and self._current.num_inference_steps == tick.num_inference_steps
+        if tick.new_generation or not goes_on:
+            # None until all is found well: the next call is refused again.
+            self._current = None
             self.check_scheduler(clock.scheduler)
-        timesteps = clock.timesteps_of_generation() if self.reads_timesteps else ()
-        return self.plan_for(tick.num_inference_steps, timesteps)
+            timesteps = clock.timesteps_of_generation() if self.reads_timesteps else ()
+            self._current = self.plan_for(tick.num_inference_steps, timesteps)
+        assert self._current is not None, "there is one now"
+        return self._current
 
     def _make(self, num_inference_steps: int, timesteps: tuple[float, ...]) -> PlanTable:
         if isinstance(self.method, PlanTable):

@@ -101,8 +101,9 @@ class Runner:
     def _group_tokens(self, call: Call, job: Job) -> None:
         """Before the first choice of tokens: find out what it depends on, once a generation."""
         plan, part = call.plan, job.part
-        choosing = any(action.kind == "partial" for action in job.run.row)
-        if plan.selection is None or not plan.partial_sites or part.groups or not choosing:
+        if plan.selection is None or not plan.partial_sites or part.groups:
+            return
+        if all(action.kind != "partial" for action in job.run.row):
             return
         grid = part.key.shape.grid
         shared = part.key.around is not None

@@ -194,11 +194,8 @@ class SchedulerClock:
             return int(timestep.storage_offset())
         if self.reading.scale is None:
             return start
-        places = [i for i in range(len(self.values)) if self._is_at(timestep, i)]
-        if not places:
-            return None
-        value = self.reading.number(timestep)
-        return min(places, key=lambda i: (abs(self.values[i] - value), i < start, i))
+        places = [(off, place < start, place) for off, place in self.reading.places(timestep, self.values)]
+        return min(places)[2] if places else None
 
     def _is_at(self, timestep: torch.Tensor | None, position: int) -> bool:
         """Whether the call's timestep is the schedule's at a place."""

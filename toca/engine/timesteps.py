@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -33,7 +34,7 @@ class Reading:
         """The timestep of a call, read back from its device, as the scheduler has it. Where tokens have timesteps of
         their own it is that of the most noise: those of a given first frame have none."""
         scale = 1.0 if self.scale is None else self.scale
-        if isinstance(timestep, torch.Tensor):
+        if isinstance(timestep, torch.Tensor) and timestep.numel() > 1:
             noisiest = timestep.min() if (scale < 0) != self.rises else timestep.max()
             return float(noisiest) * scale + self.offset
         return float(timestep) * scale + self.offset
@@ -48,13 +49,17 @@ class Reading:
 
     def is_near(self, timestep: Any, value: float) -> bool:
         """Whether a call's timestep is this one of a schedule, as exactly as its dtype can say."""
-        if self.scale is None:
-            return True
+        return self.scale is None or bool(self.places(timestep, [value]))
+
+    def places(self, timestep: Any, values: Sequence[float]) -> list[tuple[float, int]]:
+        """Where in a schedule a call's timestep stands, as exactly as its dtype can say: how far off each place is,
+        and its number. It is read back from its device once."""
         dtype = timestep.dtype if isinstance(timestep, torch.Tensor) else torch.float64
         # Some pipelines cut the schedule's fractions off.
-        largest = max(abs(value), abs(self.offset))
-        tolerance = max(1e-3, 2 * torch.finfo(dtype).eps * largest) if dtype.is_floating_point else 1.0
-        return abs(self.number(timestep) - value) <= tolerance
+        least, eps = (1e-3, 2 * torch.finfo(dtype).eps) if dtype.is_floating_point else (1.0, 0.0)
+        number = self.number(timestep)
+        off = [(abs(number - value), place) for place, value in enumerate(values)]
+        return [each for each in off if each[0] <= max(least, eps * max(abs(values[each[1]]), abs(self.offset)))]
 
 
 def same_latents(mine: torch.Tensor, others: torch.Tensor | None) -> bool:

@@ -6,8 +6,9 @@ nobody has looked at yet (one of a later diffusers), and a hook that takes the p
 
 from __future__ import annotations
 
+import functools
 import inspect
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from torch import nn
@@ -37,9 +38,8 @@ class Unplaced:
     """
 
     def __init__(self, transformer: nn.Module, spec: FamilySpec):
-        parameters = inspect.signature(type(transformer).forward).parameters
         self.spec = spec
-        self.defaults = {name: parameter.default for name, parameter in parameters.items()}
+        self.defaults = _defaults(type(transformer).forward)
         self.known = frozenset().union(spec.batched, spec.rows_at, spec.listed, spec.whole, spec.free)
         self.modules = list(_reached(transformer, spec))
         self.attentions: list[Any] = [module for module in self.modules if processor_of(module) is not None]
@@ -94,6 +94,12 @@ class Unplaced:
         default = self.defaults.get(name)
         known = name in self.known or value is None or value is default
         return known or (isinstance(value, PLAIN) and value == default)
+
+
+@functools.cache
+def _defaults(forward: Callable[..., Any]) -> dict[str, Any]:
+    """The defaults of the arguments of a function."""
+    return {name: parameter.default for name, parameter in inspect.signature(forward).parameters.items()}
 
 
 def _reached(transformer: nn.Module, spec: FamilySpec) -> Iterator[nn.Module]:

@@ -9,7 +9,7 @@ from torch import nn
 from ..registry import registered
 from . import checking as checking
 from . import families as families
-from .blocks import all_blocks, walk_blocks
+from .blocks import all_blocks, every_module, walk_blocks
 from .capabilities import CAPABILITIES, Capability, capabilities_of
 from .describe import describe
 from .layout import Layout
@@ -37,6 +37,7 @@ __all__ = [
     "all_blocks",
     "capabilities_of",
     "describe",
+    "every_module",
     "family_of",
     "known_family",
     "no_family",

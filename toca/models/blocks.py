@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from typing import Any
+from typing import Any, TypeVar
 
 from torch import nn
 
 from .spec import BlockSpec, FamilySpec, SiteSpec, has
 
+Spec = TypeVar("Spec", BlockSpec, SiteSpec)
 Apart = tuple[str, ...] | Callable[[Any], int]
 """Linear layers by their paths, or a function of the module that says their FLOPs."""
 
@@ -18,7 +19,7 @@ def walk_blocks(transformer: nn.Module, spec: FamilySpec) -> Iterator[tuple[int,
     """Yield (layer, index in its stack, depth of the stack, block, block spec) in the order of execution; the block
     spec names what this block has."""
     for layer, (index, depth, block, block_spec) in enumerate(_walk(transformer, spec)):
-        own = replace(
+        own = _with(
             block_spec,
             sites=sites_there(block, block_spec.sites),
             beside=sites_there(block, block_spec.beside),
@@ -44,6 +45,17 @@ def _walk(transformer: nn.Module, spec: FamilySpec) -> Iterator[tuple[int, int, 
         yield index, len(blocks), blocks[index], block_spec
 
 
+def every_module(root: nn.Module) -> list[nn.Module]:
+    """A module and all that are in it: `modules()`, several times as fast, for what is looked at before each
+    generation. The order is another one."""
+    found, seen = [root], {root}
+    for module in found:
+        children = {child for child in module._modules.values() if child is not None and child not in seen}
+        seen |= children
+        found += children
+    return found
+
+
 def blocks_of(transformer: nn.Module, stack: BlockSpec) -> list[nn.Module]:
     """The blocks of a stack; none where a checkpoint has no such stack."""
     if not has(transformer, stack.blocks):
@@ -60,7 +72,7 @@ def sites_there(block: nn.Module, sites: tuple[SiteSpec, ...]) -> tuple[SiteSpec
             continue
         module = block.get_submodule(site.path)
         found.append(
-            replace(
+            _with(
                 site,
                 norms=tuple(path for path in site.norms if has(block, path)),
                 query_linears=tuple(path for path in site.query_linears if has(module, path)),
@@ -69,6 +81,11 @@ def sites_there(block: nn.Module, sites: tuple[SiteSpec, ...]) -> tuple[SiteSpec
             )
         )
     return tuple(found)
+
+
+def _with(spec: Spec, **fields: Any) -> Spec:
+    """A spec with other fields; itself where it has them already, as most blocks have all that their stack names."""
+    return spec if all(getattr(spec, name) == value for name, value in fields.items()) else replace(spec, **fields)
 
 
 def _is_there(block: nn.Module, site: SiteSpec) -> bool:

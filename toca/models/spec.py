@@ -334,7 +334,8 @@ def has(module: nn.Module, path: str) -> bool:
     """Whether a module has a submodule at a path; some blocks of a stack, and some checkpoints, lack one."""
     found: Any = module
     for name in path.split(".") if path else ():
-        found = getattr(found, name, None)
+        # Where a module keeps its submodules first: to ask for one by attribute takes several times as long.
+        found = vars(found).get("_modules", {}).get(name) or getattr(found, name, None)
         if found is None:
             return False
     return isinstance(found, nn.Module)

@@ -10,6 +10,7 @@ from typing import Any
 from safetensors import SafetensorError, safe_open
 
 from toca.files.reading import named, read_bytes
+from toca.pipelines.borrowing import files_of, place_of, weights_in
 from toca.pipelines.model_code import AGAIN as _AGAIN
 from toca.pipelines.model_code import INDEX as _INDEX
 from toca.pipelines.model_code import (
@@ -28,7 +29,8 @@ LARGEST_JSON = 128 * 2**20
 
 
 def write(folder: str | Path) -> Path:
-    """Write `checksums.json`: the SHA-256 of model_index.json and of every file of the parts that it names.
+    """Write `checksums.json`: the SHA-256 of model_index.json and of every file of the parts that it names, borrowed
+    ones too.
 
     Args:
         folder (`str` or `Path`): a folder saved with `save_pretrained`.
@@ -40,10 +42,9 @@ def write(folder: str | Path) -> Path:
         FileNotFoundError, ValueError: if model_index.json or a part is missing, or model_index.json is not readable.
     """
     folder = Path(folder)
-    paths = [folder / _INDEX]
-    for part in _parts(folder):
-        paths += sorted(path for path in part.rglob("*") if path.is_file() and not path.name.startswith("."))
-    sums = {path.relative_to(folder).as_posix(): _sha256(path) for path in paths}
+    parts = {part.name for part in _parts(folder)}
+    files = {name: path for name, path in files_of(folder).items() if name.parts[0] in parts and name.name[0] != "."}
+    sums = {_INDEX: _sha256(folder / _INDEX)} | {name.as_posix(): _sha256(path) for name, path in files.items()}
     target = folder / NAME
     target.write_text(json.dumps(sums, indent=2) + "\n", encoding="utf-8")
     return target
@@ -58,7 +59,7 @@ def check(folder: str | Path) -> None:
     """
     folder = Path(folder)
     for name, expected in _sums(folder / NAME).items():
-        path = folder / name
+        path = place_of(folder, name)
         if not path.is_file():
             raise FileNotFoundError(f"{path} is missing: {restore(path)}.")
         if _sha256(path) != expected:
@@ -104,7 +105,7 @@ def examine(folder: str | Path, weights: bool = True, pickles: bool = False) -> 
             if weights:
                 _check_shards(part, content)
         is_model = part.name in models
-        missing = _missing({path.name for path in part.iterdir()}, is_model, weights)
+        missing = _missing({path.name for path in (*part.iterdir(), *weights_in(part))}, is_model, weights)
         if missing is not None:
             raise FileNotFoundError(f"{named(part)} lacks its {missing}: {_AGAIN}.")
         if weights and not pickles:
@@ -178,7 +179,7 @@ def _is_file_name(name: Any) -> bool:
 
 
 def _check_for_pickles(part: Path) -> None:
-    if not any(part.glob("*.safetensors")) and any(part.glob("*.bin")):
+    if not weights_in(part) and any(part.glob("*.bin")):
         raise ValueError(
             f"{named(part)} has its weights only as a pickle, and a pickle can run code: save the pipeline again with "
             "safe_serialization, or, if you trust where it is from, say --pickled-weights."
@@ -187,7 +188,7 @@ def _check_for_pickles(part: Path) -> None:
 
 def _check_weights(part: Path) -> None:
     """Reads no more than the headers, which say how long the files must be."""
-    for path in sorted(part.glob("*.safetensors")):
+    for path in weights_in(part):
         try:
             with safe_open(path, framework="pt"):
                 pass
@@ -198,7 +199,7 @@ def _check_weights(part: Path) -> None:
 def tensor_shapes(part: Path) -> dict[str, tuple[int, ...]]:
     """The shapes of all tensors in the safetensors of one part, by their names; only headers are read."""
     shapes: dict[str, tuple[int, ...]] = {}
-    for path in part.glob("*.safetensors"):
+    for path in weights_in(part):
         with safe_open(path, framework="pt") as file:
             shapes |= {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
     return shapes

@@ -19,10 +19,11 @@ from toca.checks import cleaned, did_you_mean, shown
 from toca.files.reading import named
 from toca.models.outside import OUTSIDE
 from toca.pipelines import checksums
+from toca.pipelines.borrowed_models import borrowed_models
 from toca.pipelines.calling import fill_defaults
 from toca.pipelines.model_code import INDEX
 from toca.pipelines.on_meta import model_class, model_of, scheduler_of
-from toca.pipelines.registry import find_model, models
+from toca.pipelines.registry import embedded_in, find_model, models
 
 DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
@@ -126,7 +127,8 @@ def load(
     model = str(model)
     source = resolve_source(model)
     place = pick_device(device)
-    arguments: dict[str, Any] = {_DTYPE_ARGUMENT: pick_dtype(dtype, model, place)}
+    chosen = pick_dtype(dtype, model, place)
+    arguments: dict[str, Any] = {_DTYPE_ARGUMENT: chosen}
     arguments |= {"use_safetensors": None if pickled_weights else True, "trust_remote_code": False}
     _check_embedded(source)
     if Path(source).exists():
@@ -137,7 +139,7 @@ def load(
     try:
         if Path(source).exists():
             model_class(Path(source), "transformer")
-        pipe = DiffusionPipeline.from_pretrained(source, **arguments)
+        pipe = DiffusionPipeline.from_pretrained(source, **arguments, **borrowed_models(Path(source), chosen))
         _check_weights(pipe, Path(source))
     except ImportError:  # says itself which package is missing
         raise
@@ -184,8 +186,7 @@ def _fault(source: str) -> Exception | None:
 
 
 def _check_embedded(source: str) -> None:
-    entry = find_model(source)
-    if entry and entry.embedded and (Path(source) / checksums.NAME).is_file():
+    if embedded_in(source) and (Path(source) / checksums.NAME).is_file():
         checksums.check(source)
 
 

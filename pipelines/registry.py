@@ -28,6 +28,8 @@ class ModelEntry:
         num_frames (`int` or `None`): frames of a video; `None` for images.
         dtype (`str`): the precision of the weights on an accelerator; on a CPU it is always float32.
         call (`Mapping[str, Any]`): further arguments of the pipeline's call.
+        borrows (`Mapping[str, str]`): parts of an embedded model whose weights are stored with another one, as those
+            of its part of the same name -> that model's name.
     """
 
     name: str
@@ -41,6 +43,7 @@ class ModelEntry:
     num_frames: int | None = None
     dtype: str = "float16"
     call: Mapping[str, Any] = field(default_factory=dict)
+    borrows: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def embedded(self) -> bool:
@@ -62,11 +65,11 @@ _ENTRIES = (
     ModelEntry("emoji", str(EMBEDDED), "906 emoji", "toca/pixart", 20, 4.0, 64, 64, dtype="float32"),
     # The pipeline's own size is 512 pixels, and its own length of a prompt 512 tokens.
     ModelEntry("emoji-flux", str(_HERE / "emoji-flux"), "148 emoji", "toca/flux", 20, 0.0, 64, 64,
-               dtype="float32", call={"max_sequence_length": 16}),
+               dtype="float32", call={"max_sequence_length": 16}, borrows={"vae": "emoji"}),
     ModelEntry("fashion", str(_HERE / "fashion"), "clothes of ten classes", "toca/dit-ddim50", 20, 2.0, 32, 32,
                dtype="float32"),
     ModelEntry("emoji-video", str(_HERE / "emoji-video"), "moving emoji", "toca/opensora", 20, 2.0,
-               64, 64, 8, dtype="float32"),
+               64, 64, 8, dtype="float32", borrows={"vae": "emoji"}),
     ModelEntry("dit-xl-2-256", "facebook/DiT-XL-2-256", "ImageNet classes, 256x256", "toca/dit-ddim50", 50, 4.0,
                256, 256),
     ModelEntry("pixart-alpha-256", "PixArt-alpha/PixArt-XL-2-256x256", "image from a prompt, 256x256",
@@ -90,6 +93,11 @@ def models() -> dict[str, ModelEntry]:
 def find_model(model: str) -> ModelEntry | None:
     """The entry, offered or not, whose name or source is `model`, or `None`."""
     return next((entry for entry in _ENTRIES if model == entry.name or _is_source(model, entry)), None)
+
+
+def embedded_in(folder: str | Path) -> ModelEntry | None:
+    """The embedded model whose folder it is, by whatever path, or `None`."""
+    return find_model(os.path.realpath(folder))  # an absolute path, which is no model's name
 
 
 def _is_source(model: str, entry: ModelEntry) -> bool:

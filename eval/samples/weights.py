@@ -9,6 +9,7 @@ from typing import Any
 
 from toca.eval.metrics.tags import file_digest
 from toca.eval.store.store import Store
+from toca.pipelines.borrowing import files_of
 from toca.pipelines.loading import configs_of
 
 STAGE = "weights"
@@ -27,7 +28,8 @@ def weights_of(source: str, pipe: Any, store: Store) -> str:
         store (`Store`): Where hashes of large files are kept, so that each is hashed once.
 
     Returns:
-        `str`: A hash of a folder's files; the hub id and the commit, which name what the hub never changes.
+        `str`: A hash of a folder's files, and of those that it borrows; the hub id and the commit, which name what the
+            hub never changes.
 
     Raises:
         OSError: If a file cannot be read, or a hash not be kept.
@@ -44,8 +46,8 @@ def _revision(source: str, pipe: Any) -> str:
 
 def _of_folder(folder: Path, store: Store) -> str:
     digest = hashlib.sha256()
-    for path in sorted(path for path in folder.rglob("*") if path.is_file()):
-        digest.update(f"{path.relative_to(folder).as_posix()} {_of_file(path, store)} ".encode())
+    for name, path in files_of(folder).items():
+        digest.update(f"{name.as_posix()} {_of_file(path, store)} ".encode())
     return digest.hexdigest()
 
 

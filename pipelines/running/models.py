@@ -11,6 +11,7 @@ from rich.table import Column, Table
 import toca
 from toca.models import FAMILIES, FamilySpec
 from toca.pipelines import registry
+from toca.pipelines.borrowing import files_of
 from toca.pipelines.checksums import read_json
 from toca.pipelines.commands.console import output, print_json
 from toca.pipelines.registry import ModelEntry
@@ -107,8 +108,8 @@ def _settings(entry: ModelEntry) -> tuple[str, str, str]:
 
 
 def megabytes(folder: Path) -> float:
-    """The size of all files in a folder, in millions of bytes."""
-    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()) / 1e6
+    """The size of all files of a pipeline's folder, borrowed ones too, in millions of bytes."""
+    return sum(path.stat().st_size for path in files_of(folder).values()) / 1e6
 
 
 def image_tokens(entry: ModelEntry) -> int:

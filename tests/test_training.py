@@ -195,6 +195,25 @@ def test_every_script_makes_a_folder_that_its_stock_class_loads(trained, name, m
     assert (trained / name / "samples.png").stat().st_size <= 300_000
 
 
+def test_weights_that_another_pipeline_has_are_left_out(tmp_path, monkeypatch):
+    from card import store_once
+
+    from toca.pipelines import borrowing
+
+    mine, lender = tmp_path / "mine", tmp_path / "lender"
+    for name, content in (("mine/vae", b"same"), ("lender", b"same"), ("mine/transformer", b"same")):
+        (tmp_path / name).mkdir(parents=True)
+        (tmp_path / name / "model.safetensors").write_bytes(content)
+    monkeypatch.setattr(borrowing, "lenders", lambda folder: {"vae": lender} if folder == mine else {})
+    (lender / "model.safetensors").write_bytes(b"else")
+    store_once(mine)
+    assert (mine / "vae" / "model.safetensors").exists()
+    (lender / "model.safetensors").write_bytes(b"same")
+    store_once(mine)
+    assert not (mine / "vae" / "model.safetensors").exists()
+    assert (lender / "model.safetensors").exists() and (mine / "transformer" / "model.safetensors").exists()
+
+
 @pytest.mark.matrix
 def test_emoji_clip_is_read_by_clip_and_reference_by_its_digest(trained):
     import hashlib

@@ -4,10 +4,11 @@ python examples/train/card.py fashion --recognised 61
 """
 
 import argparse
+import filecmp
 import json
 from pathlib import Path
 
-from toca.pipelines import checksums
+from toca.pipelines import borrowing, checksums
 
 CARDS = Path(__file__).parent / "cards"
 
@@ -30,11 +31,19 @@ def stages(record: dict[str, dict]) -> str:
     return "\n".join(lines)
 
 
+def store_once(folder: Path) -> None:
+    """Removes the weights that another pipeline has as well, byte for byte, where toca looks for them."""
+    for part, lender in borrowing.lenders(folder).items():
+        for path in (folder / part).glob("*.safetensors"):
+            if filecmp.cmp(path, lender / path.name, shallow=False):
+                path.unlink()
+
+
 def write(folder: Path) -> None:
     """README.md of one pipeline, and the checksums that its loader compares."""
     training, figures = (json.loads((folder / f"{name}.json").read_text()) for name in ("training", "figures"))
     weights = folder / "transformer" / "diffusion_pytorch_model.safetensors"
-    files = [path for path in folder.rglob("*") if path.suffix in (".safetensors", ".json")]
+    files = [path for path in borrowing.files_of(folder).values() if path.suffix in (".safetensors", ".json")]
     card = (CARDS / f"{folder.name}.md").read_text()
     for name, value in {
         "size": f"{sum(path.stat().st_size for path in files) / 1e6:.1f}",
@@ -61,6 +70,7 @@ def main() -> None:
     folder = options.out / options.name
     if options.recognised is not None:
         note(folder / "figures.json", {"recognised by eye on the sheet": f"{options.recognised} of 64"})
+    store_once(folder)
     write(folder)
 
 

@@ -14,13 +14,16 @@ from common.cases import CASES, Case
 from common.judge import Judge
 from diffusers import DiffusionPipeline
 
+from toca.pipelines.borrowed_models import borrowed_models
+
 STEPS = 20
 
 
 @torch.no_grad()
 def generate(folder: Path, case: Case, limit: int | None, batch: int = 16) -> np.ndarray:
     """One sample a prompt, uint8, (prompts, [frames,] size, size, 3); noise by the prompt's place alone."""
-    pipe = DiffusionPipeline.from_pretrained(folder, torch_dtype=torch.float32)
+    borrowed = borrowed_models(folder, torch.float32)
+    pipe = DiffusionPipeline.from_pretrained(folder, torch_dtype=torch.float32, **borrowed)
     pipe.set_progress_bar_config(disable=True)
     parts, prompts = [], case.prompts[:limit]
     for first in range(0, len(prompts), batch):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import time
 from pathlib import Path
 
@@ -15,7 +16,9 @@ from toca.eval.samples import weights
 from toca.eval.samples.subject import load_subject
 from toca.eval.samples.weights import LARGE, weights_of
 from toca.eval.store.store import Store
+from toca.pipelines.registry import EMBEDDED
 
+BORROWED = "vae/diffusion_pytorch_model.safetensors"
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
 
@@ -60,6 +63,15 @@ def test_other_weights_are_told_apart(tmp_path, change):
     else:
         file.rename(file.with_name("other.safetensors"))
     assert weights_of(str(folder), None, store) != before
+
+
+@pytest.mark.parametrize("name", ["emoji-flux", "emoji-video"])
+def test_borrowed_weights_count_as_a_folder_s_own(name, tmp_path):
+    folder, store = EMBEDDED.with_name(name), Store(tmp_path / "stages")
+    copy = Path(shutil.copytree(folder, tmp_path / name))
+    assert weights_of(str(folder), None, store) != weights_of(str(copy), None, store)
+    shutil.copy(EMBEDDED / BORROWED, copy / BORROWED)
+    assert weights_of(str(folder), None, store) == weights_of(str(copy), None, store)
 
 
 def test_a_file_that_has_just_changed_is_not_taken_by_its_time(tmp_path):

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from toca.tuning.graph import Edge, Path, best_paths
 from toca.tuning.objectives import Leximin, Objective, PowerSum
 
-OBJECTIVES = [Leximin(), PowerSum(1.0), PowerSum(4.0)]
+OBJECTIVES = [Leximin(), PowerSum(1.0), PowerSum(2.0), PowerSum(4.0)]
 
 
 def every_path(num_steps: int, edges: Sequence[Edge], last: Edge | None = None) -> Iterator[tuple[Edge, ...]]:
@@ -30,10 +30,17 @@ def every_path(num_steps: int, edges: Sequence[Edge], last: Edge | None = None) 
                 yield edge, *rest
 
 
+def left_of(path: Sequence[Edge]) -> list[float]:
+    """Of the error of each edge what those behind it leave."""
+    shares = [math.prod(edge.remains for edge in path[i + 1 :]) for i in range(len(path))]
+    return [edge.error * share**0.5 for edge, share in zip(path, shares, strict=True) if edge.error * share]
+
+
 def worth(path: Sequence[Edge], objective: Objective, largest: float) -> Any:
-    errors = [edge.error for edge in path if edge.error]
+    errors = left_of(path)
     if isinstance(objective, Leximin):
-        return sorted(errors, reverse=True)
+        # As the search has it: the order of the factors makes a difference in the last digit.
+        return [float(f"{error:.9e}") for error in sorted(errors, reverse=True)]
     assert isinstance(objective, PowerSum)
     return pytest.approx(math.fsum((error / (largest or 1.0)) ** objective.gamma for error in errors), abs=1e-12)
 
@@ -74,7 +81,8 @@ def graphs(draw: st.DrawFn, with_before: bool) -> tuple[int, list[Edge]]:
             for before in [None, *range(start)] if with_before and start else [None]:
                 if draw(st.booleans()):
                     error = draw(st.sampled_from([0.0, 0.5, 1.0, 1.5, 2.25, 7.0]))
-                    edges.append(Edge(start, stop, label, error, draw(st.sampled_from([1.0, 1.1, 1.75])), before))
+                    time, remains = draw(st.sampled_from([1.0, 1.1, 1.75])), draw(st.sampled_from([1.0, 0.25, 0.0]))
+                    edges.append(Edge(start, stop, label, error, time, before, remains))
     return num_steps, draw(st.permutations(edges))
 
 
@@ -183,6 +191,7 @@ def test_fifty_steps_with_many_labels_take_seconds() -> None:
         ((3, 5, 0, -0.5, 1.0), "error.*non-negative"),
         ((3, 5, 0, math.nan, 1.0), "error.*finite"),
         ((3, 5, 0, 0.5, 1.0, 3), "before.*below 3"),
+        ((3, 5, 0, 0.5, 1.0, 2, 1.5), "remains.*between 0 and 1, got 1.5"),
     ],
 )
 def test_edges_that_cannot_be(values: tuple, reason: str) -> None:

@@ -17,14 +17,16 @@ from tests.helpers import tiny_dit_pipeline, tiny_flux_pipeline, tiny_pixart_pip
 from toca.plan import Plan
 from toca.plan.front import Front
 from toca.tuning import correction, kinds, search
-from toca.tuning.candidates import Graph, drafts, single_label
+from toca.tuning.candidates import Graph, single_label
 from toca.tuning.kinds import StepTimes
 from toca.tuning.labels import Draft, standard_labels
 from toca.tuning.ladder import Ladder
 from toca.tuning.notes import Notes
+from toca.tuning.outlook import Outlook
 from toca.tuning.prompts import parted, prompts_beside
+from toca.tuning.prospect import Prospect
 from toca.tuning.quality import decibels, interval
-from toca.tuning.refinement import Outlook, Trials
+from toca.tuning.refinement import Trials
 from toca.tuning.rehearsal import Rehearsal
 from toca.tuning.saved import find_front
 
@@ -330,9 +332,13 @@ def test_refining_comes_near_the_best_of_all_plans():
     graph = Graph(subject, full, labels, 1.0, [0.1, 0.1], Notes(), lambda *_: None)
     edges = graph.edges()
     trials = Trials(subject, full, full.end, labels, Notes())
-    known = drafts(edges, labels, STEPS, 1.0)
     told: list[int] = []
-    losses = Ladder(trials, Outlook(edges), known, 4, 8, lambda _, count: told.append(count)).climb(range(2, 5))
+
+    def learn(losses, known):
+        right = correction.corrected(edges, losses, STEPS, labels)
+        return Prospect.of(right, labels, STEPS, 1.0, [0.0, 0.0], known)
+
+    losses = Ladder(trials, learn, 4, 8, lambda _, count: told.append(count)).climb(range(2, 5))
     assert set(told) == {2, 3, 4} == {len(draft.full) for draft in losses}
     best = min((draft for draft in losses if len(draft.full) == 3), key=losses.__getitem__)
     every = []
@@ -382,8 +388,9 @@ def test_a_corrected_graph_thinks_of_a_label_what_runs_of_it_say(monkeypatch):
     full, labels = subject.full(STEPS), standard_labels()[:2]
     trials = Trials(subject, full, full.end, labels, Notes())
     edges = Graph(subject, full, labels, 1.0, [0.1, 0.1], Notes(), lambda *_: None).edges()
-    right = Outlook(correction.corrected(edges, trials, 1.0, lambda *_: None))
+    runs = correction.first_runs(edges, trials, 1.0, lambda *_: None)
+    right = Outlook(correction.corrected(edges, runs, STEPS, labels))
     for label in range(2):
         draft = single_label(edges, label, STEPS, 1.0)[STEPS // 2]
         assert Outlook(edges).of(draft, STEPS) != pytest.approx(10 ** trials.loss(draft), rel=0.02)
-        assert right.of(draft, STEPS) == pytest.approx(10 ** trials.loss(draft))
+        assert right.of(draft, STEPS) == pytest.approx(10 ** trials.loss(draft), rel=0.05)

@@ -16,7 +16,7 @@ from typing import Annotated
 
 import numpy as np
 
-from ..checks import NonNegative, SomeSteps, Steps, Within, check, check_fields, checked
+from ..checks import NonNegative, Share, SomeSteps, Steps, Within, check, check_fields, checked
 from .objectives import Objective
 
 MOST_UNITS = 200_000
@@ -38,6 +38,8 @@ class Edge:
         time (`float`): What the full step and the filled ones take, in the unit of the caller.
         before (`int`, *optional*): The full step before `start` that the error is for; `None` if it is the same after
             any.
+        remains (`float`, defaults to 1): What it leaves of the squared errors of all edges before it: less where what
+            fills its steps leads back to where the path should be.
 
     Raises:
         ValueError: If a value is out of range, or an edge that fills nothing has a label or an error.
@@ -49,6 +51,7 @@ class Edge:
     error: NonNegative
     time: NonNegative
     before: Steps | None = None
+    remains: Share = 1.0
 
     def __post_init__(self) -> None:
         check_fields(self)
@@ -172,12 +175,13 @@ class _Search:
 
     def _undominated(self, group: list[tuple[int, int, float]]) -> list[tuple[int, int, float]]:
         """Those of a pair of steps that are not worse than another for the same step before, or for any."""
-        least: dict[int | None, float] = {}
+        least: dict[tuple[int | None, float], float] = {}
         kept = []
         for place, units, weight in sorted(group, key=lambda one: (one[1], one[2], self.edges[one[0]].time)):
-            before = self.edges[place].before
-            if weight < min(least.get(before, math.inf), least.get(None, math.inf)):
-                least[before] = weight
+            before, remains = self.edges[place].before, self.edges[place].remains
+            rivals = (w for (b, r), w in least.items() if b in (before, None) and r <= remains)
+            if weight < min(rivals, default=math.inf):
+                least[before, remains] = weight
                 kept.append((place, units, weight))
         return kept
 
@@ -190,7 +194,8 @@ class _Search:
                 anywhere = _merged(fronts)
             front = anywhere if before is None else fronts.get(before)
             if front is not None:
-                yield _Offer(front.units + units, self.objective.added(front.rows, weight), front.ids, place)
+                rows = self.objective.added(front.rows, weight, self.edges[place].remains)
+                yield _Offer(front.units + units, rows, front.ids, place)
 
     def _written(self, front: _Front, places: np.ndarray) -> _Front:
         first = len(self.origins)

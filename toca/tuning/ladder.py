@@ -1,6 +1,7 @@
 """Plans for all numbers of full steps: up from the best with one less, and down again from the best with one more.
 
-What is best with so many full steps is seldom far from what is best with one more: each helps to find the other.
+What is best with so many full steps is seldom far from what is best with one more: each helps to find the other. On
+every rung the graph learns from all that was run before; its paths, which take longer, are found anew at the top.
 """
 
 from __future__ import annotations
@@ -10,7 +11,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from .labels import Draft
-from .refinement import Outlook, Trials, refine
+from .prospect import Paths, Prospect
+from .refinement import Trials, refine
 
 Losses = dict[Draft, float]
 
@@ -21,11 +23,10 @@ class Ladder:
 
     Args:
         trials (`Trials`): Runs drafts.
-        outlook (`Outlook`): What the graph thinks of them.
-        known (`Mapping[int, Sequence[Draft]]`): The paths of the graph, by their full steps.
-        starts (`int`): For each number, on the way up: drafts that are run, half of them paths of the graph and half
-            what the best with one full step less becomes. On the way down half as many, of the best with one more.
-        tries (`int`): Moves that are run beyond them; on the way down half as many.
+        learn (`Callable`): `(losses of drafts that were run, paths that are known or None) -> Prospect`.
+        starts (`int`): For each number: drafts that are run, half of them paths of the graph, and half what the best
+            becomes with one full step more, or one less.
+        tries (`int`): Moves that are run beyond them, on the way down; half as many on the way up.
         tell (`Callable`): Is told of each run, and how many full steps it has.
 
     Attributes:
@@ -33,28 +34,47 @@ class Ladder:
     """
 
     trials: Trials
-    outlook: Outlook
-    known: Mapping[int, Sequence[Draft]]
+    learn: Callable[[Mapping[Draft, float], Paths | None], Prospect]
     starts: int
     tries: int
     tell: Callable[[str, int], None]
     ran: dict[int, Losses] = field(default_factory=dict)
 
+    def __post_init__(self) -> None:
+        self.prospect = self.learn(self._losses, None)
+
     def climb(self, counts: Sequence[int]) -> Losses:
         """Up and down, or up alone where no moves are run; what was run, and the loss of each."""
-        half = (self.starts + 1) // 2
         for less, count in zip((None, *counts), counts, strict=False):
-            grown = self._changed(less, count, Draft.grown, half)
-            self._refine(count, [*self._first(self.known.get(count, ()), half), *grown], self.tries)
+            self._refine(count, self._starts(less, count, Draft.grown), self.tries // 2)
+        if self.tries:
+            self.prospect = self.learn(self._losses, None)
         for more, count in itertools.pairwise(reversed(counts)) if self.tries else ():
-            shrunk, here = self._changed(more, count, Draft.shrunk, half), self._best(count)
-            self._refine(count, [*([here] if here else []), *shrunk], self.tries // 2)
+            here = self._best(count)
+            starts = self._starts(more, count, Draft.shrunk)
+            self._refine(count, [here, *starts] if here else starts, self.tries)
+        return self._losses
+
+    @property
+    def _losses(self) -> Losses:
         return {draft: loss for losses in self.ran.values() for draft, loss in losses.items()}
+
+    def _starts(self, other: int | None, count: int, change: Callable[[Draft, int], list[Draft]]) -> list[Draft]:
+        """Paths of the graph, and what the best with another number of full steps becomes."""
+        half = (self.starts + 1) // 2
+        return [*self._first(self.prospect.known.get(count, ()), half), *self._changed(other, count, change, half)]
 
     def _refine(self, count: int, starts: Sequence[Draft], tries: int) -> None:
         if starts:
-            runs = refine(list(dict.fromkeys(starts)), self.trials, self.outlook, tries, self.tell)
-            self.ran.setdefault(count, {}).update(runs)
+            size = self.trials.full.steps, len(self.trials.labels)
+            drafts = refine(list(dict.fromkeys(starts)), self._cost, self.prospect.cost_of, size, tries)
+            self.ran.setdefault(count, {}).update({draft: self.trials.loss(draft) for draft in drafts})
+            self.prospect = self.learn(self._losses, self.prospect.known)
+
+    def _cost(self, draft: Draft) -> float:
+        """How far a run of the draft goes astray, and what its time is worth."""
+        self.tell("whole runs", len(draft.full))
+        return self.trials.loss(draft) + self.prospect.time_of(draft)
 
     def _changed(
         self, count: int | None, wanted: int, change: Callable[[Draft, int], list[Draft]], number: int
@@ -69,10 +89,9 @@ class Ladder:
         return drafts
 
     def _first(self, drafts: Iterable[Draft], number: int) -> list[Draft]:
-        """Those that the graph thinks most of."""
-        every = dict.fromkeys(drafts)
-        return sorted(every, key=lambda draft: self.outlook.of(draft, self.trials.full.steps))[:number]
+        """Those of which most is expected."""
+        return sorted(dict.fromkeys(drafts), key=self.prospect.cost_of)[:number]
 
     def _best(self, count: int) -> Draft | None:
         losses = self.ran.get(count)
-        return min(losses, key=losses.__getitem__) if losses else None
+        return min(losses, key=lambda draft: losses[draft] + self.prospect.time_of(draft)) if losses else None

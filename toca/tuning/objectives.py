@@ -30,8 +30,8 @@ class Objective(ABC):
         """What each of all edges, by their errors, adds to a path: float64, as many."""
 
     @abstractmethod
-    def added(self, rows: np.ndarray, weight: float) -> np.ndarray:
-        """The rows of paths, (paths, width), with one edge more."""
+    def added(self, rows: np.ndarray, weight: float, remains: float = 1.0) -> np.ndarray:
+        """The rows of paths, (paths, width), with one edge more, which leaves a share of their squared errors."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,8 @@ class Leximin(Objective):
     def weights(self, errors: np.ndarray) -> np.ndarray:
         return errors
 
-    def added(self, rows: np.ndarray, weight: float) -> np.ndarray:
+    def added(self, rows: np.ndarray, weight: float, remains: float = 1.0) -> np.ndarray:
+        rows = rows * remains**0.5
         # Into its place in rows that fall: what is before stays, what is behind moves by one.
         lifted = np.maximum(rows, weight)
         lifted[:, 1:] = np.maximum(rows[:, 1:], np.minimum(rows[:, :-1], weight))
@@ -72,5 +73,5 @@ class PowerSum(Objective):
         largest = errors.max(initial=0.0)
         return (errors / largest) ** self.gamma if largest > 0 else errors
 
-    def added(self, rows: np.ndarray, weight: float) -> np.ndarray:
-        return rows + weight
+    def added(self, rows: np.ndarray, weight: float, remains: float = 1.0) -> np.ndarray:
+        return rows * remains ** (self.gamma / 2) + weight

@@ -17,7 +17,6 @@ import torch
 from ..axes.fills.fitted import Fitted
 from ..plan import Plan
 from .following import run_of
-from .graph import Edge
 from .labels import Draft, Label, plan_of
 from .moves import neighbours
 from .notes import Notes
@@ -25,27 +24,6 @@ from .rehearsal import FullRun, PastTheCache, Rehearsal
 
 WORST = 99.0
 """The loss of what cannot be run, or ends in numbers that are not finite; files have no word for infinity."""
-
-
-class Outlook:
-    """What a graph thinks of a draft: the sum of the squared errors of its segments.
-
-    Args:
-        edges (`Sequence[Edge]`): The graph.
-    """
-
-    def __init__(self, edges: Sequence[Edge]):
-        self._errors = {(edge.before, edge.start, edge.stop, edge.label): edge.error for edge in edges}
-
-    def of(self, draft: Draft, steps: int) -> float:
-        """Infinite where a segment was not measured."""
-        total, before = 0.0, None
-        for start, stop, label in draft.segments(steps):
-            if stop > start + 1:
-                either = (self._errors.get((known, start, stop, label)) for known in (before, None))
-                total += next((error**2 for error in either if error is not None), math.inf)
-            before = start
-        return total
 
 
 @dataclass
@@ -109,43 +87,39 @@ def log_error(latents: torch.Tensor, others: torch.Tensor) -> float:
 
 
 def refine(
-    starts: Sequence[Draft], trials: Trials, outlook: Outlook, tries: int, tell: Callable[[str, int], None]
-) -> dict[Draft, float]:
-    """Drafts with as many full steps, and their losses: from the best of several starts uphill, to the first move that
-    is better, as long as there are runs left. All that was run is told, for what is less good may be faster.
+    starts: Sequence[Draft],
+    cost: Callable[[Draft], float],
+    outlook: Callable[[Draft], float],
+    size: tuple[int, int],
+    tries: int,
+) -> list[Draft]:
+    """Drafts with as many full steps: from the best of several starts uphill, to the first move that is better, as
+    long as there are runs left. All that was run is told, for what is less good may be faster.
 
     Args:
         starts (`Sequence[Draft]`): All of them are run.
-        trials (`Trials`): Runs drafts.
-        outlook (`Outlook`): Says which moves to try first.
+        cost (`Callable`): Runs a draft, and says how bad it is.
+        outlook (`Callable`): Says how bad the graph thinks that it is, by which moves are tried first; infinite for
+            one that it knows nothing of.
+        size (`tuple[int, int]`): Steps of the drafts, and how many labels there are.
         tries (`int`): Whole runs beyond the starts.
-        tell (`Callable`): Is told of each run, and how many full steps it has.
 
     Returns:
-        `dict[Draft, float]`: The loss of each.
+        `list[Draft]`: All that were run.
     """
-    steps, labels = trials.full.steps, len(trials.labels)
-    losses: dict[Draft, float] = {}
-
-    def loss(draft: Draft) -> float:
-        if draft not in losses:
-            tell("whole runs", len(draft.full))
-            losses[draft] = trials.loss(draft)
-        return losses[draft]
-
-    best = min(starts, key=loss)
-    left = tries
+    costs = {draft: cost(draft) for draft in starts}
+    best, left = min(costs, key=costs.__getitem__), tries
     while left > 0:
-        moves = [Draft(*choice) for choice in neighbours((best.full, best.labels), steps, labels)]
-        untried = {move: outlook.of(move, steps) for move in moves if move not in losses}
+        moves = (Draft(*choice) for choice in neighbours((best.full, best.labels), *size))
+        untried = {move: outlook(move) for move in moves if move not in costs}
         hopeful = sorted((move for move in untried if math.isfinite(untried[move])), key=untried.__getitem__)[:left]
-        left -= len(hopeful)
         better = None
-        for tried, move in enumerate(hopeful):
-            if loss(move) < losses[best]:
-                better, left = move, left + len(hopeful) - tried - 1
+        for move in hopeful:
+            costs[move], left = cost(move), left - 1
+            if costs[move] < costs[best]:
+                better = move
                 break
         if better is None:
             break
         best = better
-    return losses
+    return list(costs)

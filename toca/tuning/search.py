@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,15 +13,16 @@ import torch
 from ..methods import NoCache
 from ..plan import Plan
 from ..plan.front import Front
-from .candidates import Graph, drafts
-from .correction import corrected
+from .candidates import Graph
+from .correction import corrected, first_runs
 from .judging import Judge
 from .kinds import ROUNDS, StepTimes, time_kinds
 from .labels import Draft, Label, plan_of, usable
 from .ladder import Ladder
 from .notes import Notes
 from .promising import calls, promising
-from .refinement import WORST, Outlook, Trials, log_error
+from .prospect import Paths, Prospect
+from .refinement import WORST, Trials, log_error
 from .refusals import check_enough_steps, check_one_call_a_step, check_reproducible, check_whole_schedule
 from .rehearsal import FullRun, Rehearsal
 
@@ -181,9 +182,14 @@ class Search:
         graph = Graph(self.rehearsal, full, labels, self.full_step, filled, self.notes, self.tell)
         trials = Trials(self.rehearsal, full, end, labels, self.notes)
 
-        edges = corrected(graph.edges(), trials, self.full_step, self._tell_run)
-        known, outlook = drafts(edges, labels, full.steps, self.full_step), Outlook(edges)
-        ran = Ladder(trials, outlook, known, starts, tries, self._tell_run).climb(_counts(full.steps))
+        edges = graph.edges()
+        first = first_runs(edges, trials, self.full_step, self._tell_run)
+
+        def learn(losses: Mapping[Draft, float], paths: Paths | None) -> Prospect:
+            right = corrected(edges, {**first, **losses}, full.steps, labels)
+            return Prospect.of(right, labels, full.steps, self.full_step, filled, paths)
+
+        ran = Ladder(trials, learn, starts, tries, self._tell_run).climb(_counts(full.steps))
         uncached = Candidate(self._uncached(full), self._seconds(full.steps, 0.0), log_error(full.end, end))
         kept = [self._candidate(trials, draft, loss) for draft, loss in ran.items() if loss < WORST]
         return [uncached, *kept]

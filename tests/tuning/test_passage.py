@@ -9,7 +9,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.helpers import tiny_flux_pipeline
+from tests.helpers import tiny_dit_pipeline, tiny_flux_pipeline
 from tests.tuning.test_following import STEPS, rehearsal
 from toca.tuning.passage import share_that_arrives
 from toca.tuning.rehearsal import Rehearsal
@@ -72,3 +72,9 @@ def test_in_stock_pipelines() -> None:
     flux = Rehearsal(tiny_flux_pipeline(), ["an owl"], [0], arguments).full(STEPS)
     assert flux.shares == pytest.approx([1.0] * STEPS, abs=1e-6)
     torch.testing.assert_close(flux.arriving(2, flux.latents[2]), flux.latents[2])
+
+
+def test_in_pipelines_that_take_the_latents_of_both_branches_along() -> None:
+    """DiT has each sample twice in the scheduler, with a guided prediction for both."""
+    dit = Rehearsal(tiny_dit_pipeline(), [3, 5], [0, 1], {"guidance_scale": 4.0}).full(STEPS)
+    assert len(dit.latents[0]) == 4 and dit.shares == pytest.approx([1.0] * STEPS, abs=1e-4)

@@ -114,19 +114,14 @@ class Decisions:
             after (`int`, *optional*): The first layers, which have run already where a gate decides in the pass.
         """
         run, part, first = job.run, job.part, after or 0
-        self._sites_decided = True
         if self.stages is not None:
             run = self.stages.share(plan, run)
         if after is None:
             self._begin()
         self._held += self._to_be_renewed(plan, run, part)
-        forecasts = None if plan.fill is None else Forecasts(plan, plan.fill, step, gate_weights(plan, job), compiled)
-        for i in self.connected:
-            if self.layout.sites[i].layer < first:
-                continue
-            self._freeze_site(plan, run, part, i, compiled)
-            if forecasts is not None and i in plan.forecast_sites:
-                self._freeze_terms(forecasts, run, part, i)
+        # Handles of the call before compute and remember nothing, which is all that some full steps ask of them.
+        if self._sites_decided or compiled or not run.leaves_sites_alone(plan):
+            self._freeze_sites(plan, job, run, step, compiled, first)
         if not (run.drops or job.undecided):
             for group in part.groups:
                 self._freeze_tokens(group, run, step, compiled)
@@ -135,6 +130,16 @@ class Decisions:
         if run.drops:
             self.dropping.freeze(plan, job, self._weights_of_dropped(plan, job, step), self.handles, self.blocks)
         self._freeze_moves(plan, run, part)
+
+    def _freeze_sites(self, plan: PlanTable, job: Job, run: Pass, step: int, compiled: bool, first: int) -> None:
+        self._sites_decided = True
+        forecasts = None if plan.fill is None else Forecasts(plan, plan.fill, step, gate_weights(plan, job), compiled)
+        for i in self.connected:
+            if self.layout.sites[i].layer < first:
+                continue
+            self._freeze_site(plan, run, job.part, i, compiled)
+            if forecasts is not None and i in plan.forecast_sites:
+                self._freeze_terms(forecasts, run, job.part, i)
 
     def _freeze_moves(self, plan: PlanTable, run: Pass, part: Part) -> None:
         """The last of all, so that what is read at a block's end is there before anybody reads it."""
@@ -157,8 +162,7 @@ class Decisions:
         if run.drops or action.kind in COMPUTING:
             # Of dropped tokens a site sees no other than those that are there.
             handle.action = "compute"
-        # What some of the tokens make takes the place of nothing that was kept of all.
-        handle.keep = plan.kept[i] and run.keeps and not run.drops
+        handle.keep = i in run.renews
         handle.state, handle.dense = part.sites[i], compiled
         inner = None if self.whole_norms else self.readers[i]
         handle.lean_norm = inner is not None and all(run.row[j].kind in ("reuse", "forecast", "skip") for j in inner)
@@ -223,11 +227,9 @@ class Decisions:
 
     def _to_be_renewed(self, plan: PlanTable, run: Pass, part: Part) -> list[tuple[Terms, weakref.ref | None]]:
         """What the pass is to renew, with what it holds now."""
-        if not run.keeps or run.drops:
-            return []
         return [
             (part.sites[i].terms, part.sites[i].terms.mark())
-            for i in plan.kept_sites
+            for i in run.renews
             if run.row[i].kind in COMPUTING and not plan.is_hidden(run.row, i)
         ]
 

@@ -92,8 +92,7 @@ class Runner:
         plan, step = call.plan, call.step
         if plan.gate is not None:
             return self._gatekeeper(call).decide(lost)
-        everything = lost or (call.compiled and plan.table[step] == plan.full_row)
-        return [Job(call.memory.parts[0], step_pass(plan, step, lost or None, everything), computed=lost)]
+        return [Job(call.memory.parts[0], step_pass(plan, step, lost or None, call.compiled), computed=lost)]
 
     def _gatekeeper(self, call: Call) -> Gatekeeper:
         return Gatekeeper(call, self.warn, self.decisions.block_span)

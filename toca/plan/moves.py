@@ -109,7 +109,7 @@ def _of_sites(plan: PlanTable, run: Pass, shape: CallShape) -> Iterator[Move]:
             if attended:
                 yield Move(Place(i, "context"), layer, layer, reads=True, renews=True)
         elif action.kind in COMPUTING:
-            if plan.kept[i] and run.keeps:
+            if i in run.renews:
                 yield Move(Place(i), layer, layer, reads=i in plan.forecast_sites, renews=True)
             if attended and run.refreshes:
                 yield Move(Place(i, "context"), layer, layer, renews=True)

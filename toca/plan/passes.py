@@ -34,7 +34,7 @@ class Pass:
         spans (`tuple[Span, ...]`): Blocks that are filled, for they are left out or late.
         stores (`frozenset[Span]`): Spans whose quantity is remembered.
         left_out (`frozenset[int]`): All layers that do not run.
-        keeps (`bool`, defaults to `True`): Whether computed outputs are remembered.
+        renews (`frozenset[int]`): The sites whose computed output is remembered.
         watches (`tuple[int, ...]`): Boundaries whose hidden states are noted: 0 enters the first layer, n leaves the
             n-th.
         layer (`int`, *optional*): A layer of which what enters it is noted.
@@ -52,7 +52,7 @@ class Pass:
     spans: tuple[Span, ...] = ()
     stores: frozenset[Span] = frozenset()
     left_out: frozenset[int] = frozenset()
-    keeps: bool = True
+    renews: frozenset[int] = frozenset()
     watches: tuple[int, ...] = ()
     layer: int | None = None
     probes_input: bool = False
@@ -67,28 +67,33 @@ class Pass:
         """The spans that one process each runs of several."""
         return tuple(span for span in self.spans if span.device is not None)
 
+    def leaves_sites_alone(self, plan: PlanTable) -> bool:
+        """Whether every site computes, and nothing of any is remembered, measured or noted."""
+        return not (self.renews or self.measured or self.refreshes or self.probes_input) and self.is_full(plan)
+
     def is_full(self, plan: PlanTable) -> bool:
         """Whether every site computes, so that the model returns what it returns without a cache."""
         return self.row == plan.full_row
 
 
-def step_pass(plan: PlanTable, step: int, computed: bool | None = None, measure_all: bool = False) -> Pass:
+def step_pass(plan: PlanTable, step: int, computed: bool | None = None, compiled: bool = False) -> Pass:
     """The run of one step.
 
     Args:
         plan (`PlanTable`): The plan.
         step (`int`): The step.
         computed (`bool`, *optional*): Whether everything is computed, whatever the plan says.
-        measure_all (`bool`, defaults to `False`): Whether every site that is ever measured is, and so with keys and
-            values that are ever remembered: compiled blocks then have one graph for all full steps.
+        compiled (`bool`, defaults to `False`): Whether blocks are to have one graph for all full steps, and few for
+            the others: every output that is ever remembered is then, and in full steps every site that is ever
+            measured, and keys and values that are ever remembered.
     """
-    key = step, computed, measure_all
+    key = step, computed, compiled
     if key not in plan.passes:
-        plan.passes[key] = _step_pass(plan, step, computed, measure_all)
+        plan.passes[key] = _step_pass(plan, step, computed, compiled)
     return plan.passes[key]
 
 
-def _step_pass(plan: PlanTable, step: int, computed: bool | None, measure_all: bool) -> Pass:
+def _step_pass(plan: PlanTable, step: int, computed: bool | None, compiled: bool) -> Pass:
     everything = frozenset(plan.score_sources.values())
     if computed:
         stores, observes = frozenset(plan.kept_spans), any(plan.observed)
@@ -96,12 +101,14 @@ def _step_pass(plan: PlanTable, step: int, computed: bool | None, measure_all: b
             row=plan.full_row,
             measured=everything,
             stores=stores,
+            renews=frozenset(plan.kept_sites),
             watches=_watches(plan, observes),
             observes=observes,
             refreshes=any(plan.renewed_keys),
         )
     spans, observes = plan.spans[step], plan.observed[step]
     drops, stores = plan.drops(plan.table[step]), plan.stored_spans[step]
+    measure_all = compiled and plan.table[step] == plan.full_row
     if measure_all and plan.selection_spans:
         stores = frozenset(plan.kept_spans)
     return Pass(
@@ -109,6 +116,7 @@ def _step_pass(plan: PlanTable, step: int, computed: bool | None, measure_all: b
         measured=everything if measure_all else plan.measured[step],
         spans=spans,
         stores=stores,
+        renews=frozenset(plan.kept_sites) if compiled and not drops else plan.stored_sites[step],
         left_out=plan.left_out(plan.table[step]),
         watches=_watches(plan, observes),
         observes=observes,
@@ -129,7 +137,8 @@ def probe_pass(plan: PlanTable, layers: int) -> Pass:
     measured = frozenset(i for i in plan.score_sources.values() if sites[i].layer < layers)
     left_out = frozenset(range(max(layers, 1), plan.layout.layers))
     watches = (0, layers) if layers else ()
-    return Pass(row, measured, left_out=left_out, watches=watches, probes_input=layers == 0)
+    renews = frozenset(i for i in plan.kept_sites if sites[i].layer < layers)
+    return Pass(row, measured, left_out=left_out, renews=renews, watches=watches, probes_input=layers == 0)
 
 
 def resumed(plan: PlanTable, run: Pass, layers: int) -> Pass:
@@ -142,6 +151,7 @@ def resumed(plan: PlanTable, run: Pass, layers: int) -> Pass:
         run,
         row=tuple(SKIP if site.layer in done else action for site, action in zip(sites, run.row, strict=True)),
         measured=frozenset(i for i in run.measured if sites[i].layer not in done),
+        renews=frozenset(i for i in run.renews if sites[i].layer not in done),
         left_out=run.left_out | done,
     )
 
@@ -181,7 +191,7 @@ def verifying_pass(plan: PlanTable) -> Pass:
     """The last block run once more, on what entered it; nothing is remembered."""
     last = plan.layout.layers - 1
     row = tuple(COMPUTE if site.layer == last else SKIP for site in plan.layout.sites)
-    return within(Pass(row, left_out=frozenset(range(last)), keeps=False))
+    return within(Pass(row, left_out=frozenset(range(last))))
 
 
 def replayed(plan: PlanTable) -> Pass:

@@ -284,6 +284,31 @@ class PlanTable:
         return kept
 
     @cached_property
+    def stored_sites(self) -> tuple[frozenset[int], ...]:
+        """For each step, the sites whose output is stored: those that a later step takes before it is made again.
+        Where something is forecast every step counts, and where a gate decides no step is known beforehand."""
+        if self.gate is not None:
+            return (frozenset(self.kept_sites),) * self.num_inference_steps
+        needed: set[int] = set()
+        steps = []
+        for row in reversed(self.table):
+            made, taken = self._made_and_taken[row]
+            steps.append(made & needed)
+            needed -= made - self.forecast_sites
+            needed |= taken
+        return tuple(reversed(steps))
+
+    @cached_property
+    def _made_and_taken(self) -> dict[tuple[Action, ...], tuple[frozenset[int], frozenset[int]]]:
+        """For each row of the table, the kept sites that are made for all tokens, and those from which it takes."""
+        found = {}
+        for row in dict.fromkeys(self.table):
+            seen = [] if self.drops(row) else [i for i in self.kept_sites if not self.is_hidden(row, i)]
+            made = frozenset(i for i in seen if row[i].kind in COMPUTING)
+            found[row] = made, frozenset(i for i in self.kept_sites if self._looks_back(row, i))
+        return found
+
+    @cached_property
     def stored_spans(self) -> tuple[frozenset[Span], ...]:
         """For each step, the spans whose quantity is stored: those that a later step takes before it is stored again.
         Where something is forecast every step counts, and where a gate decides no step is known beforehand."""

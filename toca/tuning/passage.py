@@ -33,6 +33,9 @@ def share_that_arrives(
             the scheduler gets is no sum of what the model returned.
     """
     sample, guided = step.sample, step.model_output
+    if _is_doubled(sample) and _is_doubled(guided):
+        # The latents of both branches go through the scheduler, and are the same (DiT).
+        sample, guided = sample[: len(sample) // 2], guided[: len(sample) // 2]
     n = guided.shape[channel_dim]
     branches = [branch for tensor in returned for branch in tensor.split(len(sample))]
     # Behind the prediction there may be a learned variance.
@@ -51,3 +54,8 @@ def share_that_arrives(
 def _is_repeated(sample: torch.Tensor, given: torch.Tensor) -> bool:
     """Whether a call was given the latents, once or for several branches."""
     return all(torch.equal(part, sample.to(part.dtype)) for part in given.split(len(sample)))
+
+
+def _is_doubled(tensor: torch.Tensor) -> bool:
+    half, rest = divmod(len(tensor), 2)
+    return not rest and torch.equal(tensor[:half], tensor[half:])

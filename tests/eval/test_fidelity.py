@@ -6,8 +6,10 @@ import math
 
 import numpy as np
 import pytest
+import torch
+from torchmetrics.functional.image import structural_similarity_index_measure
 
-from toca.eval.metrics.fidelity import PERCEPTUAL, PSNR, SSIM
+from toca.eval.metrics.fidelity import PERCEPTUAL, PSNR, SSIM, ssim
 
 from .fidelities import fidelity, metrics_with
 
@@ -71,6 +73,17 @@ def test_ssim_is_the_formula():
     wanted = [np.mean([naive_ssim(x[0, :, :, c], y[0, :, :, c]) for c in range(3)]) for x, y in zip(a, b, strict=True)]
     assert fidelity(a, b, None)[SSIM] == pytest.approx(wanted, abs=1e-6)
     assert 0.1 < wanted[0] < 0.99
+
+
+def test_ssim_is_that_of_torchmetrics():
+    """Of pictures that are no squares and of flat ones, whose variances a rounding takes below zero."""
+    images = torch.rand(3, 2, 3, 23, 40, dtype=torch.float64) * 255
+    images[1] = 200.1
+    references = (images + 20 * torch.randn_like(images)).clamp(0, 255)
+    references[1] = images[1]
+    pair = [each.flatten(0, 1) for each in (images, references)]
+    wanted = structural_similarity_index_measure(*pair, data_range=255.0, reduction="none").view(3, 2).mean(1)
+    assert torch.allclose(ssim(images, references), wanted, rtol=0, atol=1e-9)
 
 
 def test_a_perceptual_distance_is_a_third_column_of_which_less_is_better():

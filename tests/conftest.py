@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import tempfile
 from collections.abc import Iterator
@@ -18,6 +19,18 @@ os.environ["TOCA_CACHE"] = CACHE.name
 import torch  # noqa: E402
 
 torch.set_num_threads(1)
+
+
+def pytest_collection_finish() -> None:
+    """What was imported and collected, a million objects, lives as long as the process: from here on no pass of the
+    garbage collector goes over it, which takes a third of a second each time, and some tests ask for dozens."""
+    gc.collect()
+    gc.freeze()
+
+
+def pytest_unconfigure() -> None:
+    """Libraries look at the end whether all was let go of."""
+    gc.unfreeze()
 
 
 @pytest.fixture(autouse=True)

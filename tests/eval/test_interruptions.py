@@ -6,6 +6,7 @@ What runs is `toca eval run` without its command line, on a tiny random pipeline
 from __future__ import annotations
 
 import errno
+import importlib
 import json
 import multiprocessing
 import os
@@ -14,6 +15,7 @@ import re
 import resource
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -26,6 +28,15 @@ FLAGS = {
     "methods": ["fora:interval=2"], "peers": False, "fewer_steps": [2], "steps": 3, "guidance_scale": 1.0,
     "prompts": 3, "batch_size": 1, "repeats": 3, "warmups": 1, "device": "cpu",
 }  # fmt: skip
+
+
+@pytest.fixture(scope="module", autouse=True)
+def without_plots() -> Iterator[None]:
+    """Neither the undisturbed study nor any other draws the page's plots, the slowest part of it: moments at which a
+    study is killed are drawn from the time that the undisturbed one took."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(importlib.import_module("toca.eval.report.page"), "plots", lambda report: [])
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -80,7 +91,7 @@ def kill_often(folder: Path, output: Path, whole: tuple[Path, float], seed: int,
 
 
 def test_killed_at_any_moment_it_goes_on(folder, whole, tmp_path):
-    kill_often(folder, tmp_path, whole, seed=0, times=3)
+    kill_often(folder, tmp_path, whole, seed=0, times=2)
 
 
 @pytest.mark.matrix
@@ -117,7 +128,7 @@ def fill(folder: Path, output: Path, whole: tuple[Path, float], monkeypatch, roo
 
 
 def test_a_disk_that_is_full_is_said_in_one_sentence_and_nothing_is_lost(folder, whole, monkeypatch, tmp_path):
-    fill(folder, tmp_path, whole, monkeypatch, [0, 1, 5, 8, 11, 20])
+    fill(folder, tmp_path, whole, monkeypatch, [0, 1, 5, 20])
 
 
 @pytest.mark.matrix

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from pathlib import Path
 
 import pytest
@@ -19,3 +20,10 @@ def tiny_clip(tmp_path_factory) -> Path:
     path = tmp_path_factory.mktemp("clip") / "tiny-clip.pt"
     torch.save({name: value.half() for name, value in model.state_dict().items()}, path)
     return path
+
+
+@pytest.fixture
+def without_plots(monkeypatch) -> None:
+    """The page of a report has no plots, which take longer to draw than all else of a tiny run together."""
+    # By its name in full: the package has a function of the name of the module.
+    monkeypatch.setattr(importlib.import_module("toca.eval.report.page"), "plots", lambda report: [])

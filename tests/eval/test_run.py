@@ -20,7 +20,7 @@ from toca.eval.timing import speed
 PROMPTS = ["a red owl", "a blue cat", "a star", "the moon", "a dog"]
 FLAGS = {
     "methods": ["fora:interval=2", "toca/pixart:interval=3;fresh_ratio=0.3"], "peers": False, "fewer_steps": [3],
-    "steps": 6, "guidance_scale": 2.0, "batch_size": 2, "repeats": 2, "warmups": 1, "device": "cpu", "seed": 3,
+    "steps": 6, "guidance_scale": 2.0, "batch_size": 2, "repeats": 1, "warmups": 1, "device": "cpu", "seed": 3,
 }  # fmt: skip
 
 
@@ -74,7 +74,7 @@ def test_what_is_done_is_not_done_again(whole, folder, monkeypatch):
     assert results(whole) == before
 
 
-def test_stages_and_shards_run_apart(whole, folder, tmp_path):
+def test_stages_and_shards_run_apart(whole, folder, tmp_path, without_plots):
     with pytest.raises(ValueError, match="lacks 3 of 3 batches of pictures: run the stage `generate`"):
         start(folder, tmp_path, "time")
     start(folder, tmp_path, "generate", shard="2/2")
@@ -106,20 +106,20 @@ def test_a_changed_run_makes_its_own_samples_beside_the_old_ones(whole, folder, 
         start(folder, tmp_path, "score", seed=5)
 
 
-def test_a_run_that_skipped_nothing_fails_after_its_report(folder, tmp_path):
+def test_a_run_that_skipped_nothing_fails_after_its_report(folder, tmp_path, without_plots):
     with pytest.raises(ValueError, match="skipped nothing: toca interval=1 on .*tiny"):
         start(folder, tmp_path, methods=["toca:interval=1", "fora"], prompts=1)
     assert "It failed" in next(tmp_path.glob("*.md")).read_text()
 
 
-def test_a_method_that_raises_is_a_failure_and_the_others_go_on(folder, tmp_path):
+def test_a_method_that_raises_is_a_failure_and_the_others_go_on(folder, tmp_path, without_plots):
     start(folder, tmp_path, methods=["fora", "magcache"], prompts=1)
     found = results(tmp_path)
     assert [row["name"] for row in found["methods"]] == ["fora"]
     assert {each["variant"] for each in found["failures"]} == {"magcache"}
 
 
-def test_a_run_of_which_every_method_failed_fails_after_its_report(folder, tmp_path, capsys):
+def test_a_run_of_which_every_method_failed_fails_after_its_report(folder, tmp_path, without_plots, capsys):
     """A method that has no calibration raises when it is put on."""
     flags = {"methods": ["magcache", "smoothcache"], "prompts": 1}
     said = f"The run failed on {folder}, for all 2 methods, the first of them magcache, failed: ValueError: "

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import importlib
 import io
 import json
 import re
@@ -548,7 +547,7 @@ def at_once(chunked, tmp_path_factory, every_judge) -> Scores:
     return scored_in_chunks(chunked, tmp_path_factory.mktemp("at_once"), len(chunked.items), **every_judge)
 
 
-@hypothesis.settings(max_examples=5, deadline=None)
+@hypothesis.settings(max_examples=3, deadline=None)
 @given(size=st.integers(1, 10))
 def test_figures_do_not_depend_on_chunks(chunked, tmp_path_factory, every_judge, at_once, size):
     assert scored_in_chunks(chunked, tmp_path_factory.mktemp("chunks"), size, **every_judge) == at_once
@@ -641,13 +640,11 @@ def test_quality_stands_in_markdown(columns):
     assert "## Quality" not in markdown(results(), MACHINE, [])
 
 
-def test_differences_are_in_the_csv_and_come_back_from_json(columns, tmp_path, monkeypatch):
+def test_differences_are_in_the_csv_and_come_back_from_json(columns, tmp_path, without_plots):
     report = given_report(columns)
     lines = {line["variant"]: line for line in csv.DictReader(io.StringIO(variants_csv(report)))}
     assert float(lines["random"]["CLIP score_to_full"]) == 2
     assert lines["20 steps"]["CLIP score_to_full"] == ""
-    # Plots take longer to draw than all else together.
-    monkeypatch.setattr(importlib.import_module("toca.eval.report.page"), "plots", lambda report: [])
     paths = write_report(report, tmp_path)
     assert "## Quality" in paths[1].read_text(encoding="utf-8")
     assert read_report(paths[-1]).scores == columns

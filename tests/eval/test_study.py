@@ -25,6 +25,8 @@ from toca.eval.variants import Lineup, Variant, parse_variant
 from toca.pipelines.config import GenerationConfig
 
 SETTINGS = Settings(prompts=3, batch_size=2, repeats=2, warmups=1, fewer_steps=(3, 4, 5))
+LESS = SETTINGS.model_copy(update={"repeats": 1, "fewer_steps": (3,)})
+"""For what is asked of the order of things and not of the figures."""
 STEPS = 6
 
 
@@ -115,7 +117,7 @@ def test_token_maps_are_of_what_chooses_tokens_by_a_plan(tmp_path):
     lineup = Lineup()
     for text in methods:
         lineup.extend(parse_variant(text))
-    report = measure(subject(), lineup, SETTINGS, tmp_path)
+    report = measure(subject(), lineup, LESS, tmp_path)
     [(name, shares)] = report.token_maps.items()
     assert name.startswith("toca interval=2")
     assert shares.shape[:2] == (3, 1) and 0 < shares.min() < shares.max() <= 1
@@ -155,9 +157,9 @@ def test_an_interrupted_run_goes_on_where_it_stopped(monkeypatch, tmp_path):
     with monkeypatch.context() as patch:
         patch.setattr(pictures, "run_items", broken)
         with pytest.raises(KeyboardInterrupt):
-            measure(subject(), methods, SETTINGS, tmp_path)
+            measure(subject(), methods, LESS, tmp_path)
     calls = counted(monkeypatch)
-    results = measure(subject(), methods, SETTINGS, tmp_path).results
+    results = measure(subject(), methods, LESS, tmp_path).results
     assert calls[:2] == ["fora interval=3"] * 2
     assert "fora interval=2" not in calls[:3]
     assert len(results.methods) == 2
@@ -167,7 +169,7 @@ def test_an_interrupted_run_goes_on_where_it_stopped(monkeypatch, tmp_path):
 def test_other_settings_are_measured_anew(measured, monkeypatch, change):
     output, _ = measured
     calls = counted(monkeypatch)
-    measure(subject(), parse_variant("fora:interval=2"), SETTINGS.model_copy(update=change), output)
+    measure(subject(), parse_variant("fora:interval=2"), LESS.model_copy(update=change), output)
     assert {"full", "3 steps", "fora interval=2"} <= set(calls)
 
 
@@ -180,7 +182,7 @@ def test_nothing_is_timed_before_all_pictures_are_made(monkeypatch, tmp_path):
             return original(*arguments)
 
         monkeypatch.setattr(module, name, partial(run, getattr(module, name), what))
-    measure(subject(), parse_variant("fora"), SETTINGS, tmp_path)
+    measure(subject(), parse_variant("fora"), LESS, tmp_path)
     assert order == sorted(order)
     assert set(order) == {"pictures", "times"}
 

@@ -24,6 +24,6 @@ def tiny_clip(tmp_path_factory) -> Path:
 
 @pytest.fixture
 def without_plots(monkeypatch) -> None:
-    """The page of a report has no plots, which take longer to draw than all else of a tiny run together."""
+    """The page of a report has no plots, which take most of the time that a tiny report takes."""
     # By its name in full: the package has a function of the name of the module.
     monkeypatch.setattr(importlib.import_module("toca.eval.report.page"), "plots", lambda report: [])

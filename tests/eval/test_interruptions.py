@@ -32,7 +32,7 @@ FLAGS = {
 
 @pytest.fixture(scope="module", autouse=True)
 def without_plots() -> Iterator[None]:
-    """Neither the undisturbed study nor any other draws the page's plots, the slowest part of it: moments at which a
+    """Neither the undisturbed study nor any other draws the page's plots, no part of the claim: the moments at which a
     study is killed are drawn from the time that the undisturbed one took."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(importlib.import_module("toca.eval.report.page"), "plots", lambda report: [])

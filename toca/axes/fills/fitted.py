@@ -21,8 +21,9 @@ class Fitted(Fill):
 
     Least squares over recorded generations gives the weights; straight lines, scaled differences and reuse are among
     them. Where fewer values have been computed than a row has weights, the newest stands in for those that lack. The
-    input has a part in the model's own output alone, and tells there where the filled steps have led: as solvers have
-    it that are made for a model (Bespoke Non-Stationary Solvers, arXiv 2403.01329, equation 8).
+    input has a part in the model's own output alone, and tells there where the filled steps have led: the steps of
+    solvers that are made for a model are sums of where they began and of outputs too (Bespoke Non-Stationary Solvers,
+    arXiv 2403.01329).
 
     Args:
         rows (`tuple[tuple[float, ...], ...]`): One row of weights, all of one length, for each step of the generation.

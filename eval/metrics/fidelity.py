@@ -55,8 +55,8 @@ def ssim(images: Tensor, references: Tensor) -> Tensor:
 def _blurred(planes: Tensor) -> Tensor:
     """(..., height, width) under the Gaussian window, without the pixels whose window would not fit."""
     at = torch.arange(WINDOW, dtype=planes.dtype, device=planes.device) - WINDOW // 2
-    weights = torch.exp(-(at**2) / (2 * SIGMA**2))
-    weights = (weights / weights.sum()).tolist()
+    bell = torch.exp(-(at**2) / (2 * SIGMA**2))
+    weights = (bell / bell.sum()).tolist()
     for axis in (-1, -2):
         length = planes.shape[axis] - WINDOW + 1
         total = planes.narrow(axis, 0, length) * weights[0]

@@ -335,7 +335,7 @@ def has(module: nn.Module, path: str) -> bool:
     found: Any = module
     for name in path.split(".") if path else ():
         # Where a module keeps its submodules first: to ask for one by attribute takes several times as long.
-        found = vars(found).get("_modules", {}).get(name) or getattr(found, name, None)
+        found = getattr(found, "_modules", {}).get(name) or getattr(found, name, None)
         if found is None:
             return False
     return isinstance(found, nn.Module)

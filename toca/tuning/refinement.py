@@ -56,7 +56,7 @@ class Trials:
         return plan_of(draft, self.labels, self.rehearsal.layout, self.full.timesteps, fitted)
 
     def _ran(self, draft: Draft) -> dict[str, Any]:
-        return self.notes.get(f"run {self.full.steps} {self._name(draft)}", lambda: self._run(draft))
+        return self.notes.get(f"whole run {self.full.steps} {self._name(draft)}", lambda: self._run(draft))
 
     def _run(self, draft: Draft) -> dict[str, Any]:
         try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import inspect
 import logging
 from collections import namedtuple
@@ -44,10 +45,11 @@ VALUES: dict[str, dict[str, Any]] = {
 CALIBRATED = ("smoothcache", "magcache", "scalingcache")
 
 
-def methods_of(family: str) -> list[str]:
+@functools.cache
+def methods_of(family: str) -> tuple[str, ...]:
     """Names of the methods that run on a family; routers and fronts are of one model, and fill as others do."""
     fitting = [name for name in toca.methods() if runs_on(family, name) and name not in ("learned", "tuned")]
-    return [name for name in fitting if fits_scheduler(toca.methods()[name](), family)]
+    return tuple(name for name in fitting if fits_scheduler(toca.methods()[name](), family))
 
 
 def method_named(family: str, name: str, steps: int = STEPS) -> Any:

@@ -232,8 +232,8 @@ def still_is_exact(cell: Cell) -> None:
 
 @promise("samples are apart")
 def samples_are_apart(cell: Cell) -> None:
-    """A sample in a batch is what it is alone."""
-    if cell.subject.batch == 1:
+    """A sample in a batch is what it is alone, unless all decide together."""
+    if cell.subject.batch == 1 or (cell.method.gate() is not None and cell.stays_together):
         return
     together = [[tensor[1:2] for tensor in step] for step in cell.outputs("second")]
     off = _furthest(together, cell.outputs("alone"))

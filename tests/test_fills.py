@@ -32,7 +32,7 @@ from toca.axes.sampling import Sampling, Timeline, spaced_timesteps
 from toca.axes.spans import Span
 from toca.engine.install import engine_of
 from toca.hooks.tracing import can_compile
-from toca.kernels.bands import low_pass
+from toca.kernels.bands import low_pass, low_pass_of_grids
 from toca.memory.terms import Terms
 from toca.models import Site
 from toca.plan import Plan
@@ -301,6 +301,14 @@ def test_the_low_band_is_numpys(tokens: int, cutoff: float) -> None:
     wanted = torch.from_numpy(written_out.low_band(value.double().numpy(), cutoff))
     torch.testing.assert_close(low_pass(value, cutoff).double(), wanted, rtol=1e-5, atol=1e-5)
     assert low_pass(value.bfloat16(), cutoff).dtype == torch.bfloat16
+
+
+@pytest.mark.parametrize("grids", [None, (1, 3, 4)])
+def test_tokens_of_one_row_are_that_row(grids: tuple[int, int, int] | None) -> None:
+    """Cosmos 3 Omni has all tokens of a call in one row, without a dimension for it."""
+    row = drawn(12, 5)
+    assert torch.equal(low_pass(row, 0.3), low_pass(row[None], 0.3)[0])
+    assert torch.equal(low_pass_of_grids(row, 0.3, grids), low_pass_of_grids(row[None], 0.3, grids)[0])
 
 
 @pytest.mark.parametrize("shape", [(2, 3, 4, 6), (2, 3, 2, 4, 6)], ids=["pictures", "videos"])

@@ -6,8 +6,10 @@ import torch
 
 
 def low_pass(tensor: torch.Tensor, cutoff: float) -> torch.Tensor:
-    """The low frequencies of the discrete Fourier transform along the tokens of (rows, tokens, C), or the pixels of
-    (B, C, ..., rows, columns), in the tensor's dtype."""
+    """The low frequencies of the discrete Fourier transform along the tokens of (rows, tokens, C), or of one row
+    (tokens, C), or the pixels of (B, C, ..., rows, columns), in the tensor's dtype."""
+    if tensor.ndim == 2:
+        return low_pass(tensor[None], cutoff)[0]
     if tensor.ndim > 3:
         lines = tensor.flatten(-2).flatten(0, -2).unsqueeze(-1)
         return low_pass(lines, cutoff).reshape(tensor.shape)
@@ -21,11 +23,14 @@ def low_pass_of_grids(tensor: torch.Tensor, cutoff: float, grids: tuple[int, int
     """The low frequencies of the cosine transform over each grid, in the tensor's dtype.
 
     Args:
-        tensor (`torch.Tensor`): (rows, tokens, C), or pixels (B, C, ..., rows, columns), which are a grid themselves.
+        tensor (`torch.Tensor`): (rows, tokens, C), or of one row (tokens, C), or pixels (B, C, ..., rows, columns),
+            which are a grid themselves.
         cutoff (`float`): The share of the highest frequency up to which all are low.
         grids (`tuple[int, int, int]` or `None`): How many there are in all, and their rows and columns. Tokens that
             are not as many are a line, and so are those of a row that is less than a grid.
     """
+    if tensor.ndim == 2:
+        return low_pass_of_grids(tensor[None], cutoff, grids)[0]
     if tensor.ndim > 3:
         return _cosine_low_pass(tensor, cutoff, tensor.ndim - 2)
     rows, tokens, _ = tensor.shape

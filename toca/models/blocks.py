@@ -46,13 +46,15 @@ def _walk(transformer: nn.Module, spec: FamilySpec) -> Iterator[tuple[int, int, 
 
 
 def every_module(root: nn.Module) -> list[nn.Module]:
-    """A module and all that are in it: `modules()`, several times as fast, for what is looked at before each
-    generation. The order is another one."""
+    """A module and all that are in it: `modules()` in a quarter of the time and another order, for what is looked at
+    before each generation."""
     found, seen = [root], {root}
     for module in found:
-        children = {child for child in module._modules.values() if child is not None and child not in seen}
-        seen |= children
-        found += children
+        # Most have none inside.
+        for child in module._modules.values() if module._modules else ():
+            if child is not None and child not in seen:
+                seen.add(child)
+                found.append(child)
     return found
 
 

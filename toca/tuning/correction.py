@@ -23,7 +23,7 @@ from .refinement import WORST, Trials
 
 ROUNDS = 12
 """Of Gauss and Newton's method. Each starts nearer to the end; the last ones move nothing by a hundredth of a dB."""
-RIDGE = 0.1
+RIDGE = 0.01
 """What a factor of ten weighs, held against the run of a draft that comes out ten times better or worse."""
 
 

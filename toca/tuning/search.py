@@ -146,7 +146,8 @@ class Search:
         blocks = sum(label.scope != "output" for label in self.labels)
         kinds = len({label.kind for label in self.labels})
         graph = 4 * blocks * steps + kinds * steps * steps / 4
-        runs = sum(_counts(steps)) * 1.5 * (STARTS + TRIES) + calls(len(self.labels), steps)
+        # Up with half of the moves, and down with all.
+        runs = sum(_counts(steps)) * (2 * STARTS + 1.5 * TRIES) + calls(len(self.labels), steps)
         clock = (ROUNDS + 1) * len(self.labels) * steps / 2 / len(self.rehearsal.prompts)
         return clock + graph + runs + self._judge(steps).calls(2 * len(_counts(steps)))
 

@@ -18,12 +18,15 @@ from toca.eval.architectures.stock import latent_of, stock_pipeline
 from toca.eval.benchmarks.bench import command, measuring, subjects
 from toca.eval.benchmarks.bench.cases import CASES, DEFAULT, PEERS, WHOLE, Divided, find_case
 from toca.eval.benchmarks.bench.command import lineup_of
+from toca.eval.benchmarks.bench.floor import Floor
+from toca.eval.benchmarks.bench.least import floor_of, of_a_step
 from toca.eval.benchmarks.bench.lines import FEWER, FULL, OURS, PEER, TUNED, Found, Line
 from toca.eval.benchmarks.bench.measuring import psnr
 from toca.eval.benchmarks.bench.pages import page, read, save
 from toca.eval.benchmarks.bench.subjects import said, smaller
 from toca.eval.benchmarks.bench.verdicts import summary, verdicts
 from toca.eval.peers import Peer
+from toca.eval.samples.prompts import items_of
 from toca.eval.store.store import Store
 from toca.eval.timing import speed
 from toca.eval.variants import parse_variant
@@ -158,6 +161,28 @@ def test_a_row_for_each_that_can_run_and_a_reason_for_each_that_cannot(ran):
     assert output.count("peer:diffusers-magcache cannot run on pixart-256") == 1
     assert set(found.refused).isdisjoint(by_name)
     assert found.compared.startswith("the latents of random weights")
+
+
+def test_what_a_step_takes_at_least_is_measured(ran):
+    folder, output = ran
+    [found] = read(folder)
+    floor = found.floor
+    assert all(first <= median <= third for median, first, third in (floor.empty, floor.smallest))
+    assert 0 < floor.flops < 0.5 and floor.size == "16 x 16 pixels"
+    assert floor.text in " ".join(output.split()) and floor.text in (folder / "bench.md").read_text()
+
+
+def test_the_share_of_a_step_follows_from_that_of_its_run():
+    # Three of ten steps are full: a run that takes 0.44 of the full one's time has 0.14 left for seven.
+    assert of_a_step((0.44, 0.37, 1.0), "FFaaaaaaaF") == pytest.approx((0.2, 0.1, 1.0))
+
+
+def test_a_pipeline_of_one_size_has_no_smaller_picture(tmp_path):
+    model = subjects.model_of(find_case("fashion"), subjects.Wanted(steps=4, device="cpu"), Store(tmp_path))
+    items = items_of(model.subject.prompts[:1], 1)
+    floor = floor_of(model.subject, items, 0, 1, Store(tmp_path), "code")
+    assert floor.smallest is None and "pixels" not in floor.text
+    assert floor_of(model.subject, items, 0, 1, Store(tmp_path), "code") == floor  # as it is on disk
 
 
 def test_its_files_tell_the_same(ran):
@@ -300,7 +325,7 @@ def test_a_page_holds_all_cases_of_a_folder_and_passes_over_what_is_none(tmp_pat
     save(found(ours, line("peer:x", PEER, 1.2, 40.0), case="emoji"), tmp_path)
     (tmp_path / "flux-dev.json").write_text("{}")
     again = read(tmp_path)
-    assert [each.case for each in again] == ["emoji", "fashion"]
+    assert [each.case for each in again] == ["emoji", "fashion"] and again[0].floor is None
     assert again[1] == found(ours, case="fashion")
     assert "flux-dev.json is left out of the page: it holds no case of a bench" in capsys.readouterr().err
     text = (tmp_path / "bench.md").read_text()

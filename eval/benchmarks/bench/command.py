@@ -140,6 +140,7 @@ def _measured(case: Case, lineup: Lineup, fewer: list[int] | None, rounds: int, 
         lines=measured.lines,
         refused=measured.refused,
         notes=[*seen, *measured.notes],
+        floor=measured.floor,
     )
 
 
@@ -171,6 +172,8 @@ def show(found: Found, output: Path) -> None:
     print_table(found.about, list(COLUMNS), map(cells, ordered(found)), width=200, names=2)
     for sentence in summary(found):
         console.print(sentence)
+    if found.floor is not None:
+        console.print(found.floor.text)
     for note in found.notes:
         errors.print(note)
     console.print(f"Saved {', '.join(map(str, paths))}")

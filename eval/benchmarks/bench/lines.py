@@ -8,10 +8,11 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from toca.checks import shown
+from toca.eval.benchmarks.bench.floor import Floor
+from toca.eval.findings.results import Quartiles
 
 FULL, FEWER, OURS, TUNED, PEER = "full run", "fewer steps", "ours", "tuned", "peer"
 KINDS = (FULL, FEWER, OURS, TUNED, PEER)
-Quartiles = tuple[float, float, float]  # median, first and third quartile
 
 
 @dataclass(frozen=True)
@@ -91,6 +92,7 @@ class Found:
         lines (`list[Line]`): The full run first.
         refused (`dict[str, str]`): Variants that cannot run here, and why.
         notes (`list[str]`): What else is to be said, a sentence each.
+        floor (`Floor`, *optional*): What a step takes at least; `None` of a bench that was run before it was measured.
     """
 
     case: str
@@ -101,18 +103,21 @@ class Found:
     lines: list[Line]
     refused: dict[str, str] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
+    floor: Floor | None = None
 
     def of_kind(self, *kinds: str) -> list[Line]:
         return [line for line in self.lines if line.kind in kinds]
 
     def record(self) -> dict[str, Any]:
         """All of it as plain data, for JSON; `Found.of` reads it."""
-        return {**vars(self), "lines": [line.record() for line in self.lines]}
+        floor = None if self.floor is None else asdict(self.floor)
+        return {**vars(self), "lines": [line.record() for line in self.lines], "floor": floor}
 
     @classmethod
     def of(cls, data: Mapping[str, Any]) -> Found:
         """What `record` was made of. Raises `ValueError` for anything else."""
         try:
-            return cls(**{**data, "lines": [Line.of(line) for line in data["lines"]]})
+            floor = Floor.of(data["floor"]) if data.get("floor") else None
+            return cls(**{**data, "lines": [Line.of(line) for line in data["lines"]], "floor": floor})
         except (TypeError, KeyError) as error:
             raise ValueError(f"it holds no case of a bench: {shown(str(error))}") from error

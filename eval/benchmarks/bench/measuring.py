@@ -17,7 +17,11 @@ from rich.progress import Progress
 from torch import Tensor
 
 from toca.eval.architectures import stock
-from toca.eval.benchmarks.bench.lines import FEWER, FULL, OURS, PEER, TUNED, Line, Quartiles
+from toca.eval.benchmarks.bench import least
+from toca.eval.benchmarks.bench.floor import Floor
+from toca.eval.benchmarks.bench.least import floor_of
+from toca.eval.benchmarks.bench.lines import FEWER, FULL, OURS, PEER, TUNED, Line
+from toca.eval.findings.results import Quartiles
 from toca.eval.metrics.errors import brief
 from toca.eval.peers import Peer
 from toca.eval.samples.prompts import Item
@@ -38,11 +42,13 @@ STAGE = "fidelity"
 
 @dataclass(frozen=True)
 class Measured:
-    """The rows of a case, those that cannot run with their reasons, and what is to be said of the times."""
+    """The rows of a case, those that cannot run with their reasons, what is to be said of the times, and what a step
+    takes at least."""
 
     lines: list[Line]
     refused: dict[str, str]
     notes: list[str]
+    floor: Floor
 
 
 class Bench:
@@ -62,7 +68,8 @@ class Bench:
     ) -> None:
         self._subject, self._items, self._seed = subject, items, seed
         self._rounds, self._store, self._progress = rounds, store, progress
-        self._code = f"{code_fingerprint()} {fingerprint([Path(__file__), Path(stock.__file__)])}"
+        sources = (__file__, least.__file__, stock.__file__)
+        self._code = f"{code_fingerprint()} {fingerprint([Path(each) for each in sources])}"
         self._full: np.ndarray | None = None
 
     def measure(self, variants: list[Variant]) -> Measured:
@@ -86,7 +93,8 @@ class Bench:
         notes = competition({"all rows": together(rivals)})
         idle = [line.variant for line in lines if line.kind != FEWER and not line.skips]
         notes += [f"These skipped nothing here: {', '.join(idle)}."] if idle else []
-        return Measured([self._full_line(next(iter(speeds.values()))), *lines], refused, notes)
+        floor = floor_of(self._subject, self._items, self._seed, self._rounds, self._store, self._code)
+        return Measured([self._full_line(next(iter(speeds.values()))), *lines], refused, notes, floor)
 
     # --- what comes out --------------------------------------------------------------------------------------------
 

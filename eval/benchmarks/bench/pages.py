@@ -109,6 +109,7 @@ def page(every: Sequence[Found]) -> str:
     for found in every:
         parts += [f"## {plain(found.case)}", _about(found)]
         parts += [table(list(COLUMNS), [cells(line) for line in ordered(found)])]
+        parts += [found.floor.text] if found.floor else []
         parts += [_beside(found)] if verdicts(found, PEER, FEWER) else []
         parts += [_refused(found)] if found.refused else []
         parts += ["\n".join(f"- {plain(note)}" for note in found.notes)] if found.notes else []

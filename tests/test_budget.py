@@ -102,6 +102,18 @@ def test_beside_the_weights_and_then_the_users_own(pipe: Any, tmp_path: Path) ->
     assert find_front(pipe).path == own
 
 
+def test_a_damaged_one_is_passed_over_where_another_fits(pipe: Any, tmp_path: Path, caplog: Any) -> None:
+    pipe.register_to_config(_name_or_path=str(tmp_path / "model"))
+    own = keep(front_for(pipe), pipe)
+    own.write_text(own.read_text()[:100])
+    with pytest.raises(ValueError, match=f"{own.name}.*delete it, or have `toca tune .*model` make a new one"):
+        find_front(pipe)
+    beside = tmp_path / "model" / "calibration" / "tuned.json"
+    front_for(pipe).save(beside)
+    assert find_front(pipe).path == beside
+    assert own.name in caplog.text and "delete it" in caplog.text and "Another front is taken" in caplog.text
+
+
 @pytest.mark.parametrize(
     ("platform", "variables", "wanted"),
     [

@@ -18,7 +18,6 @@ from toca.eval.architectures.stock import latent_of, stock_pipeline
 from toca.eval.benchmarks.bench import command, measuring, subjects
 from toca.eval.benchmarks.bench.cases import CASES, DEFAULT, PEERS, WHOLE, Divided, find_case
 from toca.eval.benchmarks.bench.command import lineup_of
-from toca.eval.benchmarks.bench.floor import Floor
 from toca.eval.benchmarks.bench.least import floor_of, of_a_step
 from toca.eval.benchmarks.bench.lines import FEWER, FULL, OURS, PEER, TUNED, Found, Line
 from toca.eval.benchmarks.bench.measuring import psnr

@@ -30,7 +30,7 @@ DEFAULT = "toca"
 @settings
 def presets() -> dict[str, Method]:
     """All settings that have a name: the published ones, and those of the models that come with toca."""
-    return {name: preset(name) for name in (*published(), *embedded_presets())}
+    return {name: replace(method) for name, method in _known().items()}  # type: ignore[type-var]
 
 
 def preset(name: str) -> Method:
@@ -39,10 +39,14 @@ def preset(name: str) -> Method:
     Raises:
         ValueError: If there is none of this name; it suggests the nearest ones.
     """
-    known = published() | embedded_presets()
+    known = _known()
     if name not in known:
         raise ValueError(f"There is no preset {shown(name)}{did_you_mean(name, known, LISTING)}.")
     return replace(known[name])  # type: ignore[type-var]
+
+
+def _known() -> dict[str, Method]:
+    return published() | embedded_presets()
 
 
 def foreign_to(name: str, family: str) -> str | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import os
 from dataclasses import asdict
 from pathlib import Path
@@ -16,6 +17,8 @@ from ..models.fingerprint import Fingerprint, fingerprint
 from ..plan.front import Front
 from ..plan.schedulers import SchedulerMark
 from ..sharing.places import file_beside
+
+logger = logging.getLogger(__name__)
 
 
 class Found(NamedTuple):
@@ -45,7 +48,8 @@ def find_front(
     called: str | None = None,
     for_thresholds: bool = False,
 ) -> Found:
-    """The front for a pipeline's model and scheduler: the user's own, else the one beside the weights.
+    """The front for a pipeline's model and scheduler: the user's own, else the one beside the weights. A damaged one
+    is told of and passed over where another fits.
 
     Args:
         pipe (`DiffusionPipeline`): The pipeline.
@@ -56,8 +60,8 @@ def find_front(
             many steps as the full run has, while some plans may have fewer.
 
     Raises:
-        ValueError: If there is none, which names what makes one; or if there are several and the number of steps, by
-            which they differ, is not told.
+        ValueError: If there is none, which names what makes one; if the only one is damaged; or if there are several
+            and the number of steps, by which they differ, is not told.
     """
     scheduler = getattr(pipe, "scheduler", None)
     transformer = getattr(pipe, "transformer", None)
@@ -67,13 +71,22 @@ def find_front(
     model, mark = fingerprint(layout), SchedulerMark.of(scheduler)
     fitting: dict[int, Found] = {}
     misfits: list[str] = []
+    damaged: list[ValueError] = []
     for path in _candidates(model, pipe):
-        front = _loaded(path, pipe, called)
+        try:
+            front = _loaded(path, pipe, called)
+        except ValueError as error:
+            damaged.append(error)
+            continue
         misfit = _misfit(front, model, mark) or _other_steps(front, num_inference_steps, for_thresholds)
         if misfit:
             misfits.append(misfit)
         else:
             fitting.setdefault(front.num_inference_steps, Found(path, front))
+    if not fitting and damaged:
+        raise damaged[0]
+    for error in damaged:
+        logger.warning("%s Another front is taken meanwhile.", error)
     if not fitting:
         raise ValueError(_none(pipe, num_inference_steps, misfits, called))
     wanted = num_inference_steps or usual_steps

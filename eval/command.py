@@ -77,6 +77,14 @@ def _stage(name: str, stages: Sequence[Stage], about: str) -> None:
             list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Any other field of a configuration.")
         ] = None,
         output: Annotated[Path, typer.Option(metavar="FOLDER", help="Where everything goes.")] = Path("outputs/eval"),
+        remote: Annotated[
+            str | None,
+            typer.Option(
+                metavar="URL",
+                help="An object store, such as s3://bucket/run: what lacks here is taken from there, what is made is "
+                "put there.",
+            ),
+        ] = None,
         shard: Annotated[
             str | None, typer.Option(metavar="I/N", help="Make only this part of the samples, for job arrays.")
         ] = None,
@@ -92,7 +100,8 @@ def _stage(name: str, stages: Sequence[Stage], about: str) -> None:
         }  # fmt: skip
         given = {key: value for key, value in flags.items() if value not in (None, [])}
         command_line = _import("store.environment").command_line
-        run(stages, config, model or [], given | _parsed(settings or []), output, shard, command_line(), dry_run)
+        everything = given | _parsed(settings or [])
+        run(stages, config, model or [], everything, output, shard, command_line(), dry_run, remote)
 
     app.command(name, help=about)(command)
 
@@ -133,12 +142,17 @@ _stage("report", ("report",), "Write the page, the tables and the plots of what 
 
 @app.command()
 def status(
-    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="The --output of a run.")] = Path("outputs/eval"),
+    folder: Annotated[
+        Path | None, typer.Argument(metavar="[FOLDER]", help="The --output of a run; outputs/eval unless told.")
+    ] = None,
+    remote: Annotated[
+        str | None, typer.Option(metavar="URL", help="Tell of a run's --remote, and not of a folder.")
+    ] = None,
     verify: Annotated[bool, typer.Option("--verify", help="Read every picture and compare it with its hash.")] = False,
     as_json: JsonOption = False,
 ) -> None:
     """How far a run is, whether it runs or stopped: samples, times, scores, pace, time left, what is damaged."""
-    _import("progress.showing").show(folder, as_json, verify)
+    _import("progress.showing").show(folder, as_json, verify, remote)
 
 
 @app.command()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -14,13 +15,17 @@ from toca.checks import cleaned
 from toca.eval.config.settings import Settings, read_run
 from toca.eval.outline import told_ahead
 from toca.eval.progress.bars import bars
+from toca.eval.progress.outline import FILE
 from toca.eval.refusal import Refused, refusing
 from toca.eval.report import Report, write_report
 from toca.eval.report.plot import draw
+from toca.eval.report.sample_pages import NAME
 from toca.eval.samples.shards import WHOLE, Shard, launched_device, launched_shard, parse_shard, wait_for_all
 from toca.eval.samples.subject import load_subject
 from toca.eval.samples.working import working
+from toca.eval.store.mirror import Mirror
 from toca.eval.store.naming import slug
+from toca.eval.store.remote import Remote
 from toca.eval.store.store import Store
 from toca.eval.study import Study
 from toca.eval.telling import resumes, short_report
@@ -46,6 +51,7 @@ def run(
     shard: str | None,
     command: str,
     dry_run: bool = False,
+    remote: str | None = None,
 ) -> None:
     """Run the stages.
 
@@ -59,6 +65,8 @@ def run(
         shard (`str`, *optional*): `i/n`: of job arrays, whose processes know nothing of each other.
         command (`str`): What was typed, for the report.
         dry_run (`bool`, defaults to `False`): Whether to say what would be made, and make nothing.
+        remote (`str`, *optional*): A URL of a folder that all machines reach and none has as a disk: what is lacking
+            in `output` is taken from there, and what is made is put there.
 
     Raises:
         Refused: For settings that are wrong, before anything is made.
@@ -69,6 +77,7 @@ def run(
         asked = cleaned(shard, 60)
         raise Refused(f"--shard {asked} belongs to `toca eval generate`: the other stages need all samples.")
     with refusing():
+        mirror = None if remote is None else Mirror(Remote(remote), output)
         mine = launched_shard() if shard is None else parse_shard(shard)
         settings = read_run(config, models, {**_own_device(), **flags})
         # Whatever is wrong with any of them must not come to light after hours of the others.
@@ -78,8 +87,10 @@ def run(
             for model, each in settings.items():
                 console.print("\n".join(told_ahead(model, each, lineups[model], stages, output)))
             return
+        if mirror is not None:
+            mirror.remote.names("")  # so that a URL that leads nowhere comes to light now
     try:
-        _run(stages, settings, lineups, output, mine, shard is None, command)
+        _run(stages, settings, lineups, _Place(output, mirror, command), mine, shard is None)
     except KeyboardInterrupt:
         errors.print(resumes(output, command))
         raise
@@ -89,20 +100,28 @@ def run(
         raise
 
 
+@dataclass(frozen=True)
+class _Place:
+    """Where everything goes: a folder, its likeness elsewhere, and what was typed, for the record of both."""
+
+    output: Path
+    mirror: Mirror | None
+    command: str
+
+
 def _run(
     stages: Sequence[Stage],
     settings: dict[str, Settings],
     lineups: dict[str, Lineup],
-    output: Path,
+    place: _Place,
     mine: Shard,
     together: bool,
-    command: str,
 ) -> None:
     faults: list[str] = []
     if "generate" in stages:
-        with working(output, mine):
+        with working(place.output, mine):
             for model, each in settings.items():
-                with _study(model, each, lineups[model], output, command, mine) as study:
+                with _study(model, each, lineups[model], place, mine) as study:
                     faults += _lost(model, lineups[model], study.generate(mine))
         if together:
             wait_for_all(mine)
@@ -111,9 +130,9 @@ def _run(
         # A launcher ends all processes when one fails: the first, which writes the report, says what is wrong.
         faults = []
     if rest and mine.leads:
-        with working(output):
+        with working(place.output):
             for model, each in settings.items():
-                faults += _rest(rest, model, each, lineups[model], output, command)
+                faults += _rest(rest, model, each, lineups[model], place)
     if faults:
         raise ValueError(" ".join(faults))
 
@@ -128,11 +147,9 @@ def _lineup(model: str, settings: Settings) -> Lineup:
     return settings.lineup().for_model(model)
 
 
-def _rest(
-    stages: Sequence[Stage], model: str, settings: Settings, lineup: Lineup, output: Path, command: str
-) -> list[str]:
+def _rest(stages: Sequence[Stage], model: str, settings: Settings, lineup: Lineup, place: _Place) -> list[str]:
     """All stages of one pipeline but the first; returns why the run failed, if it did."""
-    with _study(model, settings, lineup, output, command) as study:
+    with _study(model, settings, lineup, place) as study:
         if "time" in stages:
             study.time()
         if "score" in stages:
@@ -140,10 +157,14 @@ def _rest(
         faults = _lost(model, lineup, study.failures)
         if "report" not in stages:
             return faults
-        report = study.report(command)
+        report = study.report(place.command)
     console.print(f"{model}:\n{short_report(report)}")
-    for path in write(report, output):
+    paths = write(report, place.output)
+    for path in paths:
         console.print(f"Saved {path}")
+    if place.mirror is not None:
+        place.mirror.put([*paths, *_sample_pages(report)])
+        console.print(f"Saved all of it in {place.mirror.remote.shown}")
     return faults + _idle(model, report)
 
 
@@ -178,19 +199,30 @@ def write(report: Report, output: Path) -> list[Path]:
     return [*paths, plot]
 
 
+def _sample_pages(report: Report) -> list[Path]:
+    pages = (folder / NAME for folder in report.folders.values())
+    return [page for page in pages if page.is_file()]
+
+
 @contextmanager
 def _study(
-    model: str, settings: Settings, lineup: Lineup, output: Path, command: str, shard: Shard | None = None
+    model: str, settings: Settings, lineup: Lineup, place: _Place, shard: Shard | None = None
 ) -> Iterator[Study]:
     """One pipeline, loaded for the length of a `with` block; the first of many processes shows how far it is."""
     if settings.threads is not None:
         torch.set_num_threads(settings.threads)
     with bars(disable=shard is not None and not shard.leads) as progress:
         progress.print(Text(model, style="bold"))  # a name may hold square brackets
-        store = Store(output / "stages" / slug(model))
-        study = Study(load_subject(model, settings, store), lineup, settings, store, progress)
-        outline = study.outline(command)
+        store = Store(place.output / "stages" / slug(model), place.mirror)
+        # Hashes of files of this machine are kept on it.
+        study = Study(load_subject(model, settings, Store(store.folder)), lineup, settings, store, progress)
+        study.take(shard or WHOLE)
+        outline = study.outline(place.command)
         outline.write(store.folder)
+        if place.mirror is not None:
+            # Machines differ in what was typed, and in where their times lie: the first has the last word.
+            path = store.folder / FILE
+            place.mirror.put([path]) if shard is None or shard.leads else place.mirror.keep(path)
         progress.print(f"{outline.summary}. {study.begun(shard or WHOLE)}", soft_wrap=True)
         yield study
 

@@ -78,6 +78,17 @@ class Study:
         """
         return outline_of(self._gallery, self._stopwatch, self._scoring, self._made, command)
 
+    def take(self, shard: Shard = WHOLE) -> None:
+        """Take from the store's mirror the pictures of this process's share that are lacking here; without a mirror
+        nothing happens. What was found of them comes as it is asked for.
+
+        Raises:
+            OSError: If something cannot be read there or written here; one sentence.
+        """
+        if self._gallery.store.mirror is not None:
+            for variant in self._track("taken from there", self._made):
+                self._gallery.take(variant, shard)
+
     def generate(self, shard: Shard = WHOLE) -> list[Failure]:
         """Make this process's share of all pictures; a variant that raises becomes a failure, and the others go on.
 

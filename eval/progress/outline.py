@@ -144,12 +144,17 @@ def read_outline(folder: Path) -> Outline:
     path = folder / FILE
     if not path.is_file():
         raise ValueError(f"{named(folder)} has no {FILE}: the run that began it was another version's; run it again.")
+    return parse_outline(read_text(path), named(path))
+
+
+def parse_outline(text: str, name: str) -> Outline:
+    """The outline in a file of this name. Raises `ValueError` if it is damaged; it says so."""
     try:
-        data = parse_json(read_text(path))
+        data = parse_json(text)
         variants = [Parts(**_known(each, Parts)) for each in data["variants"]]
         return Outline(**{**_known(data, Outline), "variants": variants})
     except (ValueError, TypeError, KeyError, AttributeError) as error:
-        raise ValueError(f"{named(path)} is damaged ({error}): the run that goes on writes it anew.") from error
+        raise ValueError(f"{name} is damaged ({error}): the run that goes on writes it anew.") from error
 
 
 def _known(data: dict[str, Any], kind: type) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from collections import Counter
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
+from typing import Protocol
 
 from toca.eval.progress.outline import FILE, Outline, Parts, read_outline
 from toca.eval.progress.pace import Done
@@ -90,78 +91,123 @@ def status_of(output: Path, verify: bool = False) -> Status:
         raise ValueError(f"No run has begun in {named(output)}: name the --output of `toca eval run`.")
     marks = seen(output / MARKS)
     working = None if marks is None else [f"{mark}, {mark.what.replace('-of-', ' of ')}" for mark in marks]
-    return Status(working, [_study(folder, output, verify) for folder in folders])
+    studies = [study_status(read_outline(folder), _Files(folder, output, verify)) for folder in folders]
+    return Status(working, studies)
 
 
-def _study(folder: Path, output: Path, verify: bool) -> StudyStatus:
-    outline, damaged = read_outline(folder), [named(path) for path in sorted(folder.rglob("*.damaged-*"))]
+class Kept(Protocol):
+    """What is kept of a study, wherever that is.
+
+    Args:
+        damaged (`list[str]`): What is not as it was written; complete when all else has been asked for.
+    """
+
+    damaged: list[str]
+
+    def entries(self, parts: Parts) -> list[tuple[str, Entry]]:
+        """The batches of a variant whose files are there, each with the process that made it."""
+
+    def is_whole(self, place: str) -> bool:
+        """Whether a result is there, as it was written."""
+
+    def moment(self, place: str) -> float:
+        """When a result that is there was written."""
+
+    def failure(self, parts: Parts) -> str | None:
+        """Why a variant has not all of its samples, if it is known."""
+
+    def rounds(self, outline: Outline) -> Counter[str]:
+        """How often variants without times have had their turn."""
+
+    def reported(self, outline: Outline, scored: list[float]) -> str | None:
+        """When a report was written, if something was scored, and nothing after it: else it is of other settings."""
+
+
+def study_status(outline: Outline, kept: Kept) -> StudyStatus:
+    """How far a study is by what is kept of it."""
     done: list[Done] = []
     scored: list[float] = []
-    rounds = _rounds(folder / outline.rounds, damaged)
+    rounds = kept.rounds(outline)
     variants = []
     for parts in outline.variants:
-        entries = _entries(folder / parts.pictures, verify, damaged)
+        entries = [(process, entry) for process, entry in kept.entries(parts) if entry.batch in outline.batches()]
         done += [
             Done(parts.name, process, datetime.fromisoformat(entry.taken_at).timestamp(), outline.batch(entry.batch))
             for process, entry in entries
-            if entry.batch in outline.batches()
         ]
-        batches = {entry.batch for _, entry in entries} & set(outline.batches())
-        scores = [path for each in parts.scores if _is_whole(path := folder / each, damaged)]
+        batches = {entry.batch for _, entry in entries}
+        scores = [place for place in parts.scores if kept.is_whole(place)]
         if len(scores) == len(parts.scores):
-            scored.append(max(path.stat().st_mtime for path in scores))
+            scored.append(max(map(kept.moment, scores)))
         variants.append(
             VariantStatus(
                 name=parts.name,
                 samples=sum(outline.batch(number) for number in batches),
-                rounds=outline.turns if _is_whole(folder / parts.times, damaged) else rounds[parts.turns],
+                rounds=outline.turns if kept.is_whole(parts.times) else rounds[parts.turns],
                 scores=len(scores),
                 scores_of=len(parts.scores),
-                failure=None if len(batches) == len(outline.batches()) else _failure(folder, parts),
+                failure=None if len(batches) == len(outline.batches()) else kept.failure(parts),
             )
         )
-    report = output / f"{slug(outline.model)}.json"
-    return StudyStatus(outline, variants, done, sorted(scored), _written(report, scored), damaged)
+    return StudyStatus(outline, variants, done, sorted(scored), kept.reported(outline, scored), kept.damaged)
 
 
-def _entries(folder: Path, verify: bool, damaged: list[str]) -> list[tuple[str, Entry]]:
-    """The batches whose files are there, each with the process that made it."""
-    manifest = Manifest(folder)
-    noted = manifest.by_process(lambda path, what: damaged.append(f"{named(path)}: {what}"))
-    there = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
-    latest = {entry.batch: entry for entries in noted.values() for entry in entries}
-    sound = set()
-    for number, entry in latest.items():
-        lacking = [name for name in entry.files if name not in there] or (manifest.faults(entry) if verify else [])
-        damaged += [f"{named(folder / name)}: it is gone, or not as it was written" for name in lacking]
-        if not lacking:
-            sound.add(number)
-    return [(process, entry) for process, entries in noted.items() for entry in entries if entry.batch in sound]
+class _Files:
+    """What is kept in a folder of a run; as `Kept`.
 
+    Args:
+        folder (`Path`): Of the study.
+        output (`Path`): Of the run.
+        verify (`bool`): Whether every picture is compared with its hash.
+    """
 
-def _rounds(path: Path, damaged: list[str]) -> Counter[str]:
-    taken = Rounds(path).taken(lambda path, what: damaged.append(f"{named(path)}: {what}"))
-    return Counter(name for each in taken for name in each.seconds)
+    def __init__(self, folder: Path, output: Path, verify: bool) -> None:
+        self._folder, self._output, self._verify = folder, output, verify
+        self.damaged = [named(path) for path in sorted(folder.rglob("*.damaged-*"))]
 
+    def _tell(self, path: Path, what: str) -> None:
+        self.damaged.append(f"{named(path)}: {what}")
 
-def _is_whole(path: Path, damaged: list[str]) -> bool:
-    """Whether a result is there, and as it was written."""
-    if not path.is_file():
-        return False
-    wrong = fault(path)
-    damaged += [] if wrong is None else [f"{named(path)}: {wrong}"]
-    return wrong is None
+    def entries(self, parts: Parts) -> list[tuple[str, Entry]]:
+        folder = self._folder / parts.pictures
+        manifest = Manifest(folder)
+        noted = manifest.by_process(self._tell)
+        there = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
+        latest = {entry.batch: entry for entries in noted.values() for entry in entries}
+        sound = set()
+        for number, entry in latest.items():
+            gone = [name for name in entry.files if name not in there]
+            lacking = gone or (manifest.faults(entry) if self._verify else [])
+            for name in lacking:
+                self._tell(folder / name, "it is gone, or not as it was written")
+            if not lacking:
+                sound.add(number)
+        return [(process, entry) for process, entries in noted.items() for entry in entries if entry.batch in sound]
 
+    def rounds(self, outline: Outline) -> Counter[str]:
+        taken = Rounds(self._folder / outline.rounds).taken(self._tell)
+        return Counter(name for each in taken for name in each.seconds)
 
-def _failure(folder: Path, parts: Parts) -> str | None:
-    path = folder / parts.pictures / FAILURE
-    if not path.is_file() or fault(path) is not None:
-        return None
-    return str(json.loads(path.read_text(encoding="utf-8"))["result"])
+    def is_whole(self, place: str) -> bool:
+        path = self._folder / place
+        if not path.is_file():
+            return False
+        wrong = fault(path)
+        if wrong is not None:
+            self._tell(path, wrong)
+        return wrong is None
 
+    def moment(self, place: str) -> float:
+        return (self._folder / place).stat().st_mtime
 
-def _written(report: Path, scored: list[float]) -> str | None:
-    """When a report was written, if something was scored, and nothing after it: else it is of other settings."""
-    if not scored or not report.is_file() or report.stat().st_mtime < max(scored):
-        return None
-    return datetime.fromtimestamp(report.stat().st_mtime).isoformat(timespec="seconds")
+    def failure(self, parts: Parts) -> str | None:
+        path = self._folder / parts.pictures / FAILURE
+        if not path.is_file() or fault(path) is not None:
+            return None
+        return str(json.loads(path.read_text(encoding="utf-8"))["result"])
+
+    def reported(self, outline: Outline, scored: list[float]) -> str | None:
+        report = self._output / f"{slug(outline.model)}.json"
+        if not scored or not report.is_file() or report.stat().st_mtime < max(scored):
+            return None
+        return datetime.fromtimestamp(report.stat().st_mtime).isoformat(timespec="seconds")

@@ -13,7 +13,7 @@ from toca.methods.presets import DEFAULT, presets
 from toca.pipelines.method_options import from_record
 from toca.pipelines.setting_text import settings_of
 
-_OWN = ("--model", "--variant", "--output")
+_OWN = ("--model", "--variant", "--output", "--remote")
 _OUTPUT = "outputs/again"
 """Where a row is made again. In the folder of its run it would be taken from there, and its page replace the run's."""
 _SET = "--set"

@@ -13,6 +13,7 @@ from toca.checks import check_fields
 from toca.eval.metrics.tags import file_digest
 from toca.eval.samples.running import Facts
 from toca.eval.store.lines import name_once, read_lines
+from toca.files.reading import parse_json
 from toca.files.writing import append_line
 
 
@@ -31,6 +32,10 @@ class Entry:
     files: dict[str, str]
     facts: dict[str, Any]
     taken_at: str
+
+    def line(self) -> bytes:
+        """What `read_entry` reads."""
+        return json.dumps(asdict(self)).encode()
 
 
 @dataclass(frozen=True)
@@ -63,11 +68,16 @@ class Manifest:
         Raises:
             OSError: If it cannot be written; one sentence.
         """
-        append_line(self.folder / f"manifest-{rank:05}.jsonl", json.dumps(asdict(entry)).encode())
+        append_line(self.folder / f"manifest-{rank:05}.jsonl", entry.line())
 
     def faults(self, entry: Entry) -> list[str]:
         """The files of a batch that are missing or are not what was written."""
         return [name for name, digest in entry.files.items() if sha256(self.folder / name) != digest]
+
+
+def read_entry(line: bytes) -> Entry:
+    """A note of a batch. Raises `ValueError` or `TypeError` for what is none."""
+    return _entry(parse_json(line.decode()))
 
 
 def _entry(data: Any) -> Entry:

@@ -23,6 +23,7 @@ import torch
 import transformers
 from PIL import Image
 
+from toca.eval.samples.elsewhere import Elsewhere
 from toca.eval.samples.manifest import Entry, Manifest, sha256
 from toca.eval.samples.prompts import Item
 from toca.eval.samples.running import Facts, Run, as_floats, digest_of, identity_of, run_items
@@ -85,7 +86,8 @@ class Gallery:
         """Make this process's share of a variant's pictures, all but those that are there.
 
         The batches are the same whatever the number of processes: so are the pictures, even of a method that looks at
-        a whole batch. A batch whose files are damaged or gone is made again.
+        a whole batch. A batch whose files are damaged or gone is made again. Where the store has a mirror each batch
+        is put there as soon as it is here.
 
         Args:
             variant (`Variant`): Whose.
@@ -94,9 +96,9 @@ class Gallery:
 
         Raises:
             VariantFailed: If the variant does; the reason is on disk, and `failure` tells it.
-            OSError: If a file cannot be written.
+            OSError: If a file cannot be written, or not be put there.
         """
-        folder, manifest = self.folder(variant), self._manifest(variant)
+        folder, manifest, elsewhere = self.folder(variant), self._manifest(variant), self._elsewhere(variant)
         done = manifest.entries()
         for number, batch in shard.own(list(enumerate(self._batches()))):
             new = number not in done or bool(manifest.faults(done[number]))
@@ -104,7 +106,10 @@ class Gallery:
                 run = self._run(variant, batch)
                 files = self._save(folder, batch, run)
                 taken_at = datetime.now(timezone.utc).isoformat(timespec="microseconds")
-                manifest.append(shard.rank, Entry(number, files, asdict(run.facts), taken_at))
+                done[number] = Entry(number, files, asdict(run.facts), taken_at)
+                manifest.append(shard.rank, done[number])
+            if elsewhere is not None:
+                elsewhere.put(shard.rank, done[number])
             if made is not None:
                 made(len(batch), new)
 
@@ -112,17 +117,39 @@ class Gallery:
         """How many samples of each variant are a process's."""
         return sum(map(len, shard.own(self._batches())))
 
+    def take(self, variant: Variant, shard: Shard = WHOLE) -> None:
+        """Take from the store's mirror, if it has one, what is there of this process's share of a variant's pictures
+        and lacking here.
+
+        Raises:
+            OSError: If something cannot be read there or written here; one sentence.
+        """
+        elsewhere, mirror = self._elsewhere(variant), self.store.mirror
+        if elsewhere is None or mirror is None:
+            return
+        elsewhere.take(self._own(shard))
+        done, count = self.made(variant, shard)
+        if done < count:
+            mirror.fetch(self.folder(variant) / FAILURE)
+
     def made(self, variant: Variant, shard: Shard = WHOLE) -> tuple[int, int]:
         """How many batches of this process's share are noted as done, and how many there are."""
-        own = {number for number, _ in shard.own(list(enumerate(self._batches())))}
+        own = self._own(shard)
         return len(own & self._manifest(variant).entries().keys()), len(own)
+
+    def _own(self, shard: Shard) -> set[int]:
+        """The numbers of the batches of a process's share."""
+        return set(shard.own(range(len(self._batches()))))
 
     def _run(self, variant: Variant, batch: list[Item]) -> Run:
         try:
             return run_items(self.subject, variant, batch, self.seed, self.floats)
         except Exception as error:  # whatever it is, the others go on
             reason = f"{type(error).__name__}: {first_sentence(error)}"
-            seal(self.folder(variant) / FAILURE, variant.name, reason)
+            path = self.folder(variant) / FAILURE
+            seal(path, variant.name, reason)
+            if self.store.mirror is not None:
+                self.store.mirror.put([path])
             raise VariantFailed(reason) from error
 
     def failure(self, variant: Variant) -> str | None:
@@ -189,6 +216,10 @@ class Gallery:
 
     def _manifest(self, variant: Variant) -> Manifest:
         return Manifest(self.folder(variant))
+
+    def _elsewhere(self, variant: Variant) -> Elsewhere | None:
+        mirror = self.store.mirror
+        return None if mirror is None else Elsewhere(self._manifest(variant), mirror)
 
     def folder(self, variant: Variant) -> Path:
         """Where a variant's pictures lie, or will."""

@@ -16,6 +16,7 @@ import torch
 
 import toca
 from toca.eval.metrics.tags import file_digest
+from toca.eval.store.masking import masked
 from toca.pipelines import metadata
 
 ROOT = Path(__file__).parents[1]
@@ -55,10 +56,10 @@ def git_revision() -> str | None:
 
 
 def command_line() -> str:
-    """What was typed, for the record."""
+    """What was typed, for the record; without the passwords of URLs."""
     program = Path(sys.argv[0])
     name = "python -m toca.eval" if program.name == "__main__.py" else program.name
-    return f"{name} {shlex.join(sys.argv[1:])}"
+    return f"{name} {shlex.join(map(masked, sys.argv[1:]))}"
 
 
 def _git(*arguments: str) -> str:

@@ -45,7 +45,7 @@ def unseal(path: Path, key: Any) -> Any | None:
     if not path.is_file():
         return None
     try:
-        return _of(_whole(path), key)
+        return _of(content_of(read_text(path, LARGEST)), key)
     except FAULTS as error:
         aside = set_aside(path)
         errors.print(f"{named(path)} is damaged ({why(error)}): set aside as {aside.name}, its stage makes it anew.")
@@ -60,14 +60,15 @@ def why(error: BaseException) -> str:
 def fault(path: Path) -> str | None:
     """What is wrong with a file that `seal` wrote, whatever its key is; `None` if nothing is. It is left as it is."""
     try:
-        _whole(path)
+        content_of(read_text(path, LARGEST))
     except FAULTS as error:
         return why(error)
     return None
 
 
-def _whole(path: Path) -> dict[str, Any]:
-    data = json.loads(read_text(path, LARGEST))
+def content_of(text: str) -> dict[str, Any]:
+    """The `key` and `result` in what `seal` wrote. Raises one of `FAULTS` for what it did not."""
+    data = json.loads(text)
     if not isinstance(data, dict) or data.keys() != {"key", "result", "sha256"}:
         raise ValueError("it holds no result")
     if data.pop("sha256") != digest(data):

@@ -9,6 +9,7 @@
 #     sbatch --array= slurm.sh coco-30k ...the same...
 #
 # With another --array, export SHARDS=n, as many as there are. A task that is requeued goes on where it stopped.
+# Without a common disk add --remote s3://bucket/coco to both.
 set -euo pipefail
 if [[ -n "${SLURM_ARRAY_TASK_ID:-}" ]]; then
   exec toca eval generate "$@" --shard "$SLURM_ARRAY_TASK_ID/${SHARDS:-64}"

@@ -143,7 +143,7 @@ _stage("report", ("report",), "Write the page, the tables and the plots of what 
 @app.command()
 def status(
     folder: Annotated[
-        Path | None, typer.Argument(metavar="[FOLDER]", help="The --output of a run; outputs/eval unless told.")
+        Path | None, typer.Argument(metavar="FOLDER", help="The --output of a run; outputs/eval unless told.")
     ] = None,
     remote: Annotated[
         str | None, typer.Option(metavar="URL", help="Tell of a run's --remote, and not of a folder.")

@@ -45,7 +45,8 @@ class Remote:
         try:
             self._files, root = url_to_fs(url)
         except ImportError as error:
-            raise ValueError(f"{self.shown} needs a package that is not here: {self._reason(error)}.") from None
+            how = cleaned(without_secrets(str(error), url)).rstrip(".")
+            raise ValueError(f"{self.shown} needs a package that is not here: {how}.") from None
         except Exception as error:  # of any package; its cause may hold the password
             raise ValueError(f"{self.shown} cannot be opened: {self._reason(error)}.") from None
         self._root = root.rstrip("/")

@@ -85,8 +85,8 @@ def find_front(
             fitting.setdefault(front.num_inference_steps, Found(path, front))
     if not fitting and damaged:
         raise damaged[0]
-    for error in damaged:
-        logger.warning("%s Another front is taken meanwhile.", error)
+    for why in damaged:
+        logger.warning("%s Another front is taken meanwhile.", why)
     if not fitting:
         raise ValueError(_none(pipe, num_inference_steps, misfits, called))
     wanted = num_inference_steps or usual_steps

@@ -20,6 +20,7 @@ from toca.eval.store.masking import masked
 from toca.pipelines import metadata
 
 ROOT = Path(__file__).parents[1]
+_SOURCES = ("../toca", "../pipelines", ".", ":(exclude)results")
 MEASURING = (
     "counting/*", "metrics/fidelity", "metrics/lpips", "metrics/perceptual", "peers/*", "samples/noise",
     "samples/pictures", "samples/running", "store/environment", "timing/latency", "timing/parts", "timing/speed",
@@ -48,11 +49,12 @@ def environment(device: torch.device) -> dict[str, Any]:
 
 
 def git_revision() -> str | None:
-    """The commit of the checkout, with `-dirty` if library or pipelines differ from it; `None` outside a checkout."""
+    """The commit of the checkout, with `-dirty` if library, pipelines or evaluation differ from it, recorded results
+    aside; `None` outside a checkout."""
     commit = _git("rev-parse", "HEAD")
     if not commit:
         return None
-    return f"{commit}-dirty" if _git("status", "--porcelain", "--", "../toca", "../pipelines", ".") else commit
+    return f"{commit}-dirty" if _git("status", "--porcelain", "--", *_SOURCES) else commit
 
 
 def command_line() -> str:

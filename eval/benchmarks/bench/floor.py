@@ -40,7 +40,7 @@ class Floor:
             return told
         return (
             f"{told} A stock step on a picture of {self.size}, with {self.flops:.0%} of the FLOPs, takes "
-            f"{_share(self.smallest)}: where blocks run, on however few tokens, no step of this model takes much less."
+            f"{_share(self.smallest)}: no step that runs every module, on however few tokens, takes less."
         )
 
 

@@ -62,14 +62,6 @@ def test_which_plan_meets_a_budget(front: Front, bounds: dict[str, Any], speedup
     assert entry.speedup == speedup and front.plan(**bounds) is entry.plan
 
 
-def test_what_is_shown_to_be_as_fast_is_found(front: Front) -> None:
-    """2.0999 stands in tables as 2.10: who asks for 2.1 would be given 3.4, and lose 5 dB."""
-    entries = tuple(replace(entry, speedup=2.0999) if entry.speedup == 2.1 else entry for entry in front.entries)
-    front = replace(front, entries=entries)
-    assert front.at(speedup=2.1).speedup == front.at(speedup=2.0999).speedup == 2.0999
-    assert front.at(speedup=2.11).speedup == 3.4
-
-
 @pytest.mark.parametrize(
     ("bounds", "reason"),
     [

@@ -102,7 +102,8 @@ class Judge:
 
     def _speedups(self, plans: Sequence[Plan]) -> list[float]:
         """How much faster the denoising loop of one sample is under each plan than under the first, by the clock, in
-        rounds in which all take turns."""
+        rounds in which all take turns. As they will be shown: who asks for 2.5 is to find what says 2.50, and no clock
+        tells it from 2.4999."""
 
         def loop(plan: Plan) -> list[float]:
             self.tell("the clock of each plan", plan.full_steps / len(self.rehearsal.prompts))
@@ -110,7 +111,8 @@ class Judge:
 
         def measure() -> list[float]:
             taken = take_turns({i: partial(loop, plan) for i, plan in enumerate(plans)}, ROUNDS)
-            return speedups(plans, list(zip(*taken.values(), strict=True)))
+            told = speedups(plans, list(zip(*taken.values(), strict=True)))
+            return [round(speedup, 2) for speedup in told]
 
         return self.notes.get(f"speed-ups {' '.join(map(digest_of, plans))}", measure)
 

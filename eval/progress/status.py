@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -16,9 +16,9 @@ from toca.eval.samples.pictures import FAILURE
 from toca.eval.samples.working import MARKS
 from toca.eval.store.naming import slug
 from toca.eval.store.presence import seen
-from toca.eval.store.sealed import fault
+from toca.eval.store.sealed import FAULTS, LARGEST, content_of, fault
 from toca.eval.timing.rounds import Rounds
-from toca.files.reading import named
+from toca.files.reading import named, read_text
 
 
 @dataclass(frozen=True)
@@ -119,8 +119,8 @@ class Kept(Protocol):
     def rounds(self, outline: Outline) -> Counter[str]:
         """How often variants without times have had their turn."""
 
-    def reported(self, outline: Outline, scored: list[float]) -> str | None:
-        """When a report was written, if something was scored, and nothing after it: else it is of other settings."""
+    def reported(self, outline: Outline) -> float | None:
+        """When a report was written, if there is one."""
 
 
 def study_status(outline: Outline, kept: Kept) -> StudyStatus:
@@ -149,7 +149,22 @@ def study_status(outline: Outline, kept: Kept) -> StudyStatus:
                 failure=None if len(batches) == len(outline.batches()) else kept.failure(parts),
             )
         )
-    return StudyStatus(outline, variants, done, sorted(scored), kept.reported(outline, scored), kept.damaged)
+    return StudyStatus(outline, variants, done, sorted(scored), _moment(kept.reported(outline), scored), kept.damaged)
+
+
+def _moment(written: float | None, scored: list[float]) -> str | None:
+    """Of a report, if something was scored, and nothing after it: else it is of other settings."""
+    if written is None or not scored or written < max(scored):
+        return None
+    return datetime.fromtimestamp(written).isoformat(timespec="seconds")
+
+
+def reason_in(read: Callable[[], str]) -> str | None:
+    """Why a variant has not all of its samples, from what reads the file that says so; `None` of a damaged one."""
+    try:
+        return str(content_of(read())["result"])
+    except FAULTS:
+        return None
 
 
 class _Files:
@@ -202,12 +217,8 @@ class _Files:
 
     def failure(self, parts: Parts) -> str | None:
         path = self._folder / parts.pictures / FAILURE
-        if not path.is_file() or fault(path) is not None:
-            return None
-        return str(json.loads(path.read_text(encoding="utf-8"))["result"])
+        return reason_in(lambda: read_text(path, LARGEST)) if path.is_file() else None
 
-    def reported(self, outline: Outline, scored: list[float]) -> str | None:
+    def reported(self, outline: Outline) -> float | None:
         report = self._output / f"{slug(outline.model)}.json"
-        if not scored or not report.is_file() or report.stat().st_mtime < max(scored):
-            return None
-        return datetime.fromtimestamp(report.stat().st_mtime).isoformat(timespec="seconds")
+        return report.stat().st_mtime if report.is_file() else None

@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections import Counter
 
 from toca.eval.progress.outline import FILE, Outline, Parts, parse_outline
-from toca.eval.progress.status import Status, StudyStatus, study_status
+from toca.eval.progress.status import Status, StudyStatus, reason_in, study_status
 from toca.eval.samples.elsewhere import notes_in, read_notes
 from toca.eval.samples.manifest import Entry
 from toca.eval.samples.pictures import FAILURE
 from toca.eval.store.naming import slug
 from toca.eval.store.remote import Remote
-from toca.eval.store.sealed import FAULTS, content_of
 
 
 def status_there(remote: Remote) -> Status:
@@ -60,21 +59,18 @@ class _Objects:
         return name in self._names[folder]
 
     def moment(self, place: str) -> float:
-        written = self._remote.written_at(f"{self._folder}/{place}")
-        return 0.0 if written is None else written.timestamp()
+        return self._written(f"{self._folder}/{place}") or 0.0
 
     def failure(self, parts: Parts) -> str | None:
         [content] = self._remote.read([f"{self._folder}/{parts.pictures}/{FAILURE}"])
-        try:
-            return None if content is None else str(content_of(content.decode())["result"])
-        except FAULTS:
-            return None
+        return None if content is None else reason_in(content.decode)
 
     def rounds(self, outline: Outline) -> Counter[str]:
         return Counter()  # they stay on the machine that takes them, until there are enough
 
-    def reported(self, outline: Outline, scored: list[float]) -> str | None:
-        written = self._remote.written_at(f"{slug(outline.model)}.json")
-        if not scored or written is None or written.timestamp() < max(scored):
-            return None
-        return written.astimezone().replace(tzinfo=None).isoformat(timespec="seconds")
+    def reported(self, outline: Outline) -> float | None:
+        return self._written(f"{slug(outline.model)}.json")
+
+    def _written(self, name: str) -> float | None:
+        written = self._remote.written_at(name)
+        return None if written is None else written.timestamp()

@@ -124,13 +124,13 @@ class Gallery:
         Raises:
             OSError: If something cannot be read there or written here; one sentence.
         """
-        elsewhere, mirror = self._elsewhere(variant), self.store.mirror
-        if elsewhere is None or mirror is None:
+        elsewhere = self._elsewhere(variant)
+        if elsewhere is None:
             return
         elsewhere.take(self._own(shard))
         done, count = self.made(variant, shard)
         if done < count:
-            mirror.fetch(self.folder(variant) / FAILURE)
+            elsewhere.mirror.fetch(self.folder(variant) / FAILURE)
 
     def made(self, variant: Variant, shard: Shard = WHOLE) -> tuple[int, int]:
         """How many batches of this process's share are noted as done, and how many there are."""

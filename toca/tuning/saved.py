@@ -83,12 +83,10 @@ def find_front(
             misfits.append(misfit)
         else:
             fitting.setdefault(front.num_inference_steps, Found(path, front))
-    if not fitting and damaged:
-        raise damaged[0]
+    if not fitting:
+        raise damaged[0] if damaged else ValueError(_none(pipe, num_inference_steps, misfits, called))
     for why in damaged:
         logger.warning("%s Another front is taken meanwhile.", why)
-    if not fitting:
-        raise ValueError(_none(pipe, num_inference_steps, misfits, called))
     wanted = num_inference_steps or usual_steps
     if num_inference_steps is None and wanted not in fitting and len(fitting) > 1:
         numbers = " and ".join(map(str, sorted(fitting)))

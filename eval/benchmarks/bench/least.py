@@ -7,8 +7,9 @@ next to no token. And steps are timed in which all blocks are left out.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -81,7 +82,7 @@ def of_a_step(share: Quartiles, steps: str) -> Quartiles:
 
 def _smaller(subject: Subject) -> Iterator[Subject]:
     """The same pipeline, called for smaller pictures, the smallest first; none where its call takes no size."""
-    given = asdict(subject.config) if subject.inputs is None else subject.inputs
+    given = _given(subject)
     unit = getattr(subject.pipe, "vae_scale_factor", None)
     if unit is None or not given.get("height") or not given.get("width"):
         return
@@ -95,8 +96,13 @@ def _smaller(subject: Subject) -> Iterator[Subject]:
             yield replace(subject, inputs={**subject.inputs, **sides})
 
 
+def _given(subject: Subject) -> Mapping[str, Any]:
+    """What its call is given, the size among it."""
+    return asdict(subject.config) if subject.inputs is None else subject.inputs
+
+
 def _size_of(subject: Subject) -> str:
-    given = asdict(subject.config) if subject.inputs is None else subject.inputs
+    given = _given(subject)
     return f"{given['height']} x {given['width']} pixels"
 
 
